@@ -1,0 +1,51 @@
+# Two commands are enough for a start: `make demo` and `make test`. Both install what they need, if it is missing.
+
+SHELL := /bin/sh
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TOOLS := $(abspath $(TARGET)/tools)
+export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin
+
+# cmake and a C compiler build zlib-ng, zstd, mimalloc and aws-lc.
+BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev
+TEST_NEEDS := $(BUILD_NEEDS)
+LOAD_NEEDS := $(BUILD_NEEDS) wrk:wrk python3:python3
+
+# cargo-deny runs for a second, so it is not worth its release profile: built like this it takes about two
+# minutes on two cores. It stays in the target directory and leaves the user's own tools alone.
+INSTALL_DENY := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
+	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deny@0.20.2
+
+.PHONY: demo test lint bench loadtest
+
+demo:
+	@.ci/install $(BUILD_NEEDS)
+	@cargo build --release --locked --bin northgate
+	@$(TARGET)/release/northgate demo
+
+# The doc tests go first, so that the last line is the summary of the many.
+test:
+	@.ci/install $(TEST_NEEDS)
+	@cargo test --locked --doc
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --locked; \
+	else \
+		cargo test --locked --lib --bins --tests; \
+	fi
+
+lint:
+	@.ci/install $(BUILD_NEEDS)
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	@cargo deny --version >/dev/null 2>&1 || { echo 'building cargo-deny, once'; $(INSTALL_DENY); }
+	cargo deny --locked check --hide-inclusion-graph licenses bans sources
+
+bench:
+	@.ci/install $(BUILD_NEEDS)
+	cargo bench --locked
+
+# For options: make loadtest ARGS='--rounds 21 --workers 2'
+loadtest:
+	@.ci/install $(LOAD_NEEDS)
+	@loadtest/run $(ARGS)

@@ -1,0 +1,105 @@
+//! `redirect`: sends the client elsewhere.
+
+use bytes::Bytes;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::facts::{Template, Variables, View};
+use crate::response::{Code, Reply};
+use crate::text::{Diagnostics, Spanned};
+
+/// Sends the client elsewhere: `redirect = { to = "/v2/orders/{id}", status = 308 }`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// A path or a whole URL; may name the route's path parameters as `{id}` and facts of the request, as in
+    /// `https://{request.host}{request.path}`.
+    pub to: Spanned<String>,
+    /// 301, 302, 303, 307 or 308. Default 308: permanent, and the method stays.
+    pub status: Option<Spanned<u16>>,
+    /// Whether the request's query goes along. Default: yes, where `to` has no query of its own.
+    pub keep_query: Option<bool>,
+}
+
+#[derive(Debug)]
+pub struct Redirect {
+    to: Template,
+    status: StatusCode,
+    keeps_query: bool,
+}
+
+impl Redirect {
+    pub fn build(
+        config: &Config,
+        parameters: &[Box<str>],
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Redirect> {
+        let status = match &config.status {
+            None => StatusCode::PERMANENT_REDIRECT,
+            Some(status) => match status.value {
+                301 | 302 | 303 | 307 | 308 => StatusCode::from_u16(status.value).ok()?,
+                other => {
+                    diagnostics.error(
+                        status.span,
+                        format!("redirect.status must be 301, 302, 303, 307 or 308, got {other}"),
+                    );
+                    return None;
+                }
+            },
+        };
+        let text = &config.to.value;
+        if !(text.starts_with('/') || text.starts_with("http://") || text.starts_with("https://")) {
+            diagnostics.error(
+                config.to.span,
+                format!("redirect.to must be a path or an http(s) URL, got {text:?}"),
+            );
+            return None;
+        }
+        if text.starts_with("//") {
+            diagnostics.error(
+                config.to.span,
+                "redirect.to begins with //, which a browser reads as another host",
+            );
+            return None;
+        }
+        match Template::compile(text, Variables::Target(parameters)) {
+            Ok(to) => Some(Redirect {
+                to,
+                status,
+                keeps_query: config.keep_query.unwrap_or(!text.contains('?')),
+            }),
+            Err(error) => {
+                diagnostics.error(config.to.span, format!("redirect.to: {error}"));
+                None
+            }
+        }
+    }
+
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    pub(super) fn reply(&self, view: View<'_>) -> Reply {
+        let mut location = Vec::with_capacity(128);
+        if self.to.render(view, &mut location).is_none() {
+            return Reply::failure(Code::Internal);
+        }
+        // A captured segment must not turn a path into `//host`, which a browser would follow elsewhere.
+        if location.starts_with(b"//") {
+            let slashes = location.iter().take_while(|&&byte| byte == b'/').count();
+            location.drain(..slashes - 1);
+        }
+        if self.keeps_query
+            && let Some(query) = view.request.uri.query()
+        {
+            location.push(if location.contains(&b'?') { b'&' } else { b'?' });
+            location.extend_from_slice(query.as_bytes());
+        }
+        match HeaderValue::from_maybe_shared(Bytes::from(location)) {
+            Ok(location) => Reply::content(self.status, vec![(LOCATION, location)], Bytes::new()),
+            Err(_) => Reply::failure(Code::BadRequest),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The admin listener: health, metrics, and what the gateway is doing.
+//!
+//! In: the running snapshot and the metrics. Out: answers for operators and orchestrators, on a socket of its own.
+//! This room must never serve or change what clients see.
+
+mod config;
+mod routes;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::listener::Socket;
+use crate::observability::Metrics;
+use crate::routing::Snapshot;
+use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned};
+
+pub use config::Config;
+
+/// The admin listener as compiled.
+#[derive(Debug)]
+pub struct Admin {
+    pub bind: BindAddress,
+    token: Option<SecretValue>,
+}
+
+impl Admin {
+    /// Compiles it. `None` after diagnostics.
+    pub fn build(
+        config: &Spanned<Config>,
+        base: &Path,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Admin> {
+        let token = match &config.token {
+            None => None,
+            Some(secret) => match secret.value.read(base) {
+                Ok(token) if token.expose().len() >= config::MIN_TOKEN_BYTES => Some(token),
+                Ok(_) => {
+                    diagnostics.error(
+                        secret.span,
+                        "admin.token is shorter than 16 bytes, which can be guessed",
+                    );
+                    return None;
+                }
+                Err(error) => {
+                    diagnostics.error(secret.span, format!("admin.token: {error}"));
+                    return None;
+                }
+            },
+        };
+        if token.is_none() && !config.bind.is_local() {
+            diagnostics
+                .error(
+                    config.span,
+                    format!(
+                        "admin.bind {} can be reached from other machines, without a token",
+                        config.bind
+                    ),
+                )
+                .help("bind it to 127.0.0.1 or to a Unix socket, or set token = { file = \"…\" }");
+            return None;
+        }
+        Some(Admin {
+            bind: config.bind.clone(),
+            token,
+        })
+    }
+}
+
+/// What the admin listener shows.
+pub struct State {
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub metrics: Metrics,
+    /// Whether new requests are welcome.
+    pub is_ready: Arc<AtomicBool>,
+}
+
+/// Serves until `shutdown` becomes true.
+pub async fn serve(
+    admin: Admin,
+    socket: Socket,
+    state: State,
+    mut shutdown: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let router = routes::router(state, admin.token);
+    let ended = async move {
+        // An error means that the sender is gone, and with it the gateway.
+        let _ = shutdown.wait_for(|&is_down| is_down).await;
+    };
+    match socket {
+        Socket::Tcp(listener) => {
+            axum::serve(listener, router)
+                .with_graceful_shutdown(ended)
+                .await
+        }
+        Socket::Unix(listener) => {
+            axum::serve(listener, router)
+                .with_graceful_shutdown(ended)
+                .await
+        }
+    }
+}

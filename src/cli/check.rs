@@ -1,0 +1,57 @@
+//! `northgate check`
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::ConfigPath;
+use crate::config::{compile, load};
+use crate::observability::Metrics;
+
+/// Check a configuration: print every problem, and fail if there is an error.
+#[derive(Debug, Args)]
+pub(super) struct Command {
+    #[command(flatten)]
+    path: ConfigPath,
+    /// Fail on warnings, too.
+    #[arg(long)]
+    strict: bool,
+    /// Print the problems as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    pub(super) fn run(self) -> ExitCode {
+        let mut loaded = load(&self.path.config);
+        let configuration = compile(&mut loaded, &Metrics::new());
+        if self.json {
+            let reports = loaded.diagnostics.reports(&loaded.sources);
+            match serde_json::to_string_pretty(&reports) {
+                Ok(text) => super::print(&format!("{text}\n")),
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    return ExitCode::FAILURE;
+                }
+            };
+        } else {
+            super::report(&loaded);
+        }
+        match configuration {
+            None => ExitCode::FAILURE,
+            Some(_) if self.strict && !loaded.diagnostics.is_empty() => ExitCode::FAILURE,
+            Some(configuration) => {
+                if !self.json {
+                    let snapshot = &configuration.snapshot;
+                    let routes = loaded.document.routes.len();
+                    eprintln!(
+                        "ok: {} listeners, {} upstreams, {routes} routes",
+                        snapshot.listeners.len(),
+                        snapshot.upstreams.len()
+                    );
+                }
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `[gateway]` as written.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::observability::AccessLogConfig;
+use crate::policies;
+use crate::text::{Duration, Setting};
+
+/// What concerns the whole process.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// Threads that serve requests. Default: as many as the machine runs at a time.
+    pub workers: Option<NonZeroU16>,
+    /// How long requests in flight may take to end when the process is told to stop. Default `"30s"`.
+    pub shutdown_grace: Duration,
+    /// Unused connections to upstreams that are kept, over all upstreams. Default 4096.
+    pub keepalive_pool: NonZeroU32,
+    /// One line per request, or `"off"`. Default: JSON on standard output.
+    pub access_log: Setting<AccessLogConfig>,
+    /// Policies that every listener and route inherits.
+    pub policies: policies::Config,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> GatewayConfig {
+        GatewayConfig {
+            workers: None,
+            shutdown_grace: Duration::from_secs(30),
+            keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),
+            access_log: Setting::On(AccessLogConfig::default()),
+            policies: policies::Config::default(),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Reading the files.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::Document;
+use crate::text::{Diagnostics, SourceId, Sources, Span};
+
+/// Files are for people to read; one of this size is not one of ours.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_FILES: usize = 10_000;
+
+/// What was read, and everything that is wrong with it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub sources: Sources,
+    pub document: Document,
+    pub diagnostics: Diagnostics,
+}
+
+/// Reads a file and what it includes, or all `*.toml` files of a folder. It never fails: what cannot be read is
+/// among the diagnostics.
+pub fn load(path: &Path) -> Loaded {
+    let mut loader = Loader::default();
+    if path.is_dir() {
+        let pattern = path.join("*.toml");
+        let before = loader.seen.len();
+        loader.include(&pattern.to_string_lossy(), None);
+        if loader.seen.len() == before {
+            loader.loaded.diagnostics.error(
+                None,
+                format!("{}: no *.toml file in this folder", path.display()),
+            );
+        }
+    } else {
+        loader.file(path, None);
+    }
+    loader.loaded
+}
+
+/// Reads a text as if it stood in a file of this name.
+pub fn load_text(name: &str, text: &str) -> Loaded {
+    let mut loader = Loader::default();
+    loader.text(Path::new(name), text.to_owned());
+    loader.loaded
+}
+
+impl Default for Loaded {
+    fn default() -> Loaded {
+        Loaded {
+            sources: Sources::new(),
+            document: Document::default(),
+            diagnostics: Diagnostics::new(),
+        }
+    }
+}
+
+impl Loaded {
+    /// The folder that paths in the source are relative to.
+    pub fn base(&self, source: SourceId) -> PathBuf {
+        base(&self.sources, source)
+    }
+}
+
+pub(super) fn base(sources: &Sources, source: SourceId) -> PathBuf {
+    Path::new(sources.path(source))
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}
+
+#[derive(Default)]
+struct Loader {
+    loaded: Loaded,
+    /// Canonical paths, so that files that include each other end.
+    seen: HashSet<PathBuf>,
+}
+
+impl Loader {
+    fn file(&mut self, path: &Path, from: Option<Span>) {
+        let canonical = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        if self.seen.len() >= MAX_FILES {
+            self.loaded
+                .diagnostics
+                .error(from, format!("more than {MAX_FILES} files are included"));
+            return;
+        }
+        if !self.seen.insert(canonical) {
+            return;
+        }
+        let is_too_large =
+            std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES);
+        if is_too_large {
+            self.loaded
+                .diagnostics
+                .error(from, format!("{}: larger than 64 MiB", path.display()));
+            return;
+        }
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.text(path, text),
+            Err(error) => {
+                self.loaded
+                    .diagnostics
+                    .error(from, format!("cannot read {}: {error}", path.display()));
+            }
+        }
+    }
+
+    fn text(&mut self, path: &Path, text: String) {
+        let Loaded {
+            sources,
+            document,
+            diagnostics,
+        } = &mut self.loaded;
+        let source = sources.add(path.to_string_lossy(), text);
+        let includes = document.read(source, sources.text(source), diagnostics);
+        let folder = base(sources, source);
+        for include in includes {
+            let pattern = folder.join(&include.value);
+            self.include(&pattern.to_string_lossy(), Some(include.span));
+        }
+    }
+
+    /// A pattern with a wildcard may find nothing; a plain path must be there.
+    fn include(&mut self, pattern: &str, from: Option<Span>) {
+        let paths = match glob::glob(pattern) {
+            Ok(paths) => paths,
+            Err(error) => {
+                self.loaded
+                    .diagnostics
+                    .error(from, format!("include: {error}"));
+                return;
+            }
+        };
+        let mut paths: Vec<PathBuf> = paths.filter_map(Result::ok).collect();
+        paths.sort_unstable();
+        if paths.is_empty() && !pattern.contains(['*', '?', '[']) {
+            self.loaded
+                .diagnostics
+                .error(from, format!("include: there is no file {pattern}"));
+        }
+        for path in paths {
+            self.file(&path, from);
+        }
+    }
+}

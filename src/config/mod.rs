@@ -1,0 +1,19 @@
+//! From files to a running configuration.
+//!
+//! In: paths of TOML files. Out: a [`Configuration`], or every reason why there is none. Three passes, each of
+//! which reports all of its problems before the next begins: **shape** ([`Document`]: files, includes, types),
+//! **resolve** (names that refer to each other) and **compile** (templates, certificates, tables, pipelines).
+//! This is the only room that names the configs of all others, and it must never know a request.
+
+mod compile;
+mod document;
+mod gateway;
+mod listeners;
+mod load;
+mod schema;
+
+pub use compile::{Configuration, Settings, compile};
+pub use document::{Document, Objects};
+pub use gateway::GatewayConfig;
+pub use load::{Loaded, load, load_text};
+pub use schema::schema;

@@ -1,0 +1,258 @@
+//! Request ids and W3C trace context.
+
+use http::HeaderValue;
+use rand::RngCore;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The longest request id that is taken over from a trusted hop.
+const MAX_FOREIGN_ID: usize = 64;
+
+/// The id of one request: 128 random bits in hexadecimal, or the id that a trusted hop gave it.
+///
+/// Ids come from the thread's cryptographic generator, so that seeing some does not tell the others: support
+/// staff use them as a key to somebody's log lines.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId {
+    text: [u8; MAX_FOREIGN_ID],
+    length: u8,
+}
+
+impl Default for RequestId {
+    fn default() -> RequestId {
+        RequestId {
+            text: [0; MAX_FOREIGN_ID],
+            length: 0,
+        }
+    }
+}
+
+impl RequestId {
+    pub fn from_random(bits: [u8; 16]) -> RequestId {
+        let mut id = RequestId {
+            length: 32,
+            ..RequestId::default()
+        };
+        write_hex(&bits, &mut id.text[..32]);
+        id
+    }
+
+    /// Takes over an id if it is of 1 to 64 characters that are safe in any log and header.
+    pub fn from_hop(value: &HeaderValue) -> Option<RequestId> {
+        let text = value.as_bytes();
+        let is_safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        if text.is_empty() || text.len() > MAX_FOREIGN_ID || !text.iter().all(is_safe) {
+            return None;
+        }
+        let mut id = RequestId {
+            length: text.len() as u8,
+            ..RequestId::default()
+        };
+        id.text[..text.len()].copy_from_slice(text);
+        Some(id)
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..usize::from(self.length)]).expect("an id is ASCII")
+    }
+
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(self.as_str()).expect("an id is a header value")
+    }
+}
+
+/// The position of the gateway's span in a trace (W3C Trace Context, level 1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceContext {
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    flags: u8,
+    /// Whether the client began the trace; if not, its `tracestate` has nothing to belong to.
+    continued: bool,
+}
+
+impl TraceContext {
+    /// Continues the trace of an incoming `traceparent`, or starts one where it is absent or malformed
+    /// (section 3.2.2: a malformed one is ignored, and with it `tracestate`).
+    pub fn continue_or_start(
+        traceparent: Option<&HeaderValue>,
+        trace_id: [u8; 16],
+        span_id: [u8; 8],
+    ) -> TraceContext {
+        match traceparent.and_then(|value| parse_traceparent(value.as_bytes())) {
+            Some((trace_id, flags)) => TraceContext {
+                trace_id,
+                span_id,
+                flags,
+                continued: true,
+            },
+            // A trace that starts here is sampled: what cannot be seen cannot be debugged, and whoever
+            // receives it can still decide otherwise.
+            None => TraceContext {
+                trace_id,
+                span_id,
+                flags: 1,
+                continued: false,
+            },
+        }
+    }
+
+    pub fn is_continued(&self) -> bool {
+        self.continued
+    }
+
+    /// The 32 hexadecimal digits of the trace id.
+    pub fn trace_id(&self) -> [u8; 32] {
+        let mut text = [0; 32];
+        write_hex(&self.trace_id, &mut text);
+        text
+    }
+
+    pub fn trace_id_header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.trace_id()).expect("hexadecimal digits are a header value")
+    }
+
+    /// The `traceparent` for the upstream, with the gateway's span as the parent.
+    pub fn traceparent(&self) -> HeaderValue {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&self.trace_id, &mut text[3..35]);
+        write_hex(&self.span_id, &mut text[36..52]);
+        write_hex(&[self.flags], &mut text[53..55]);
+        HeaderValue::from_bytes(&text).expect("a traceparent is a header value")
+    }
+}
+
+/// Random bits for one request: its id, a trace id and a span id, drawn at once.
+pub(crate) fn draw() -> ([u8; 16], [u8; 16], [u8; 8]) {
+    let mut bits = [0; 40];
+    rand::rng().fill_bytes(&mut bits);
+    let mut request = [0; 16];
+    let mut trace = [0; 16];
+    let mut span = [0; 8];
+    request.copy_from_slice(&bits[..16]);
+    trace.copy_from_slice(&bits[16..32]);
+    span.copy_from_slice(&bits[32..]);
+    (request, trace, span)
+}
+
+fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
+    }
+}
+
+/// The trace id and the flags of a `traceparent`. Later versions may be longer, with a `-` before what is new.
+fn parse_traceparent(text: &[u8]) -> Option<([u8; 16], u8)> {
+    let fields = text.get(..55)?;
+    let version = parse_hex::<1>(fields.get(..2)?)?[0];
+    let is_framed = fields[2] == b'-' && fields[35] == b'-' && fields[52] == b'-';
+    let is_known_length = if version == 0 {
+        text.len() == 55
+    } else {
+        text.len() == 55 || text[55] == b'-'
+    };
+    if version == 0xff || !is_framed || !is_known_length {
+        return None;
+    }
+    let trace_id = parse_hex::<16>(&fields[3..35])?;
+    let parent = parse_hex::<8>(&fields[36..52])?;
+    let flags = parse_hex::<1>(&fields[53..55])?[0];
+    (trace_id != [0; 16] && parent != [0; 8]).then_some((trace_id, flags & 1))
+}
+
+/// Lower-case hexadecimal only, as the specification requires.
+fn parse_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let digit = |byte: u8| {
+        HEX.iter()
+            .position(|&known| known == byte)
+            .map(|value| value as u8)
+    };
+    let mut bytes = [0; N];
+    if text.len() != N * 2 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traceparent_is_continued_or_started() {
+        let check = |incoming: &'static str, continued: bool| {
+            let value = HeaderValue::from_static(incoming);
+            let trace = TraceContext::continue_or_start(Some(&value), [1; 16], [2; 8]);
+            assert_eq!(trace.is_continued(), continued, "{incoming}");
+            let sent = trace.traceparent();
+            let sent = sent.to_str().unwrap();
+            assert_eq!(sent.len(), 55);
+            assert!(
+                sent.contains("-0202020202020202-"),
+                "a span of our own: {sent}"
+            );
+            assert_eq!(
+                sent[3..35] == incoming[3..35.min(incoming.len())],
+                continued
+            );
+        };
+        check(
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            true,
+        );
+        check(
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later",
+            true,
+        );
+        check(
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later",
+            false,
+        );
+        check(
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            false,
+        );
+        check(
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            false,
+        );
+        check(
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            false,
+        );
+        check(
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            false,
+        );
+        check("00-4bf92f3577b34da6a3ce929d0e0e4736", false);
+    }
+
+    #[test]
+    fn ids_of_hops_must_be_harmless() {
+        let check = |value: &[u8], taken: bool| {
+            let id = RequestId::from_hop(&HeaderValue::from_bytes(value).unwrap());
+            assert_eq!(
+                id.map(|id| id.as_str().as_bytes() == value),
+                taken.then_some(true)
+            );
+        };
+        check(b"req-1.2_3", true);
+        check(&[b'a'; 64], true);
+        check(&[b'a'; 65], false);
+        check(b"", false);
+        check(b"a b", false);
+        check(b"a\"b", false);
+        check(b"\xe9", false);
+    }
+
+    #[test]
+    fn ids_differ() {
+        let (first, second) = (draw(), draw());
+        assert_ne!(first.0, second.0);
+        assert_eq!(RequestId::from_random(first.0).as_str().len(), 32);
+    }
+}

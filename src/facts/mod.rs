@@ -1,0 +1,67 @@
+//! What is known of one request: a small, closed record, and templates over it.
+//!
+//! In: what the listener knows of the connection and what the strict checks, routing and authentication have
+//! found out. Out: [`Facts`] for policies, actions and the access log, and [`Template`]s that name them in
+//! configuration. There are no string keys and no `Any` maps here: what policies tell each other is a field.
+
+mod ids;
+mod template;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::identity::Identity;
+
+pub use ids::{RequestId, TraceContext};
+pub use template::{Template, TemplateError, Variables, View};
+
+pub(crate) use ids::draw;
+pub(crate) use template::host;
+
+/// Byte ranges of the path that the route's parameters captured, in the order of the template.
+pub type Captures = SmallVec<[(u32, u32); 4]>;
+
+/// How the client speaks to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
+
+/// What is known of one request.
+#[derive(Debug)]
+pub struct Facts {
+    /// The client: the connection's peer, or what trusted hops say about who is behind them.
+    pub client: IpAddr,
+    pub scheme: Scheme,
+    pub request_id: RequestId,
+    pub trace: TraceContext,
+    pub captures: Captures,
+    /// Who was proven to call; `None` is an anonymous caller.
+    pub identity: Option<Arc<Identity>>,
+}
+
+impl Facts {
+    /// The facts of a request of which nothing is known yet but where it comes from.
+    pub fn new(client: IpAddr, scheme: Scheme) -> Facts {
+        Facts {
+            client,
+            scheme,
+            request_id: RequestId::default(),
+            trace: TraceContext::default(),
+            captures: Captures::new(),
+            identity: None,
+        }
+    }
+}

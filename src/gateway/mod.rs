@@ -1,0 +1,229 @@
+//! The composition root and the life of the process: what is started in which order, and how it ends.
+//!
+//! In: a [`Configuration`]. Out: a running [`Gateway`]. This room puts the others together and must never do any of
+//! their work.
+//!
+//! # Start
+//! Upstreams resolve their names, listeners bind, the admin listener opens, and only then is anything accepted and
+//! `/readyz` says so. A socket that cannot be bound ends the start before a single request was taken.
+//!
+//! # End
+//! `/readyz` turns 503, listeners stop accepting, idle connections are closed and HTTP/2 clients told to go; then
+//! requests in flight have `shutdown_grace` to end. The process ends with the last of them.
+
+mod run;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::admin;
+use crate::config::Configuration;
+use crate::listener::{self, Serve, Socket};
+use crate::observability::{AccessLog, Metrics};
+use crate::proxy::{Engine, Proxy};
+use crate::routing::Snapshot;
+use crate::text::BindAddress;
+
+pub use run::{RunError, run};
+
+/// Between two looks whether the last request has ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("listener {name}: cannot bind {address}: {cause}")]
+    Bind {
+        name: Box<str>,
+        address: BindAddress,
+        cause: io::Error,
+    },
+    #[error("admin: cannot bind {address}: {cause}")]
+    BindAdmin {
+        address: BindAddress,
+        cause: io::Error,
+    },
+    #[error("access log: {0}")]
+    AccessLog(io::Error),
+}
+
+/// A running gateway. Dropping it ends it at once; [`Gateway::stop`] lets requests end.
+pub struct Gateway {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    engine: Arc<Engine>,
+    access_log: Option<Arc<AccessLog>>,
+    is_ready: Arc<AtomicBool>,
+    stop_accepting: watch::Sender<bool>,
+    stop_admin: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    addresses: Vec<(Box<str>, BindAddress)>,
+    admin_address: Option<BindAddress>,
+    shutdown_grace: Duration,
+}
+
+impl Gateway {
+    /// Starts everything on the current runtime; `workers` is how many threads that has.
+    pub async fn start(
+        configuration: Configuration,
+        metrics: Metrics,
+        workers: usize,
+    ) -> Result<Gateway, StartError> {
+        let Configuration { snapshot, settings } = configuration;
+        let access_log = match &settings.access_log {
+            None => None,
+            Some(config) => {
+                let dropped = metrics.access_log_dropped.clone();
+                Some(Arc::new(
+                    AccessLog::start(config, dropped).map_err(StartError::AccessLog)?,
+                ))
+            }
+        };
+        let sockets = bind_all(&snapshot)?;
+        let admin = match settings.admin {
+            None => None,
+            Some(admin) => match listener::bind(&admin.bind) {
+                Ok(socket) => Some((admin, socket)),
+                Err(cause) => {
+                    return Err(StartError::BindAdmin {
+                        address: admin.bind,
+                        cause,
+                    });
+                }
+            },
+        };
+        prepare(&snapshot).await;
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let engine = Proxy::new(snapshot.clone(), access_log.clone())
+            .into_engine(workers, settings.keepalive_pool);
+        let mut gateway = Gateway {
+            snapshot,
+            engine,
+            access_log,
+            is_ready: Arc::new(AtomicBool::new(false)),
+            stop_accepting: watch::Sender::new(false),
+            stop_admin: watch::Sender::new(false),
+            tasks: JoinSet::new(),
+            addresses: Vec::new(),
+            admin_address: None,
+            shutdown_grace: settings.shutdown_grace,
+        };
+        if let Some((admin, socket)) = admin {
+            gateway.open_admin(admin, socket, &metrics);
+        }
+        gateway.accept(sockets);
+        metrics.config_loaded.set(seconds_now());
+        gateway.is_ready.store(true, Ordering::Relaxed);
+        Ok(gateway)
+    }
+
+    /// Each listener's address; a port 0 has become a real one.
+    pub fn addresses(&self) -> &[(Box<str>, BindAddress)] {
+        &self.addresses
+    }
+
+    pub fn admin_address(&self) -> Option<&BindAddress> {
+        self.admin_address.as_ref()
+    }
+
+    /// Stops: no new requests, and as long as the grace lasts for those in flight. True where all of them ended.
+    pub async fn stop(mut self) -> bool {
+        self.is_ready.store(false, Ordering::Relaxed);
+        self.stop_accepting.send_replace(true);
+        self.engine.close_idle().await;
+        let deadline = Instant::now() + self.shutdown_grace;
+        while self.open_connections() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        let is_drained = self.open_connections() == 0;
+        self.stop_admin.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        if let Some(log) = &self.access_log {
+            log.stop();
+        }
+        is_drained
+    }
+
+    fn open_connections(&self) -> i64 {
+        let snapshot = self.snapshot.load();
+        snapshot
+            .listeners
+            .iter()
+            .map(|view| view.listener.metrics.connections.get())
+            .sum()
+    }
+
+    fn accept(&mut self, sockets: Vec<Socket>) {
+        let snapshot = self.snapshot.load_full();
+        for (view, socket) in snapshot.listeners.iter().zip(sockets) {
+            let listener = view.listener.clone();
+            let address = socket
+                .local_address()
+                .unwrap_or_else(|_| listener.bind.clone());
+            log::info!("listener {}: serving {address}", listener.name);
+            self.addresses.push((listener.name.clone(), address));
+            let server: Arc<dyn Serve> = self.engine.clone();
+            self.tasks.spawn(listener::accept(
+                socket,
+                listener,
+                server,
+                self.stop_accepting.subscribe(),
+            ));
+        }
+    }
+
+    fn open_admin(&mut self, admin: admin::Admin, socket: Socket, metrics: &Metrics) {
+        let address = socket
+            .local_address()
+            .unwrap_or_else(|_| admin.bind.clone());
+        log::info!("admin: serving {address}");
+        self.admin_address = Some(address);
+        let state = admin::State {
+            snapshot: self.snapshot.clone(),
+            metrics: metrics.clone(),
+            is_ready: self.is_ready.clone(),
+        };
+        let shutdown = self.stop_admin.subscribe();
+        self.tasks.spawn(async move {
+            if let Err(error) = admin::serve(admin, socket, state, shutdown).await {
+                log::error!("admin: {error}");
+            }
+        });
+    }
+}
+
+fn bind_all(snapshot: &Snapshot) -> Result<Vec<Socket>, StartError> {
+    let bind = |view: &crate::routing::View| {
+        let listener = &view.listener;
+        listener::bind(&listener.bind).map_err(|cause| StartError::Bind {
+            name: listener.name.clone(),
+            address: listener.bind.clone(),
+            cause,
+        })
+    };
+    snapshot.listeners.iter().map(bind).collect()
+}
+
+/// Resolves the names of all upstreams at once and starts their background tasks.
+async fn prepare(snapshot: &Snapshot) {
+    let mut preparing = JoinSet::new();
+    for upstream in &snapshot.upstreams {
+        let upstream = upstream.clone();
+        preparing.spawn(async move {
+            upstream.prepare().await;
+            upstream.watch();
+        });
+    }
+    while preparing.join_next().await.is_some() {}
+}
+
+fn seconds_now() -> f64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,127 @@
+//! `[listeners.NAME]` as written.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::text::{BindAddress, ByteSize, Cidr, Duration, Secret, Spanned};
+
+/// Where clients come in. What its `policies` are is none of this room's business.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config<Policies: Default> {
+    /// `"0.0.0.0:8443"`, `"[::]:8443"`, or `"unix:/run/northgate.sock"`.
+    pub bind: BindAddress,
+    /// What clients may speak. Default: both. On a listener without TLS, HTTP/2 is spoken by prior knowledge.
+    #[serde(default)]
+    pub protocols: Vec<Protocol>,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are believed. Default: nobody, and
+    /// those headers are dropped.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Cidr>,
+    #[serde(default)]
+    pub limits: Limits,
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Terminates TLS.
+    pub tls: Option<Spanned<TlsConfig>>,
+    /// Policies that every route on this listener inherits.
+    #[serde(default)]
+    pub policies: Policies,
+}
+
+/// A protocol that clients may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Protocol {
+    #[serde(rename = "http/1.1")]
+    Http11,
+    #[serde(rename = "h2")]
+    H2,
+}
+
+/// How much a client may ask for.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections open at a time; more are closed at once. Default 20,000.
+    pub connections: NonZeroU32,
+    /// Names and values of a request's header together; beyond it 431. Default `"32KiB"`.
+    pub header_bytes: ByteSize,
+    /// Fields in a request's header; beyond it 431. Default 100.
+    pub headers: NonZeroU32,
+    /// The request target; beyond it 414. Default `"8KiB"`.
+    pub uri_bytes: ByteSize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let number = |value| NonZeroU32::new(value).expect("the defaults are not zero");
+        Limits {
+            connections: number(20_000),
+            header_bytes: ByteSize::from_bytes(32 * 1024),
+            headers: number(100),
+            uri_bytes: ByteSize::from_bytes(8 * 1024),
+        }
+    }
+}
+
+/// How long a client may take. None of these can be infinite.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// For the whole TLS handshake. Default `"5s"`.
+    pub tls_handshake: Duration,
+    /// For a request's whole header, from its first byte (on a new connection: from its start). Default `"5s"`.
+    pub request_header: Duration,
+    /// The longest silence inside a request's body, and the longest wait for a client to take more of its
+    /// response. Default `"15s"`.
+    pub request_body_idle: Duration,
+    /// How long an unused connection stays open. Default `"60s"`.
+    pub keepalive: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            tls_handshake: Duration::from_secs(5),
+            request_header: Duration::from_secs(5),
+            request_body_idle: Duration::from_secs(15),
+            keepalive: Duration::from_secs(60),
+        }
+    }
+}
+
+/// TLS termination. TLS 1.2 and 1.3 with forward secrecy only.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Chosen by the name that the client asks for (SNI): an exact name before `*.` of one label. A client that
+    /// asks for no name, or one that none is for, gets the first.
+    pub certificates: Vec<Spanned<CertificateConfig>>,
+    /// `"1.2"` or `"1.3"`. Default `"1.2"`.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+}
+
+/// A certificate: `cert` and `key`, or `self_signed`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CertificateConfig {
+    /// PEM file of the chain, the leaf first. The names that it is for are read from it.
+    pub cert: Option<PathBuf>,
+    pub key: Option<Secret>,
+    /// For trying things out: a certificate for these names and addresses is made at load. No client trusts it.
+    pub self_signed: Vec<String>,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}

@@ -1,0 +1,108 @@
+//! One client connection: what is known of it, and its clock.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Listener;
+
+/// No wait is being timed.
+const UNTIMED: u64 = u64::MAX;
+
+/// One client connection. The stream and the requests on it share it.
+#[derive(Debug)]
+pub struct Connection {
+    pub listener: Arc<Listener>,
+    /// `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    opened: Instant,
+    is_h2: AtomicBool,
+    /// Whether the wait is for the rest of a header, not for the next request.
+    is_in_header: AtomicBool,
+    /// Requests in flight on it.
+    active: AtomicU32,
+    /// Milliseconds after `opened` at which the present wait for a request must have ended.
+    wait_ends: AtomicU64,
+}
+
+impl Connection {
+    /// A connection that was just accepted. Until requests are awaited on it, whoever sets it up keeps the time.
+    pub(super) fn new(listener: Arc<Listener>, peer: Option<SocketAddr>) -> Arc<Connection> {
+        listener.metrics.connections.inc();
+        Arc::new(Connection {
+            listener,
+            peer,
+            opened: Instant::now(),
+            is_h2: AtomicBool::new(false),
+            is_in_header: AtomicBool::new(true),
+            active: AtomicU32::new(0),
+            wait_ends: AtomicU64::new(UNTIMED),
+        })
+    }
+
+    /// The connection is set up and its first request is awaited.
+    pub(super) fn await_requests(&self, is_h2: bool) {
+        self.is_h2.store(is_h2, Ordering::Relaxed);
+        self.wait_at_most(self.listener.timeouts.request_header.as_std());
+    }
+
+    /// The peer's address as far as rules and logs go. Whoever can reach a Unix socket is on this machine.
+    pub fn peer_ip(&self) -> IpAddr {
+        match self.peer {
+            Some(peer) => peer.ip().to_canonical(),
+            None => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+
+    /// The header of a request is complete.
+    pub fn exchange_began(&self) {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        self.listener.metrics.active_requests.inc();
+    }
+
+    /// A response is complete; the wait for the next request begins.
+    pub fn exchange_ended(&self) {
+        self.listener.metrics.active_requests.dec();
+        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.is_in_header.store(false, Ordering::Relaxed);
+        self.wait_at_most(self.listener.timeouts.keepalive.as_std());
+    }
+
+    /// When the wait for a request must have ended; `None` while requests are in flight, and on HTTP/2, where
+    /// the engine itself closes idle connections in order to say goodbye.
+    pub(super) fn wait_deadline(&self) -> Option<Instant> {
+        if self.active.load(Ordering::Relaxed) > 0 || self.is_h2.load(Ordering::Relaxed) {
+            return None;
+        }
+        match self.wait_ends.load(Ordering::Relaxed) {
+            UNTIMED => None,
+            wait_ends => Some(self.opened + Duration::from_millis(wait_ends)),
+        }
+    }
+
+    /// Bytes have come. The first of a request on a connection that was idle start its header's time; a new
+    /// connection's header has had its time since the start.
+    pub(super) fn received(&self) {
+        let is_waiting =
+            self.active.load(Ordering::Relaxed) == 0 && !self.is_h2.load(Ordering::Relaxed);
+        if is_waiting && !self.is_in_header.swap(true, Ordering::Relaxed) {
+            self.wait_at_most(self.listener.timeouts.request_header.as_std());
+        }
+    }
+
+    fn wait_at_most(&self, wait: Duration) {
+        self.wait_ends
+            .store(millis(self.opened.elapsed() + wait), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.listener.metrics.connections.dec();
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(UNTIMED - 1)
+}

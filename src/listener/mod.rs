@@ -1,0 +1,103 @@
+//! Listeners: where clients come in.
+//!
+//! In: addresses, certificates and limits from configuration. Out: [`pingora::protocols::Stream`]s, each carrying
+//! the [`Connection`] it belongs to, handed to whatever serves them. This room must never know HTTP beyond the
+//! bytes that tell HTTP/2 from HTTP/1.1, and nothing of routes.
+//!
+//! The accept loop is ours and not Pingora's, because Pingora's has no cap on connections, no deadline for the
+//! whole header of a request, waits for ever for the preface of cleartext HTTP/2, and cannot add a listener at
+//! run time. What comes in goes through, in this order: the cap, the TLS handshake under its deadline, the look
+//! at the preface, and then the stream wrapper that keeps the deadlines of headers and idle connections.
+
+mod accept;
+mod bind;
+mod config;
+mod connection;
+mod stream;
+mod tls;
+
+use std::sync::Arc;
+
+use crate::observability::ListenerMetrics;
+use crate::text::{BindAddress, Cidr, Diagnostics};
+
+pub use accept::{Serve, accept};
+pub use bind::{Socket, bind};
+pub use config::{CertificateConfig, Config, Limits, Protocol, Timeouts, TlsConfig};
+pub use connection::Connection;
+
+/// A listener as compiled. Connections keep the one that they came in by.
+#[derive(Debug)]
+pub struct Listener {
+    pub name: Box<str>,
+    /// The position in the snapshot's list of listeners.
+    pub id: usize,
+    pub bind: BindAddress,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub trusted_proxies: Box<[Cidr]>,
+    pub metrics: ListenerMetrics,
+    allows_http1: bool,
+    allows_h2: bool,
+    tls: Option<tls::Terminator>,
+}
+
+impl Listener {
+    /// Compiles a listener. `None` after diagnostics.
+    pub fn build<Policies: Default>(
+        name: &str,
+        id: usize,
+        config: &Config<Policies>,
+        base: &std::path::Path,
+        metrics: ListenerMetrics,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Listener> {
+        let allows = |protocol: Protocol| {
+            config.protocols.is_empty() || config.protocols.contains(&protocol)
+        };
+        let (allows_http1, allows_h2) = (allows(Protocol::Http11), allows(Protocol::H2));
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => Some(tls::Terminator::build(
+                tls,
+                allows_http1,
+                allows_h2,
+                base,
+                diagnostics,
+            )?),
+        };
+        Some(Listener {
+            name: name.into(),
+            id,
+            bind: config.bind.clone(),
+            limits: config.limits.clone(),
+            timeouts: config.timeouts.clone(),
+            trusted_proxies: config.trusted_proxies.clone().into(),
+            metrics,
+            allows_http1,
+            allows_h2,
+            tls,
+        })
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether forwarding headers from this peer are believed.
+    pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(peer))
+    }
+}
+
+/// The connection behind a session, from the digest that the engine shows with every request on it.
+pub fn connection_of(digest: &pingora::protocols::Digest) -> Option<&Arc<Connection>> {
+    digest
+        .proxy_digest
+        .as_ref()?
+        .user_data
+        .as_ref()?
+        .downcast_ref::<Arc<Connection>>()
+}

@@ -1,0 +1,247 @@
+//! The client's side of a connection as the engine reads and writes it.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use pingora::http::ResponseHeader;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
+
+use super::Connection;
+
+/// Small writes are gathered up to this size, so that a response's header and body leave in one packet. The
+/// buffer is given back with every flush: an idle connection holds none.
+const WRITE_BUFFER: usize = 8 * 1024;
+
+/// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A socket of either family.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+macro_rules! forward {
+    ($this:expr, $transport:ident => $call:expr) => {
+        match $this {
+            Transport::Tcp($transport) => $call,
+            Transport::Unix($transport) => $call,
+        }
+    };
+}
+
+impl Transport {
+    /// Reads until it is clear whether the client speaks HTTP/2 by prior knowledge. Gives what was read, which
+    /// must be read again. An HTTP/1.1 client is recognised at the first byte that differs from the preface.
+    pub(super) async fn sniff_h2(&mut self) -> io::Result<(bool, Vec<u8>)> {
+        let mut read = Vec::with_capacity(H2_PREFACE.len());
+        while read.len() < H2_PREFACE.len() {
+            let mut chunk = [0; H2_PREFACE.len()];
+            let wanted = &mut chunk[..H2_PREFACE.len() - read.len()];
+            let count = forward!(self, transport => transport.read(wanted).await)?;
+            read.extend_from_slice(&wanted[..count]);
+            if count == 0 || !H2_PREFACE.starts_with(&read) {
+                return Ok((false, read));
+            }
+        }
+        Ok((true, read))
+    }
+}
+
+/// A client's connection: gathers writes, replays what was read ahead, and ends when a client keeps the gateway
+/// waiting for a request beyond its deadline.
+#[derive(Debug)]
+pub(super) struct Downstream {
+    transport: Transport,
+    connection: Arc<Connection>,
+    digest: Arc<ProxyDigest>,
+    speaks_h2: bool,
+    read_ahead: Vec<u8>,
+    out: Vec<u8>,
+    written: usize,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Downstream {
+    pub(super) fn new(transport: Transport, connection: Arc<Connection>) -> Downstream {
+        // The digest's user data is the one thing of the stream that the engine shows with every request on it.
+        let response = ResponseHeader::build(200, Some(0)).expect("200 is a status");
+        Downstream {
+            transport,
+            digest: Arc::new(ProxyDigest::new(
+                Box::new(response),
+                Some(Box::new(connection.clone())),
+            )),
+            connection,
+            speaks_h2: false,
+            read_ahead: Vec::new(),
+            out: Vec::new(),
+            written: 0,
+            timer: None,
+        }
+    }
+
+    /// Serves these bytes before what the socket has; `speaks_h2` tells the engine what follows.
+    pub(super) fn with_read_ahead(mut self, read_ahead: Vec<u8>, speaks_h2: bool) -> Downstream {
+        self.read_ahead = read_ahead;
+        self.speaks_h2 = speaks_h2;
+        self
+    }
+
+    /// Ready where the client has kept the gateway waiting too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.connection.wait_deadline() else {
+            return Poll::Pending;
+        };
+        if Instant::now() >= deadline {
+            return Poll::Ready(());
+        }
+        // The timer is moved only when it has gone off, which is once per wait at most: a deadline moves on with
+        // every request, and setting a timer for each would cost more than the look.
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        if timer.deadline().into_std() > deadline {
+            timer.as_mut().reset(deadline.into());
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline.into());
+        }
+        Poll::Pending
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            let rest = &self.out[self.written..];
+            let count = ready!(
+                forward!(&mut self.transport, transport => Pin::new(transport).poll_write(cx, rest))
+            )?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += count;
+        }
+        self.out.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Downstream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.read_ahead.is_empty() {
+            let count = this.read_ahead.len().min(buffer.remaining());
+            buffer.put_slice(&this.read_ahead[..count]);
+            this.read_ahead.drain(..count);
+            if this.read_ahead.is_empty() {
+                this.read_ahead = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        match forward!(&mut this.transport, transport => Pin::new(transport).poll_read(cx, buffer))
+        {
+            Poll::Ready(result) => {
+                if buffer.filled().len() > before {
+                    this.connection.received();
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                ready!(this.poll_late(cx));
+                this.connection.listener.metrics.refused_timeout.inc();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Downstream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.out.len() + data.len() > WRITE_BUFFER {
+            ready!(self.poll_drain(cx))?;
+        }
+        if data.len() >= WRITE_BUFFER {
+            return forward!(&mut self.transport, transport => Pin::new(transport).poll_write(cx, data));
+        }
+        self.out.extend_from_slice(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        self.out = Vec::new();
+        forward!(&mut self.transport, transport => Pin::new(transport).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        forward!(&mut self.transport, transport => Pin::new(transport).poll_shutdown(cx))
+    }
+}
+
+#[async_trait]
+impl Shutdown for Downstream {
+    async fn shutdown(&mut self) {
+        // The client may be gone already; there is nobody left to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Downstream {
+    fn id(&self) -> UniqueIDType {
+        forward!(&self.transport, transport => transport.as_raw_fd())
+    }
+}
+
+impl Ssl for Downstream {
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.speaks_h2.then_some(ALPN::H2)
+    }
+}
+
+impl GetTimingDigest for Downstream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Downstream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.digest.clone())
+    }
+}
+
+impl GetSocketDigest for Downstream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}
+
+impl Peek for Downstream {}

@@ -1,0 +1,281 @@
+//! One line of the access log.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Format;
+
+/// Everything that the access log tells about one exchange. All durations count from the moment the request's
+/// header was complete.
+#[derive(Clone, Debug)]
+pub struct AccessRecord<'a> {
+    /// Unix time at which the request's header was complete.
+    pub time: Duration,
+    pub listener: &'a str,
+    pub route: &'a str,
+    pub consumer: Option<&'a str>,
+    pub client: Option<IpAddr>,
+    pub method: &'a str,
+    pub host: Option<&'a str>,
+    /// The path without its query: queries carry tokens.
+    pub path: &'a str,
+    pub protocol: &'static str,
+    /// 0 where the client went away before there was one.
+    pub status: u16,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub total: Duration,
+    /// From the first attempt on an upstream to the end of the exchange.
+    pub upstream_time: Option<Duration>,
+    /// To the first byte of the response's header.
+    pub first_byte: Option<Duration>,
+    pub upstream: Option<&'a str>,
+    pub endpoint: Option<&'a str>,
+    pub attempts: u32,
+    /// The gateway's own code, where it replied or gave up.
+    pub code: Option<&'static str>,
+    pub fault: Option<&'static str>,
+    pub flag: Option<&'static str>,
+    /// Why, for operators: the engine's cause, never shown to the client.
+    pub cause: Option<&'a str>,
+    pub request_id: &'a str,
+    pub trace_id: &'a str,
+}
+
+impl AccessRecord<'_> {
+    /// Appends the record and a line feed.
+    pub fn write(&self, format: Format, line: &mut Vec<u8>) {
+        match format {
+            Format::Json => self.write_json(line),
+            Format::Text => self.write_text(line),
+        }
+        line.push(b'\n');
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        write_rfc3339(self.time, out);
+        out.push(b'"');
+        text(out, "listener", self.listener);
+        text(out, "route", self.route);
+        optional_text(out, "consumer", self.consumer);
+        if let Some(client) = self.client {
+            out.extend_from_slice(b",\"client\":\"");
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "{client}");
+            out.push(b'"');
+        }
+        text(out, "method", self.method);
+        optional_text(out, "host", self.host);
+        text(out, "path", self.path);
+        text(out, "protocol", self.protocol);
+        number(out, "status", u64::from(self.status));
+        number(out, "bytes_in", self.bytes_in);
+        number(out, "bytes_out", self.bytes_out);
+        milliseconds(out, "duration_ms", Some(self.total));
+        milliseconds(out, "upstream_ms", self.upstream_time);
+        milliseconds(out, "first_byte_ms", self.first_byte);
+        optional_text(out, "upstream", self.upstream);
+        optional_text(out, "endpoint", self.endpoint);
+        number(out, "attempts", u64::from(self.attempts));
+        optional_text(out, "code", self.code);
+        optional_text(out, "fault", self.fault);
+        optional_text(out, "flag", self.flag);
+        optional_text(out, "cause", self.cause);
+        text(out, "request_id", self.request_id);
+        text(out, "trace_id", self.trace_id);
+        out.push(b'}');
+    }
+
+    /// For a person at a terminal: time, status, method, path, route, endpoint, duration.
+    fn write_text(&self, out: &mut Vec<u8>) {
+        let seconds = self.time.as_secs();
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let _ = write!(
+            out,
+            "{hour:02}:{minute:02}:{second:02} {:>3} {:<7} ",
+            self.status, self.method
+        );
+        escape_controls(self.path, out);
+        let _ = write!(
+            out,
+            "  {} → {}",
+            self.route,
+            self.endpoint.unwrap_or("gateway")
+        );
+        if let Some(code) = self.code {
+            let _ = write!(out, " {code}");
+        }
+        let _ = write!(out, "  {:.1} ms", self.total.as_secs_f64() * 1000.0);
+    }
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    key(out, name);
+    write_json_string(value, out);
+}
+
+fn optional_text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        text(out, name, value);
+    }
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    key(out, name);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Milliseconds with microseconds behind the point, written without floating point.
+fn milliseconds(out: &mut Vec<u8>, name: &str, value: Option<Duration>) {
+    let Some(value) = value else { return };
+    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+    number(out, name, micros / 1000);
+    out.push(b'.');
+    write_padded(micros % 1000, 3, out);
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// A JSON string. Log lines are written by attackers as well, so controls never go through raw.
+fn write_json_string(value: &str, out: &mut Vec<u8>) {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f;
+    if value.bytes().all(is_plain) {
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+    } else if serde_json::to_writer(&mut *out, value).is_err() {
+        out.extend_from_slice(b"\"\"");
+    }
+}
+
+fn escape_controls(value: &str, out: &mut Vec<u8>) {
+    for character in value.chars() {
+        if character.is_control() {
+            let _ = write!(out, "{}", character.escape_default());
+        } else {
+            let _ = write!(out, "{character}");
+        }
+    }
+}
+
+fn write_padded(value: u64, width: usize, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(value);
+    out.extend(std::iter::repeat_n(
+        b'0',
+        width.saturating_sub(digits.len()),
+    ));
+    out.extend_from_slice(digits.as_bytes());
+}
+
+/// RFC 3339 in UTC with milliseconds. The civil date comes from the day number by the usual reckoning in
+/// 400-year eras that begin on the first of March, so that leap days fall at the end of a year.
+fn write_rfc3339(time: Duration, out: &mut Vec<u8>) {
+    let days = time.as_secs() / 86_400;
+    let second_of_day = time.as_secs() % 86_400;
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    for (value, width, after) in [
+        (year, 4, b'-'),
+        (month, 2, b'-'),
+        (day, 2, b'T'),
+        (second_of_day / 3600, 2, b':'),
+        (second_of_day / 60 % 60, 2, b':'),
+        (second_of_day % 60, 2, b'.'),
+        (u64::from(time.subsec_millis()), 3, b'Z'),
+    ] {
+        write_padded(value, width, out);
+        out.push(after);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> AccessRecord<'static> {
+        AccessRecord {
+            time: Duration::from_millis(1_795_305_600_123),
+            listener: "public",
+            route: "get-order",
+            consumer: None,
+            client: Some("192.0.2.1".parse().unwrap()),
+            method: "GET",
+            host: Some("api.shop.example"),
+            path: "/v1/orders/7",
+            protocol: "HTTP/1.1",
+            status: 200,
+            bytes_in: 0,
+            bytes_out: 512,
+            total: Duration::from_micros(12_034),
+            upstream_time: Some(Duration::from_micros(11_500)),
+            first_byte: None,
+            upstream: Some("orders"),
+            endpoint: Some("10.0.0.5:8002"),
+            attempts: 1,
+            code: None,
+            fault: None,
+            flag: None,
+            cause: None,
+            request_id: "abc",
+            trace_id: "def",
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object() {
+        let mut line = Vec::new();
+        record().write(Format::Json, &mut line);
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(value["time"], "2026-11-22T00:00:00.123Z");
+        assert_eq!(value["duration_ms"], 12.034);
+        assert_eq!(value["endpoint"], "10.0.0.5:8002");
+        assert!(value.get("first_byte_ms").is_none());
+    }
+
+    #[test]
+    fn nobody_can_forge_a_line() {
+        for format in [Format::Json, Format::Text] {
+            let mut line = Vec::new();
+            let hostile = AccessRecord {
+                path: "/a\n{\"status\":200}\"\\\u{1b}[31m",
+                ..record()
+            };
+            hostile.write(format, &mut line);
+            assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            assert!(!line.contains(&0x1b));
+        }
+    }
+
+    #[test]
+    fn dates_agree_with_the_calendar() {
+        let check = |seconds: u64, expected: &str| {
+            let mut out = Vec::new();
+            write_rfc3339(Duration::from_secs(seconds), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        };
+        check(0, "1970-01-01T00:00:00.000Z");
+        check(951_782_400, "2000-02-29T00:00:00.000Z");
+        check(1_709_164_800, "2024-02-29T00:00:00.000Z");
+        check(1_735_689_599, "2024-12-31T23:59:59.000Z");
+        check(4_107_542_400, "2100-03-01T00:00:00.000Z");
+    }
+}

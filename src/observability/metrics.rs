@@ -1,0 +1,394 @@
+//! The catalog of metrics, named by the OpenTelemetry HTTP semantic conventions in their Prometheus form.
+//!
+//! Labels hold names from configuration, methods and statuses only, never what a client wrote.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::series::Series;
+
+/// The buckets that the OpenTelemetry HTTP conventions advise for durations in seconds.
+const DURATION_BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// Every metric of one gateway. Cloning is cheap.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    server_duration: HistogramVec,
+    server_active: IntGaugeVec,
+    server_received: IntCounterVec,
+    server_sent: IntCounterVec,
+    client_duration: HistogramVec,
+    client_failures: IntCounterVec,
+    endpoint_healthy: IntGaugeVec,
+    endpoint_active: IntGaugeVec,
+    connections: IntGaugeVec,
+    connections_total: IntCounterVec,
+    connections_refused: IntCounterVec,
+    /// Access records that were dropped because the writer could not keep up.
+    pub access_log_dropped: IntCounter,
+    /// Unix time of the configuration now serving.
+    pub config_loaded: Gauge,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        let registry = Registry::new();
+        let register = Register(&registry);
+        Metrics {
+            server_duration: register.durations(
+                "http_server_request_duration_seconds",
+                "Duration of requests from their complete header to the end of their response.",
+                &[
+                    "http_route",
+                    "http_request_method",
+                    "http_response_status_code",
+                    "error_type",
+                ],
+            ),
+            server_active: register.gauges(
+                "http_server_active_requests",
+                "Requests being served now.",
+                &["northgate_listener"],
+            ),
+            server_received: register.counters(
+                "http_server_request_body_bytes_total",
+                "Bytes of request bodies received.",
+                &["http_route"],
+            ),
+            server_sent: register.counters(
+                "http_server_response_body_bytes_total",
+                "Bytes of response bodies sent.",
+                &["http_route"],
+            ),
+            client_duration: register.durations(
+                "http_client_request_duration_seconds",
+                "Duration of exchanges with an upstream, from the first attempt to the end.",
+                &["northgate_upstream", "http_response_status_code"],
+            ),
+            client_failures: register.counters(
+                "northgate_upstream_failures_total",
+                "Attempts on an upstream that failed, by the code of the failure.",
+                &["northgate_upstream", "error_type"],
+            ),
+            endpoint_healthy: register.gauges(
+                "northgate_endpoint_healthy",
+                "1 while the endpoint is healthy, 0 while it is not.",
+                &["northgate_upstream", "server_address"],
+            ),
+            endpoint_active: register.gauges(
+                "northgate_endpoint_active_requests",
+                "Requests that the endpoint is serving now.",
+                &["northgate_upstream", "server_address"],
+            ),
+            connections: register.gauges(
+                "northgate_connections",
+                "Client connections open now.",
+                &["northgate_listener"],
+            ),
+            connections_total: register.counters(
+                "northgate_connections_total",
+                "Client connections accepted.",
+                &["northgate_listener"],
+            ),
+            connections_refused: register.counters(
+                "northgate_connections_refused_total",
+                "Client connections closed before their first request, by reason.",
+                &["northgate_listener", "reason"],
+            ),
+            access_log_dropped: register.counter(
+                "northgate_access_log_dropped_total",
+                "Access records dropped because they could not be written in time.",
+            ),
+            config_loaded: register.gauge(
+                "northgate_config_loaded_timestamp_seconds",
+                "Unix time at which the configuration now serving was loaded.",
+            ),
+            registry,
+        }
+        .with_process()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn with_process(self) -> Metrics {
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.registry
+            .register(Box::new(process))
+            .expect("process metrics have names of their own");
+        self
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn with_process(self) -> Metrics {
+        self
+    }
+
+    /// The Prometheus text exposition of everything.
+    pub fn expose(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            log::error!("cannot encode the metrics: {error}");
+        }
+        text
+    }
+
+    /// The content type of [`Metrics::expose`].
+    pub fn content_type() -> &'static str {
+        prometheus::TEXT_FORMAT
+    }
+
+    pub fn route(&self, route: &str) -> RouteMetrics {
+        RouteMetrics {
+            route: route.into(),
+            metrics: self.clone().into(),
+            durations: Series::default(),
+            bytes: Series::default(),
+        }
+    }
+
+    pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            upstream: upstream.into(),
+            metrics: self.clone().into(),
+            durations: Series::default(),
+        }
+    }
+
+    pub fn listener(&self, listener: &str) -> ListenerMetrics {
+        ListenerMetrics {
+            active_requests: self.server_active.with_label_values(&[listener]),
+            connections: self.connections.with_label_values(&[listener]),
+            connections_total: self.connections_total.with_label_values(&[listener]),
+            refused_full: self
+                .connections_refused
+                .with_label_values(&[listener, "full"]),
+            refused_handshake: self
+                .connections_refused
+                .with_label_values(&[listener, "tls_handshake"]),
+            refused_timeout: self
+                .connections_refused
+                .with_label_values(&[listener, "timeout"]),
+        }
+    }
+}
+
+/// The handles of one route. Series appear when they are first needed, so that 50,000 routes cost nothing until
+/// they are used.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    route: Box<str>,
+    metrics: Arc<Metrics>,
+    durations: Series<(MethodLabel, u16, &'static str), Histogram>,
+    bytes: Series<(), (IntCounter, IntCounter)>,
+}
+
+impl RouteMetrics {
+    /// Counts one exchange. `error` is the code of the gateway's own failure, or `""`.
+    pub fn observe(&self, method: &Method, status: u16, error: &'static str, duration: Duration) {
+        let method = MethodLabel::of(method);
+        let make = || {
+            let mut status_text = itoa::Buffer::new();
+            let labels = [&*self.route, method.0, status_text.format(status), error];
+            self.metrics.server_duration.with_label_values(&labels)
+        };
+        self.durations
+            .handle((method, status, error), make)
+            .observe(duration.as_secs_f64());
+    }
+
+    pub fn count_bytes(&self, received: u64, sent: u64) {
+        let (receive, send) = self.bytes.handle((), || {
+            (
+                self.metrics
+                    .server_received
+                    .with_label_values(&[&self.route]),
+                self.metrics.server_sent.with_label_values(&[&self.route]),
+            )
+        });
+        receive.inc_by(received);
+        send.inc_by(sent);
+    }
+}
+
+/// The handles of one upstream.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    upstream: Box<str>,
+    metrics: Arc<Metrics>,
+    durations: Series<u16, Histogram>,
+}
+
+impl UpstreamMetrics {
+    /// Counts one exchange; status 0 where there was no response.
+    pub fn observe(&self, status: u16, duration: Duration) {
+        let make = || {
+            let mut text = itoa::Buffer::new();
+            self.metrics
+                .client_duration
+                .with_label_values(&[&*self.upstream, text.format(status)])
+        };
+        self.durations
+            .handle(status, make)
+            .observe(duration.as_secs_f64());
+    }
+
+    pub fn count_failure(&self, code: &'static str) {
+        self.metrics
+            .client_failures
+            .with_label_values(&[&*self.upstream, code])
+            .inc();
+    }
+
+    pub fn endpoint_healthy(&self, endpoint: &str) -> IntGauge {
+        self.metrics
+            .endpoint_healthy
+            .with_label_values(&[&*self.upstream, endpoint])
+    }
+
+    pub fn endpoint_active(&self, endpoint: &str) -> IntGauge {
+        self.metrics
+            .endpoint_active
+            .with_label_values(&[&*self.upstream, endpoint])
+    }
+
+    /// Ends the series of an endpoint that is gone.
+    pub fn forget_endpoint(&self, endpoint: &str) {
+        // It is not an error if nothing was ever counted for it.
+        let _ = self
+            .metrics
+            .endpoint_healthy
+            .remove_label_values(&[&*self.upstream, endpoint]);
+        let _ = self
+            .metrics
+            .endpoint_active
+            .remove_label_values(&[&*self.upstream, endpoint]);
+    }
+}
+
+/// The handles of one listener.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    pub active_requests: IntGauge,
+    pub connections: IntGauge,
+    pub connections_total: IntCounter,
+    pub refused_full: IntCounter,
+    pub refused_handshake: IntCounter,
+    pub refused_timeout: IntCounter,
+}
+
+/// A method as a label: the known ones by name, `_OTHER` for what a client invents, as the conventions ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct MethodLabel(&'static str);
+
+impl MethodLabel {
+    fn of(method: &Method) -> MethodLabel {
+        MethodLabel(match *method {
+            Method::GET => "GET",
+            Method::POST => "POST",
+            Method::PUT => "PUT",
+            Method::PATCH => "PATCH",
+            Method::DELETE => "DELETE",
+            Method::HEAD => "HEAD",
+            Method::OPTIONS => "OPTIONS",
+            Method::TRACE => "TRACE",
+            Method::CONNECT => "CONNECT",
+            _ => "_OTHER",
+        })
+    }
+}
+
+/// Registers metrics at start, where a bad name is a mistake in this file.
+struct Register<'a>(&'a Registry);
+
+impl Register<'_> {
+    const INVARIANT: &'static str = "the catalog's names and labels are valid and unique";
+
+    fn add<M: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: prometheus::Result<M>,
+    ) -> M {
+        let metric = metric.expect(Self::INVARIANT);
+        self.0
+            .register(Box::new(metric.clone()))
+            .expect(Self::INVARIANT);
+        metric
+    }
+
+    fn durations(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        self.add(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.into()),
+            labels,
+        ))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::new(name, help))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_is_one_sample_of_its_route() {
+        let metrics = Metrics::new();
+        let route = metrics.route("get-order");
+        route.observe(&Method::GET, 200, "", Duration::from_millis(7));
+        route.observe(
+            &Method::from_bytes(b"BREW").unwrap(),
+            404,
+            "route_not_found",
+            Duration::ZERO,
+        );
+        let text = String::from_utf8(metrics.expose()).unwrap();
+        assert!(text.contains("http_server_request_duration_seconds_count{error_type=\"\",http_request_method=\"GET\",http_response_status_code=\"200\",http_route=\"get-order\"} 1"), "{text}");
+        assert!(text.contains("http_request_method=\"_OTHER\""), "{text}");
+        assert!(text.contains("process_cpu_seconds_total"), "{text}");
+    }
+
+    #[test]
+    fn an_unused_route_has_no_series() {
+        let metrics = Metrics::new();
+        let _routes: Vec<_> = (0..100)
+            .map(|n| metrics.route(&format!("route-{n}")))
+            .collect();
+        assert!(
+            !String::from_utf8(metrics.expose())
+                .unwrap()
+                .contains("route-")
+        );
+    }
+}

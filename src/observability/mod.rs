@@ -1,0 +1,15 @@
+//! What operators see: metrics, the access log.
+//!
+//! In: one [`AccessRecord`] and one metrics update per exchange, from the proxy room's `logging` callback, and
+//! what the other rooms count. Out: Prometheus text for the admin listener and lines for the access log. This
+//! room must never know sessions or policies, and must never make a request wait: what does not fit is dropped
+//! and counted.
+
+mod access_log;
+mod access_record;
+mod metrics;
+mod series;
+
+pub use access_log::{AccessLog, Config as AccessLogConfig, Format};
+pub use access_record::AccessRecord;
+pub use metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};

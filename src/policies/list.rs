@@ -1,0 +1,77 @@
+//! The ordered list of policies. Config keys, layers and pipelines derive from it.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::pipeline::{Origin, Pipeline, Scope, Slot};
+use super::{BuildScope, Hooks, Policy, request_headers, response_headers};
+use crate::facts::Variables;
+use crate::text::{Diagnostics, Setting, Spanned};
+
+macro_rules! policies {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// The `policies` table of a gateway, a listener or a route.
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $name: Option<Spanned<Setting<<$name::Policy as Policy>::Config>>>,)+
+        }
+
+        /// The compiled policies of one scope, or of several laid over each other.
+        #[derive(Clone, Default)]
+        pub struct Layer {
+            $($name: Slot<$name::Policy>,)+
+        }
+
+        impl Layer {
+            /// Compiles what one scope says. What cannot be compiled is left out, after diagnostics.
+            pub fn build(
+                config: &Config,
+                scope: Scope,
+                variables: Variables<'_>,
+                diagnostics: &mut Diagnostics,
+            ) -> Layer {
+                Layer {
+                    $($name: match &config.$name {
+                        None => Slot::Unsaid,
+                        Some(setting) => {
+                            let origin = Origin { policy: $name::Policy::NAME, scope, span: setting.span };
+                            match &setting.value {
+                                Setting::Off => Slot::Off(origin),
+                                Setting::On(config) => {
+                                    let mut scope = BuildScope { span: setting.span, variables, diagnostics };
+                                    match $name::Policy::build(config, &mut scope) {
+                                        Some(policy) => Slot::On(Arc::new(policy), origin),
+                                        None => Slot::Unsaid,
+                                    }
+                                }
+                            }
+                        }
+                    },)+
+                }
+            }
+
+            /// This scope over a wider one: what it says replaces what the wider one says, policy by policy.
+            pub fn over(&self, wider: &Layer) -> Layer {
+                Layer { $($name: self.$name.or(&wider.$name),)+ }
+            }
+
+            /// The hooks of every policy that is on, in order.
+            pub fn pipeline(&self) -> Pipeline {
+                let mut hooks = Hooks::default();
+                let mut origins = Vec::new();
+                $(self.$name.claim(&mut hooks, &mut origins);)+
+                Pipeline::new(hooks, origins)
+            }
+        }
+    };
+}
+
+policies! {
+    /// Headers of the request that the upstream gets.
+    request_headers,
+    /// Headers of the response that the client gets.
+    response_headers,
+}

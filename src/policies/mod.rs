@@ -1,0 +1,85 @@
+//! Policies: declared behaviour attached to a gateway, a listener or a route.
+//!
+//! In: each policy's own config, per scope. Out: a [`Pipeline`] per route, in which every phase is a flat list of
+//! the hooks that apply, so that a policy that a route does not use costs it nothing. A policy must never know
+//! sessions, other policies, or where in the order it stands.
+//!
+//! # Order
+//! The order of policies is the program's: it is the order of the list in `list.rs` for requests and its reverse
+//! for responses. Nobody can put a cache in front of authentication.
+//!
+//! # Scopes
+//! gateway → listener → route. The nearest scope replaces a policy whole, `NAME = "off"` removes it; there is no
+//! merging, so what a route does can be read off one table.
+//!
+//! # A new policy
+//! One file with a `Config` and a `Policy` that implements [`Policy`], its tests, its section in the reference,
+//! and one word in the list.
+
+mod header_edits;
+mod list;
+mod pipeline;
+mod request_headers;
+mod response_headers;
+
+use std::sync::Arc;
+
+use pingora::http::{RequestHeader, ResponseHeader};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::facts::{Variables, View};
+use crate::text::{Diagnostics, Span};
+
+pub use list::{Config, Layer};
+pub use pipeline::{Origin, Pipeline, Scope};
+
+/// One kind of declared behaviour.
+pub trait Policy: Sized + Send + Sync + 'static {
+    /// The key in the configuration, and the name in logs, metrics and documentation.
+    const NAME: &'static str;
+    /// What users write. Unknown keys are refused.
+    type Config: DeserializeOwned + JsonSchema + PartialEq;
+
+    /// Compiles the configuration of one scope. `None` after diagnostics.
+    fn build(config: &Self::Config, scope: &mut BuildScope<'_>) -> Option<Self>;
+
+    /// Claims the hooks that it implements.
+    fn hooks(self: &Arc<Self>, hooks: &mut Hooks);
+}
+
+/// Where a policy is being compiled.
+pub struct BuildScope<'a> {
+    /// Where the policy stands in the configuration.
+    pub span: Span,
+    /// The variables that its templates may use.
+    pub variables: Variables<'a>,
+    pub diagnostics: &'a mut Diagnostics,
+}
+
+/// Changes the request that an upstream gets. Runs once per attempt, on a copy of the client's request.
+pub trait OnUpstreamRequest: Send + Sync {
+    fn on_upstream_request(&self, upstream_request: &mut RequestHeader, view: View<'_>);
+}
+
+/// Changes the response that the client gets, whoever made it.
+pub trait OnResponse: Send + Sync {
+    fn on_response(&self, response: &mut ResponseHeader, view: View<'_>);
+}
+
+/// The hooks that the policies of a route have claimed, in order.
+#[derive(Default)]
+pub struct Hooks {
+    upstream_request: Vec<Arc<dyn OnUpstreamRequest>>,
+    response: Vec<Arc<dyn OnResponse>>,
+}
+
+impl Hooks {
+    pub fn on_upstream_request(&mut self, hook: Arc<dyn OnUpstreamRequest>) {
+        self.upstream_request.push(hook);
+    }
+
+    pub fn on_response(&mut self, hook: Arc<dyn OnResponse>) {
+        self.response.push(hook);
+    }
+}

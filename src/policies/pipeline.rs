@@ -1,0 +1,121 @@
+//! A route's compiled hooks.
+
+use std::sync::Arc;
+
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use super::{Hooks, OnResponse, OnUpstreamRequest, Policy};
+use crate::facts::View;
+use crate::text::Span;
+
+/// Where a policy was declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Gateway,
+    Listener,
+    Route,
+}
+
+impl Scope {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::Gateway => "gateway",
+            Scope::Listener => "listener",
+            Scope::Route => "route",
+        }
+    }
+}
+
+/// A policy in force and the place that says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    pub policy: &'static str,
+    pub scope: Scope,
+    pub span: Span,
+}
+
+/// What one scope says about one policy.
+pub(super) enum Slot<P> {
+    Unsaid,
+    Off(Origin),
+    On(Arc<P>, Origin),
+}
+
+impl<P> Default for Slot<P> {
+    fn default() -> Self {
+        Slot::Unsaid
+    }
+}
+
+impl<P> Clone for Slot<P> {
+    fn clone(&self) -> Self {
+        match self {
+            Slot::Unsaid => Slot::Unsaid,
+            Slot::Off(origin) => Slot::Off(*origin),
+            Slot::On(policy, origin) => Slot::On(policy.clone(), *origin),
+        }
+    }
+}
+
+impl<P: Policy> Slot<P> {
+    pub(super) fn or(&self, wider: &Slot<P>) -> Slot<P> {
+        match self {
+            Slot::Unsaid => wider.clone(),
+            said => said.clone(),
+        }
+    }
+
+    pub(super) fn claim(&self, hooks: &mut Hooks, origins: &mut Vec<Origin>) {
+        if let Slot::On(policy, origin) = self {
+            policy.hooks(hooks);
+            origins.push(*origin);
+        }
+    }
+}
+
+/// The hooks of a route, one list per phase. Running a phase costs one indirect call per policy that has a hook
+/// in it.
+#[derive(Default)]
+pub struct Pipeline {
+    upstream_request: Box<[Arc<dyn OnUpstreamRequest>]>,
+    /// In reverse order, as the response meets the policies.
+    response: Box<[Arc<dyn OnResponse>]>,
+    origins: Box<[Origin]>,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.origins.iter().map(|origin| origin.policy))
+            .finish()
+    }
+}
+
+impl Pipeline {
+    pub(super) fn new(hooks: Hooks, origins: Vec<Origin>) -> Pipeline {
+        let mut response = hooks.response;
+        response.reverse();
+        Pipeline {
+            upstream_request: hooks.upstream_request.into(),
+            response: response.into(),
+            origins: origins.into(),
+        }
+    }
+
+    /// The policies in force, in order, with the places that put them there.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    pub fn upstream_request(&self, upstream_request: &mut RequestHeader, view: View<'_>) {
+        for hook in &self.upstream_request {
+            hook.on_upstream_request(upstream_request, view);
+        }
+    }
+
+    pub fn response(&self, response: &mut ResponseHeader, view: View<'_>) {
+        for hook in &self.response {
+            hook.on_response(response, view);
+        }
+    }
+}

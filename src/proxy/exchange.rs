@@ -1,0 +1,194 @@
+//! One request and its response: the context that the engine carries from callback to callback.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderName;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+
+use super::{error_of, flag_retry, forwarding, strict};
+use crate::actions::Action;
+use crate::facts::{Facts, Scheme, View, host};
+use crate::listener::{Connection, connection_of};
+use crate::response::{Code, Reply};
+use crate::routing::{Lookup, RequestParts, Route, Snapshot};
+use crate::upstream::{Attempt, Verdict};
+
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// One request and its response.
+pub struct Exchange {
+    snapshot: Arc<Snapshot>,
+    pub(super) connection: Option<Arc<Connection>>,
+    /// The fallback until a route is found, so that there is always one.
+    pub(super) route: Arc<Route>,
+    pub(super) facts: Facts,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) began: Instant,
+    pub(super) began_at: SystemTime,
+    pub(super) first_byte: Option<Duration>,
+    /// The failure that the gateway reported, or noticed too late to report.
+    pub(super) outcome: Option<Code>,
+}
+
+impl Exchange {
+    pub(super) fn new(snapshot: Arc<Snapshot>) -> Exchange {
+        let route = snapshot.fallback.clone();
+        Exchange {
+            snapshot,
+            connection: None,
+            route,
+            facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
+            attempt: None,
+            began: Instant::now(),
+            began_at: SystemTime::now(),
+            first_byte: None,
+            outcome: None,
+        }
+    }
+
+    pub(super) fn view<'a>(&'a self, request: &'a RequestHeader) -> View<'a> {
+        View {
+            facts: &self.facts,
+            request,
+        }
+    }
+
+    /// From a request's complete header to its action. A reply, or `None` to go on to an upstream.
+    pub(super) fn begin(&mut self, session: &mut Session) -> Option<Reply> {
+        let connection = session.digest().and_then(connection_of)?.clone();
+        connection.exchange_began();
+        let timeouts = &connection.listener.timeouts;
+        session.set_read_timeout(Some(timeouts.request_body_idle.as_std()));
+        session.set_write_timeout(Some(timeouts.request_body_idle.as_std()));
+        session.set_total_drain_timeout(Some(super::DRAIN_DEADLINE));
+        let request = session.req_header();
+        forwarding::identify(&mut self.facts, &connection, request);
+        let refusal = strict::check(request, &connection.listener.limits).err();
+        self.connection = Some(connection);
+        match refusal {
+            Some(code) => Some(Reply::failure(code).closing()),
+            None => self.dispatch(request),
+        }
+    }
+
+    /// Finds the route and starts its action.
+    fn dispatch(&mut self, request: &RequestHeader) -> Option<Reply> {
+        let connection = self.connection.as_ref()?;
+        let view = self.snapshot.listeners.get(connection.listener.id)?;
+        let parts = RequestParts {
+            host: host(request).unwrap_or_default(),
+            path: request.uri.path(),
+            query: request.uri.query(),
+            method: &request.method,
+            headers: &request.headers,
+        };
+        match view.table.find(&parts) {
+            Lookup::Found(route, captures) => {
+                self.route = route.clone();
+                self.facts.captures = captures.into_ranges();
+            }
+            Lookup::MethodNotAllowed(allowed) => {
+                self.route = view.fallback.clone();
+                return Some(Reply::method_not_allowed(&allowed.allow()));
+            }
+            Lookup::NotFound => {
+                self.route = view.fallback.clone();
+                return Some(Reply::failure(Code::RouteNotFound));
+            }
+        }
+        let Action::Proxy(proxy) = &*self.route.action else {
+            return self.route.action.reply(self.view(request));
+        };
+        let limit = match (self.route.timeout, forwarding::grpc_timeout(request)) {
+            (Some(route), Some(client)) => Some(route.min(client)),
+            (route, client) => route.or(client),
+        };
+        self.attempt = Some(Attempt::new(
+            proxy.upstream.clone(),
+            limit.map(|limit| self.began + limit),
+        ));
+        None
+    }
+
+    pub(super) fn pick(&mut self) -> Result<Box<HttpPeer>> {
+        let picked = match &mut self.attempt {
+            Some(attempt) => attempt.pick(),
+            None => Err(Code::Internal),
+        };
+        picked.map_err(|code| {
+            self.outcome = Some(code);
+            error_of(code)
+        })
+    }
+
+    /// Turns the client's request, of which `upstream_request` is a copy, into the upstream's.
+    pub(super) fn prepare(
+        &self,
+        request: &RequestHeader,
+        upstream_request: &mut RequestHeader,
+    ) -> Result<()> {
+        let (Some(connection), Some(attempt)) = (&self.connection, &self.attempt) else {
+            return Err(error_of(Code::Internal));
+        };
+        let view = self.view(request);
+        forwarding::write(view, connection, upstream_request);
+        if attempt.upstream().protocol().is_h2() {
+            forwarding::allow_trailers(request, upstream_request);
+        }
+        if let Action::Proxy(proxy) = &*self.route.action
+            && let Some(rewrite) = &proxy.rewrite
+            && rewrite.apply(upstream_request, view).is_none()
+        {
+            return Err(error_of(Code::BadRequest));
+        }
+        self.route.pipeline.upstream_request(upstream_request, view);
+        Ok(())
+    }
+
+    /// The header of an upstream's response has come.
+    pub(super) fn received(&mut self, response: &ResponseHeader) {
+        self.first_byte.get_or_insert_with(|| self.began.elapsed());
+        if let Some(attempt) = &mut self.attempt {
+            if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+                attempt.upgraded();
+            } else {
+                attempt.moved();
+            }
+        }
+    }
+
+    /// What every response gets, whoever made it: the policies' hooks, then the ids of the request.
+    pub(super) fn finish_response(&self, request: &RequestHeader, response: &mut ResponseHeader) {
+        self.route.pipeline.response(response, self.view(request));
+        // Typed names and values are always accepted.
+        let _ = response.insert_header(X_REQUEST_ID, self.facts.request_id.header());
+        let _ = response.insert_header(X_TRACE_ID, self.facts.trace.trace_id_header());
+    }
+
+    /// Bytes of the response's body have come.
+    pub(super) fn moved(&mut self) -> Result<()> {
+        let Some(attempt) = &self.attempt else {
+            return Ok(());
+        };
+        if attempt.is_late() {
+            self.outcome = Some(Code::UpstreamTimeout);
+            return Err(error_of(Code::UpstreamTimeout));
+        }
+        attempt.moved();
+        Ok(())
+    }
+
+    /// Puts a verdict on a failed attempt.
+    pub(super) fn judge(&mut self, error: Box<Error>, verdict: Verdict) -> Box<Error> {
+        self.outcome = match verdict {
+            Verdict::Retry => None,
+            Verdict::GiveUp(code) => Some(code),
+        };
+        flag_retry(error, verdict)
+    }
+}

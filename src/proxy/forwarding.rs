@@ -1,0 +1,284 @@
+//! Who the client is, behind which hops, and what the upstream is told of it.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{FORWARDED, HeaderName, TE};
+use http::{HeaderMap, HeaderValue};
+use pingora::http::RequestHeader;
+
+use super::exchange::X_REQUEST_ID;
+use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host};
+use crate::listener::Connection;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// What says where a request came from. From anybody but a trusted hop these are a claim that nothing supports,
+/// and are dropped.
+const CLAIMS: [HeaderName; 7] = [
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-real-ip"),
+    FORWARDED,
+];
+
+/// Fills in the client, the scheme and the ids.
+pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &RequestHeader) {
+    let peer = connection.peer_ip();
+    let is_hop = connection.listener.trusts(peer);
+    facts.client = if is_hop {
+        client_behind(peer, connection, &request.headers)
+    } else {
+        peer
+    };
+    facts.scheme = if connection.listener.is_tls() {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
+    if is_hop && let Some(proto) = request.headers.get(X_FORWARDED_PROTO) {
+        match proto.as_bytes() {
+            b"https" => facts.scheme = Scheme::Https,
+            b"http" => facts.scheme = Scheme::Http,
+            _ => {}
+        }
+    }
+    let (request_id, trace_id, span_id) = draw();
+    let foreign = if is_hop {
+        request
+            .headers
+            .get(X_REQUEST_ID)
+            .and_then(RequestId::from_hop)
+    } else {
+        None
+    };
+    facts.request_id = foreign.unwrap_or_else(|| RequestId::from_random(request_id));
+    facts.trace =
+        TraceContext::continue_or_start(request.headers.get(TRACEPARENT), trace_id, span_id);
+}
+
+/// Walks `X-Forwarded-For` from the right: each hop vouches for the address that it added, so the first address
+/// that is not itself a trusted hop is the client. What stands further left could be anything.
+fn client_behind(peer: IpAddr, connection: &Connection, headers: &HeaderMap) -> IpAddr {
+    let mut client = peer;
+    for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+        let Ok(line) = line.to_str() else {
+            return client;
+        };
+        for entry in line.rsplit(',') {
+            let Some(address) = parse_hop(entry.trim()) else {
+                return client;
+            };
+            client = address;
+            if !connection.listener.trusts(client) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// An address as hops write it: bare, or with a port, or an IPv6 address in brackets.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let address = text.parse::<IpAddr>().ok();
+    let address = address.or_else(|| {
+        text.parse::<std::net::SocketAddr>()
+            .ok()
+            .map(|socket| socket.ip())
+    });
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    address
+        .or_else(bracketed)
+        .map(|address: IpAddr| address.to_canonical())
+}
+
+/// Writes the gateway's own headers into the upstream's copy of the request.
+pub(super) fn write(view: View<'_>, connection: &Connection, upstream_request: &mut RequestHeader) {
+    let View { facts, request } = view;
+    let peer = connection.peer_ip();
+    let is_hop = connection.listener.trusts(peer);
+    if !is_hop {
+        for claim in &CLAIMS {
+            upstream_request.remove_header(claim);
+        }
+    }
+    let scheme = HeaderValue::from_static(facts.scheme.as_str());
+    let host = host(request).and_then(|host| HeaderValue::from_str(host).ok());
+    let mut text = String::with_capacity(64);
+    join(&mut text, &upstream_request.headers, &X_FORWARDED_FOR);
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{peer}");
+    set(
+        upstream_request,
+        X_FORWARDED_FOR,
+        HeaderValue::from_str(&text).ok(),
+    );
+    text.clear();
+    join(&mut text, &upstream_request.headers, &FORWARDED);
+    forwarded_element(&mut text, peer, facts.scheme, host.as_ref());
+    set(
+        upstream_request,
+        FORWARDED,
+        HeaderValue::from_str(&text).ok(),
+    );
+    if !upstream_request.headers.contains_key(X_FORWARDED_PROTO) {
+        set(upstream_request, X_FORWARDED_PROTO, Some(scheme));
+    }
+    if !upstream_request.headers.contains_key(X_FORWARDED_HOST) {
+        set(upstream_request, X_FORWARDED_HOST, host);
+    }
+    set(
+        upstream_request,
+        X_REQUEST_ID,
+        Some(facts.request_id.header()),
+    );
+    set(
+        upstream_request,
+        TRACEPARENT,
+        Some(facts.trace.traceparent()),
+    );
+    if !facts.trace.is_continued() {
+        upstream_request.remove_header(&TRACESTATE);
+    }
+}
+
+/// The values that are there already, each followed by a comma.
+fn join(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
+    for value in headers.get_all(name) {
+        if let Ok(value) = value.to_str() {
+            text.push_str(value);
+            text.push_str(", ");
+        }
+    }
+}
+
+/// One element of `Forwarded` (RFC 7239): addresses of version 6 stand in brackets, and what is no token in
+/// quotes.
+fn forwarded_element(text: &mut String, peer: IpAddr, scheme: Scheme, host: Option<&HeaderValue>) {
+    let _ = match peer {
+        IpAddr::V4(peer) => write!(text, "for={peer}"),
+        IpAddr::V6(peer) => write!(text, "for=\"[{peer}]\""),
+    };
+    if let Some(host) = host.and_then(|host| host.to_str().ok())
+        && !host.contains(['"', '\\'])
+    {
+        let _ = write!(text, ";host=\"{host}\"");
+    }
+    text.push_str(";proto=");
+    text.push_str(scheme.as_str());
+}
+
+fn set(request: &mut RequestHeader, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        // Typed names and values are always accepted.
+        let _ = request.insert_header(name, value);
+    }
+}
+
+/// gRPC servers refuse calls without `te: trailers`, which the engine strips with the other hop-by-hop headers.
+/// It is true of this hop as well: trailers are passed on (RFC 9110 section 10.1.4).
+pub(super) fn allow_trailers(request: &RequestHeader, upstream_request: &mut RequestHeader) {
+    let wants_trailers = request
+        .headers
+        .get(TE)
+        .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    if wants_trailers {
+        set(
+            upstream_request,
+            TE,
+            Some(HeaderValue::from_static("trailers")),
+        );
+    }
+}
+
+/// The deadline that a gRPC client asks for: up to eight digits and a unit.
+pub(super) fn grpc_timeout(request: &RequestHeader) -> Option<Duration> {
+    let text = request.headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_write_addresses_in_many_ways() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(
+                parse_hop(text),
+                expected.map(|address| address.parse().unwrap()),
+                "{text}"
+            );
+        };
+        check("192.0.2.1", Some("192.0.2.1"));
+        check("192.0.2.1:4711", Some("192.0.2.1"));
+        check("2001:db8::1", Some("2001:db8::1"));
+        check("[2001:db8::1]", Some("2001:db8::1"));
+        check("[2001:db8::1]:4711", Some("2001:db8::1"));
+        check("::ffff:192.0.2.1", Some("192.0.2.1"));
+        check("unknown", None);
+        check("0300.0.2.1", None);
+        check("", None);
+    }
+
+    #[test]
+    fn grpc_timeouts_have_units() {
+        let check = |text: &str, expected: Option<Duration>| {
+            let mut request = RequestHeader::build("POST", b"/", None).unwrap();
+            request.insert_header(GRPC_TIMEOUT, text).unwrap();
+            assert_eq!(grpc_timeout(&request), expected, "{text}");
+        };
+        check("5S", Some(Duration::from_secs(5)));
+        check("100m", Some(Duration::from_millis(100)));
+        check("99999999H", Some(Duration::from_secs(99_999_999 * 3600)));
+        check("123456789n", None);
+        check("5", None);
+        check("S", None);
+        check("-5S", None);
+        check("5s", None);
+    }
+
+    #[test]
+    fn forwarded_quotes_what_is_no_token() {
+        let check = |peer: &str, host: Option<&str>, expected: &str| {
+            let mut text = String::new();
+            let host = host.map(|host| HeaderValue::from_str(host).unwrap());
+            forwarded_element(
+                &mut text,
+                peer.parse().unwrap(),
+                Scheme::Https,
+                host.as_ref(),
+            );
+            assert_eq!(text, expected);
+        };
+        check(
+            "192.0.2.1",
+            Some("a.example:8443"),
+            "for=192.0.2.1;host=\"a.example:8443\";proto=https",
+        );
+        check("2001:db8::1", None, "for=\"[2001:db8::1]\";proto=https");
+        check("192.0.2.1", Some("a\";by=x"), "for=192.0.2.1;proto=https");
+    }
+}

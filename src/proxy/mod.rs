@@ -1,0 +1,251 @@
+//! The engine adapter: a thin `impl ProxyHttp` over the other rooms.
+//!
+//! In: sessions from the engine. Out: what the routes' pipelines and actions make of them. Each callback is one
+//! call into a room; there is no `match` on policies here and no reading of configuration. The one reply function
+//! is here as well, because only this room may hold a session.
+//!
+//! # What happens to a request
+//! `new_ctx` pins the snapshot. `request_filter` checks the request, gives it its ids, finds its route and either
+//! replies or opens an attempt on an upstream. From there the engine calls back as the attempt goes on, and
+//! whatever happens ends in `logging`, which writes the one access record.
+
+mod exchange;
+mod forwarding;
+mod record;
+mod reply;
+mod strict;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::protocols::Stream;
+use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use tokio::sync::watch;
+
+use crate::listener::Serve;
+use crate::observability::AccessLog;
+use crate::response::Code;
+use crate::routing::Snapshot;
+use crate::upstream::Verdict;
+
+use exchange::Exchange;
+
+/// HTTP/2 connections of clients that are idle this long are told to go (GOAWAY) and closed.
+const H2_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long the rest of a refused request's body is read in order to keep its connection.
+const DRAIN_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What serves every request.
+pub struct Proxy {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    access_log: Option<Arc<AccessLog>>,
+}
+
+impl Proxy {
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, access_log: Option<Arc<AccessLog>>) -> Proxy {
+        Proxy {
+            snapshot,
+            access_log,
+        }
+    }
+
+    /// Puts the engine around it. `workers` sizes what the engine shards by thread; `keepalive_pool` is how many
+    /// unused connections to upstreams are kept over all of them.
+    pub fn into_engine(self, workers: usize, keepalive_pool: usize) -> Arc<Engine> {
+        let conf = ServerConf {
+            threads: workers,
+            upstream_keepalive_pool_size: keepalive_pool.div_ceil(workers.max(1)),
+            ..ServerConf::default()
+        };
+        let mut engine = HttpProxy::new(self, Arc::new(conf));
+        let mut options = pingora::apps::HttpServerOptions::default();
+        options.h2_idle_timeout = Some(H2_IDLE);
+        engine.server_options = Some(options);
+        engine.handle_init_modules();
+        Arc::new(Engine(Arc::new(engine)))
+    }
+}
+
+/// The engine as the listeners see it.
+pub struct Engine(Arc<HttpProxy<Proxy>>);
+
+impl Engine {
+    /// Ends idle connections; call once when the process begins to shut down.
+    pub async fn close_idle(&self) {
+        pingora::apps::HttpServerApp::http_cleanup(&*self.0).await;
+    }
+}
+
+#[async_trait]
+impl Serve for Engine {
+    async fn serve(&self, stream: Stream, shutdown: &watch::Receiver<bool>) {
+        pingora::apps::ServerApp::process_new(&self.0, stream, shutdown).await;
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(self.snapshot.load_full())
+    }
+
+    /// No modules: compression and the like are policies.
+    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        match exchange.begin(session) {
+            None => Ok(false),
+            Some(reply) => reply::write(session, exchange, reply).await.map(|()| true),
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        _: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
+        exchange.pick()
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        exchange: &mut Exchange,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        let Some(attempt) = &mut exchange.attempt else {
+            return error;
+        };
+        let verdict = attempt.failed_to_connect(&error);
+        exchange.judge(error, verdict)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _reused: bool,
+        _: &HttpPeer,
+        _: std::os::fd::RawFd,
+        digest: Option<&Digest>,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if let Some(attempt) = &mut exchange.attempt {
+            attempt.connected(digest);
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        exchange.prepare(session.req_header(), upstream_request)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if let Some(attempt) = &exchange.attempt {
+            if end_of_stream {
+                attempt.sent()
+            } else {
+                attempt.moved()
+            }
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        exchange.received(response);
+        exchange.finish_response(session.req_header(), response);
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<std::time::Duration>> {
+        exchange.moved().map(|()| None)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Exchange,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let Some(attempt) = &mut exchange.attempt else {
+            return error;
+        };
+        let can_repeat = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated()
+            && session.response_written().is_none();
+        let verdict = attempt.failed_in_exchange(&error, client_reused, can_repeat);
+        exchange.judge(error, verdict)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy {
+        reply::fail(session, exchange, error).await
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        record::finish(session, exchange, error, self.access_log.as_deref());
+    }
+
+    /// Failures are in the access log, with their cause; a second line each would only be noise to pay for.
+    fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Exchange,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+/// An engine error that stands for a code; the exchange keeps the code itself.
+fn error_of(code: Code) -> Box<Error> {
+    Error::explain(ErrorType::HTTPStatus(code.status().as_u16()), code.slug())
+}
+
+/// The engine's flag for trying again.
+fn flag_retry(mut error: Box<Error>, verdict: Verdict) -> Box<Error> {
+    error.set_retry(verdict == Verdict::Retry);
+    error
+}

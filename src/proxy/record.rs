@@ -1,0 +1,103 @@
+//! The end of an exchange: one access record, one metrics update, everything released.
+
+use std::time::{Duration, SystemTime};
+
+use http::Version;
+use pingora::Error;
+use pingora::proxy::Session;
+
+use super::exchange::Exchange;
+use crate::facts::host;
+use crate::observability::{AccessLog, AccessRecord};
+use crate::response::Code;
+
+/// Says what happened, once.
+pub(super) fn finish(
+    session: &Session,
+    exchange: &mut Exchange,
+    error: Option<&Error>,
+    access_log: Option<&AccessLog>,
+) {
+    let total = exchange.began.elapsed();
+    let request = session.req_header();
+    let status = session
+        .response_written()
+        .map_or(0, |response| response.status.as_u16());
+    let (received, sent) = (
+        session.body_bytes_read() as u64,
+        session.body_bytes_sent() as u64,
+    );
+    let code = exchange.outcome;
+    let slug = code.map_or("", Code::slug);
+    exchange
+        .route
+        .metrics
+        .observe(&request.method, status, slug, total);
+    exchange.route.metrics.count_bytes(received, sent);
+    if let Some(attempt) = &mut exchange.attempt {
+        attempt
+            .upstream()
+            .metrics()
+            .observe(status, attempt.elapsed());
+        if error.is_none() {
+            attempt.finished();
+        }
+    }
+    if let Some(log) = access_log {
+        let cause = error.map(ToString::to_string);
+        let attempt = exchange.attempt.as_ref();
+        let trace_id = exchange.facts.trace.trace_id();
+        log.append(&AccessRecord {
+            time: exchange
+                .began_at
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or(Duration::ZERO),
+            listener: exchange
+                .connection
+                .as_ref()
+                .map_or("", |connection| &connection.listener.name),
+            route: &exchange.route.name,
+            consumer: exchange
+                .facts
+                .identity
+                .as_ref()
+                .and_then(|identity| identity.consumer()),
+            client: exchange
+                .connection
+                .is_some()
+                .then_some(exchange.facts.client),
+            method: request.method.as_str(),
+            host: host(request),
+            path: request.uri.path(),
+            protocol: protocol(request.version),
+            status,
+            bytes_in: received,
+            bytes_out: sent,
+            total,
+            upstream_time: attempt.map(|attempt| attempt.elapsed()),
+            first_byte: exchange.first_byte,
+            upstream: attempt.map(|attempt| attempt.upstream().name()),
+            endpoint: attempt.and_then(|attempt| attempt.endpoint()),
+            attempts: attempt.map_or(0, |attempt| attempt.attempts()),
+            code: code.map(Code::slug),
+            fault: code.map(|code| code.fault().as_str()),
+            flag: code.map(Code::flag),
+            cause: cause.as_deref(),
+            request_id: exchange.facts.request_id.as_str(),
+            trace_id: std::str::from_utf8(&trace_id).unwrap_or_default(),
+        });
+    }
+    exchange.attempt = None;
+    if let Some(connection) = exchange.connection.take() {
+        connection.exchange_ended();
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/?",
+    }
+}

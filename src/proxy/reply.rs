@@ -1,0 +1,75 @@
+//! The one function through which every reply of the gateway leaves.
+
+use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorSource, Result};
+
+use super::exchange::Exchange;
+use crate::response::{Code, Dialect, Reply, rescue};
+
+/// Writes a reply: in the caller's dialect, through the response hooks of its route, with the request's ids.
+pub(super) async fn write(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    mut reply: Reply,
+) -> Result<()> {
+    let request = session.req_header();
+    let is_head = request.method == Method::HEAD;
+    let dialect = Dialect::of(request.headers.get(http::header::CONTENT_TYPE));
+    reply.render(dialect, exchange.facts.request_id.as_str());
+    exchange.outcome = reply.code.or(exchange.outcome);
+    let mut header = ResponseHeader::build(reply.status, Some(reply.headers.len() + 4))?;
+    for (name, value) in reply.headers {
+        header.append_header(name, value)?;
+    }
+    // RFC 9110 section 8.6: no Content-Length where there can be no content.
+    let can_have_content =
+        reply.status != StatusCode::NO_CONTENT && reply.status != StatusCode::NOT_MODIFIED;
+    if can_have_content {
+        header.insert_header(CONTENT_LENGTH, reply.body.len())?;
+    }
+    exchange.finish_response(request, &mut header);
+    if reply.close {
+        session.set_keepalive(None);
+    }
+    let has_body = can_have_content && !is_head && !reply.body.is_empty();
+    exchange
+        .first_byte
+        .get_or_insert_with(|| exchange.began.elapsed());
+    session
+        .write_response_header(Box::new(header), !has_body)
+        .await?;
+    if has_body {
+        session.write_response_body(Some(reply.body), true).await?;
+    }
+    Ok(())
+}
+
+/// The end of an exchange that failed: replies where the client can still be told.
+pub(super) async fn fail(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    error: &Error,
+) -> FailToProxy {
+    let code = match exchange.outcome {
+        // A client that left says nothing about the upstream, whatever was noticed first.
+        _ if *error.esource() == ErrorSource::Downstream => rescue(error),
+        Some(code) => code,
+        None => rescue(error),
+    };
+    exchange.outcome = Some(code);
+    let status = code.status().as_u16();
+    let is_too_late = code == Code::ClientClosed || session.response_written().is_some();
+    if !is_too_late {
+        // The engine closes the connection after a failure: part of the request may still be on its way.
+        if let Err(cause) = write(session, exchange, Reply::failure(code).closing()).await {
+            log::debug!("cannot reply: {cause}");
+        }
+    }
+    FailToProxy {
+        error_code: status,
+        can_reuse_downstream: false,
+    }
+}

@@ -1,0 +1,76 @@
+//! What a request must be before anything else looks at it.
+
+use http::{Method, Version};
+use pingora::http::RequestHeader;
+
+use crate::listener::Limits;
+use crate::response::Code;
+
+/// Checks a request against the limits of its listener and the methods that nobody gets forwarded.
+pub(super) fn check(request: &RequestHeader, limits: &Limits) -> Result<(), Code> {
+    if request.raw_path().len() > limits.uri_bytes.as_usize() {
+        return Err(Code::UriTooLong);
+    }
+    let headers = &request.headers;
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if headers.len() > limits.headers.get() as usize || bytes > limits.header_bytes.as_usize() {
+        return Err(Code::HeadersTooLarge);
+    }
+    // TRACE shows a client's credentials to whoever can make it send one; CONNECT would make a tunnel.
+    if matches!(request.method, Method::TRACE | Method::CONNECT) {
+        return Err(Code::MethodNotImplemented);
+    }
+    // RFC 9112 section 3.2: an HTTP/1.1 request without Host is to be refused.
+    if request.version == Version::HTTP_11 && !headers.contains_key(http::header::HOST) {
+        return Err(Code::BadRequest);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_checked_against_the_limits() {
+        let check = |method: &str,
+                     target: String,
+                     headers: usize,
+                     value: usize,
+                     expected: Result<(), Code>| {
+            let mut request = RequestHeader::build(method, target.as_bytes(), None).unwrap();
+            request.insert_header("host", "a").unwrap();
+            for n in 0..headers {
+                request
+                    .insert_header(format!("x-{n}"), "v".repeat(value))
+                    .unwrap();
+            }
+            assert_eq!(
+                super::check(&request, &Limits::default()),
+                expected,
+                "{method} {}",
+                target.len()
+            );
+        };
+        check("GET", "/".into(), 0, 0, Ok(()));
+        check(
+            "GET",
+            format!("/{}", "a".repeat(9000)),
+            0,
+            0,
+            Err(Code::UriTooLong),
+        );
+        check("GET", "/".into(), 99, 1, Ok(()));
+        check("GET", "/".into(), 100, 1, Err(Code::HeadersTooLarge));
+        check("GET", "/".into(), 4, 9000, Err(Code::HeadersTooLarge));
+        check("TRACE", "/".into(), 0, 0, Err(Code::MethodNotImplemented));
+        let bare = RequestHeader::build("GET", b"/", None).unwrap();
+        assert_eq!(
+            super::check(&bare, &Limits::default()),
+            Err(Code::BadRequest)
+        );
+    }
+}

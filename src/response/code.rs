@@ -1,0 +1,190 @@
+//! The error index: every failure a client can see, in one table.
+
+use http::StatusCode;
+
+/// Who is to blame for a failed exchange, as the access log and the metrics tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Client,
+    Gateway,
+    Upstream,
+}
+
+impl Fault {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Client => "client",
+            Fault::Gateway => "gateway",
+            Fault::Upstream => "upstream",
+        }
+    }
+}
+
+/// Envoy's response flag for a failure, where it has one; operators already grep for these.
+pub type Flag = &'static str;
+
+/// A gRPC status number, from the table of the gRPC specification.
+mod grpc {
+    pub const INVALID_ARGUMENT: u8 = 3;
+    pub const DEADLINE_EXCEEDED: u8 = 4;
+    pub const RESOURCE_EXHAUSTED: u8 = 8;
+    pub const UNIMPLEMENTED: u8 = 12;
+    pub const INTERNAL: u8 = 13;
+    pub const UNAVAILABLE: u8 = 14;
+    pub const CANCELLED: u8 = 1;
+}
+
+struct Entry {
+    status: u16,
+    slug: &'static str,
+    title: &'static str,
+    grpc: u8,
+    fault: Fault,
+    flag: Flag,
+    doc: &'static str,
+}
+
+macro_rules! error_index {
+    ($($(#[doc = $doc:literal])+ $name:ident = $status:literal $slug:literal $title:literal,
+        $grpc:ident $fault:ident $flag:literal;)+) => {
+        /// A failure that a client can see. The variant's documentation is its paragraph in the index.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Code {
+            /// Every code, in the order of the index.
+            pub const ALL: &'static [Code] = &[$(Code::$name),+];
+
+            fn entry(self) -> &'static Entry {
+                match self {
+                    $(Code::$name => &Entry {
+                        status: $status, slug: $slug, title: $title, grpc: grpc::$grpc,
+                        fault: Fault::$fault, flag: $flag, doc: concat!($($doc, "\n"),+),
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+error_index! {
+    /// The request breaks HTTP in a way that makes it unsafe to forward: conflicting framing, a missing or
+    /// malformed `Host`, a malformed target. The connection is closed.
+    BadRequest = 400 "bad_request" "The request is malformed", INVALID_ARGUMENT Client "DPE";
+    /// No route matches the host, path, headers and query of the request. `northgate explain` shows how near
+    /// each route came.
+    RouteNotFound = 404 "route_not_found" "No route matches this request", UNIMPLEMENTED Client "NR";
+    /// A route matches all but the method. The `Allow` header names the methods that would have matched.
+    MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here", UNIMPLEMENTED Client "NR";
+    /// The client did not finish sending its request in time.
+    RequestTimeout = 408 "request_timeout" "The request took too long to arrive", DEADLINE_EXCEEDED Client "DT";
+    /// The request body is larger than is allowed here.
+    PayloadTooLarge = 413 "payload_too_large" "The request body is too large", RESOURCE_EXHAUSTED Client "DPE";
+    /// The request target is longer than the listener's `limits.uri_bytes`.
+    UriTooLong = 414 "uri_too_long" "The request target is too long", INVALID_ARGUMENT Client "DPE";
+    /// The request header is larger than the listener's `limits.header_bytes` or has more fields than
+    /// `limits.headers`.
+    HeadersTooLarge = 431 "headers_too_large" "The request header is too large", RESOURCE_EXHAUSTED Client "DPE";
+    /// The client went away before the exchange was complete. Only ever seen in the log and the metrics.
+    ClientClosed = 499 "client_closed" "The client closed the connection", CANCELLED Client "DC";
+    /// A fault of the gateway itself; the log has the cause under the request id.
+    Internal = 500 "internal" "The gateway failed", INTERNAL Gateway "-";
+    /// The method is one that the gateway does not forward to anybody (`CONNECT`, `TRACE`).
+    MethodNotImplemented = 501 "method_not_implemented" "The method is not implemented", UNIMPLEMENTED Client "DPE";
+    /// The connection to the upstream could not be made, or its TLS could not be verified.
+    UpstreamConnectFailed = 502 "upstream_connect_failed" "The upstream could not be reached", UNAVAILABLE Upstream "UF";
+    /// The upstream broke the connection before its response was complete.
+    UpstreamReset = 502 "upstream_reset" "The upstream broke off", UNAVAILABLE Upstream "UC";
+    /// What the upstream sent is not well-formed HTTP.
+    UpstreamProtocol = 502 "upstream_protocol" "The upstream answered nonsense", INTERNAL Upstream "UPE";
+    /// No endpoint of the upstream is healthy, or it has none at all.
+    UpstreamUnhealthy = 503 "upstream_unhealthy" "No healthy upstream", UNAVAILABLE Upstream "UH";
+    /// The connection to the upstream was not made within its `timeouts.connect`.
+    UpstreamConnectTimeout = 504 "upstream_connect_timeout" "The upstream did not accept the connection in time", UNAVAILABLE Upstream "UF";
+    /// The upstream did not answer within its `timeouts.first_byte`, fell silent for `timeouts.idle`, or the
+    /// route's `timeout` for the whole exchange ran out.
+    UpstreamTimeout = 504 "upstream_timeout" "The upstream did not answer in time", DEADLINE_EXCEEDED Upstream "UT";
+}
+
+impl Code {
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.entry().status).expect("the index holds valid statuses")
+    }
+
+    /// The stable name: what clients may match on and what `type` ends with.
+    pub fn slug(self) -> &'static str {
+        self.entry().slug
+    }
+
+    pub fn title(self) -> &'static str {
+        self.entry().title
+    }
+
+    pub fn grpc_status(self) -> u8 {
+        self.entry().grpc
+    }
+
+    pub fn fault(self) -> Fault {
+        self.entry().fault
+    }
+
+    pub fn flag(self) -> Flag {
+        self.entry().flag
+    }
+}
+
+/// The error index as the Markdown page `errors.md` beside this file.
+pub fn index_markdown() -> String {
+    let mut page = String::from(
+        "# The error index\n\n\
+         Every reply that the gateway itself makes for a failure is `application/problem+json` (RFC 9457) with these\n\
+         members: `type` (`urn:northgate:error:` and the code), `title`, `status`, `detail` where there is more to say,\n\
+         `code` and `request_id`. gRPC callers get `grpc-status` and `grpc-message` instead. The access log has the\n\
+         code, the side at fault and the flag. This page is printed by `northgate errors`.\n\n",
+    );
+    for code in Code::ALL {
+        let entry = code.entry();
+        let doc: Vec<&str> = entry
+            .doc
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        page.push_str(&format!(
+            "## `{}`\n\n{} `{}` · gRPC {} · fault: {} · flag `{}`\n\n{}\n\n",
+            entry.slug,
+            entry.status,
+            entry.title,
+            entry.grpc,
+            entry.fault.as_str(),
+            entry.flag,
+            doc.join("\n"),
+        ));
+    }
+    page.truncate(page.trim_end().len());
+    page.push('\n');
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_unique_and_statuses_are_errors() {
+        let mut slugs: Vec<_> = Code::ALL.iter().map(|code| code.slug()).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|code| code.status().as_u16() >= 400));
+    }
+
+    #[test]
+    fn the_page_beside_this_file_is_the_index() {
+        assert_eq!(
+            include_str!("errors.md"),
+            index_markdown(),
+            "run: northgate errors > src/response/errors.md"
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! A reply: a response made by the gateway itself.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::Code;
+
+/// The form in which a caller reads failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// RFC 9457 `application/problem+json`.
+    Problem,
+    /// Trailers-only gRPC: HTTP 200 with `grpc-status` and `grpc-message`.
+    Grpc,
+}
+
+impl Dialect {
+    /// A caller that sends `application/grpc…` reads gRPC statuses, everybody else reads problem documents.
+    pub fn of(content_type: Option<&HeaderValue>) -> Dialect {
+        match content_type {
+            Some(value) if value.as_bytes().starts_with(b"application/grpc") => Dialect::Grpc,
+            _ => Dialect::Problem,
+        }
+    }
+}
+
+/// A response made by the gateway: an action's content or the report of a failure.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+    /// The failure that this reply reports, if it reports one.
+    pub code: Option<Code>,
+    /// Whether the client's connection is to be closed after it (HTTP/1.1 only; a refused request may have
+    /// left unread bytes behind it).
+    pub close: bool,
+    detail: Option<Cow<'static, str>>,
+}
+
+impl Reply {
+    /// A reply with content; `headers` are written as they are.
+    pub fn content(
+        status: StatusCode,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+    ) -> Reply {
+        Reply {
+            status,
+            headers,
+            body,
+            code: None,
+            close: false,
+            detail: None,
+        }
+    }
+
+    /// The report of a failure; the body is rendered when the reply is written, in the caller's dialect.
+    pub fn failure(code: Code) -> Reply {
+        Reply {
+            status: code.status(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            code: Some(code),
+            close: false,
+            detail: None,
+        }
+    }
+
+    /// A sentence for the client about this very failure. It must hold no cause, address or stack.
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Reply {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Closes the client's connection after the reply.
+    pub fn closing(mut self) -> Reply {
+        self.close = true;
+        self
+    }
+
+    /// 405 with its `Allow` header (RFC 9110 section 15.5.6 requires it).
+    pub fn method_not_allowed(allow: &str) -> Reply {
+        let mut reply = Reply::failure(Code::MethodNotAllowed);
+        if let Ok(value) = HeaderValue::from_str(allow) {
+            reply.headers.push((ALLOW, value));
+        }
+        reply
+    }
+
+    /// Turns a failure into what goes on the wire: status, headers and body in the caller's dialect. A reply
+    /// with content stays as it is.
+    pub fn render(&mut self, dialect: Dialect, request_id: &str) {
+        let Some(code) = self.code else { return };
+        self.headers
+            .push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        match dialect {
+            Dialect::Problem => {
+                self.headers.push((
+                    CONTENT_TYPE,
+                    HeaderValue::from_static("application/problem+json"),
+                ));
+                let mut body = serde_json::json!({
+                    "type": format!("urn:northgate:error:{}", code.slug()),
+                    "title": code.title(),
+                    "status": code.status().as_u16(),
+                    "code": code.slug(),
+                    "request_id": request_id,
+                });
+                if let Some(detail) = &self.detail {
+                    body["detail"] = serde_json::Value::String(detail.to_string());
+                }
+                self.body = Bytes::from(body.to_string());
+            }
+            Dialect::Grpc => {
+                self.status = StatusCode::OK;
+                self.headers
+                    .push((CONTENT_TYPE, HeaderValue::from_static("application/grpc")));
+                self.headers.push((
+                    HeaderName::from_static("grpc-status"),
+                    HeaderValue::from(u16::from(code.grpc_status())),
+                ));
+                let message = grpc_message(self.detail.as_deref().unwrap_or(code.title()));
+                self.headers
+                    .push((HeaderName::from_static("grpc-message"), message));
+                self.body = Bytes::new();
+            }
+        }
+    }
+}
+
+/// Percent-encodes a message as the gRPC specification of `grpc-message` asks: printable ASCII but `%` stays.
+fn grpc_message(text: &str) -> HeaderValue {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    HeaderValue::try_from(encoded).expect("printable ASCII is a header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_a_problem_document() {
+        let mut reply = Reply::failure(Code::RouteNotFound).detail("nothing here");
+        reply.render(Dialect::Problem, "abc");
+        let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(body["type"], "urn:northgate:error:route_not_found");
+        assert_eq!(body["status"], 404);
+        assert_eq!(body["detail"], "nothing here");
+        assert_eq!(body["request_id"], "abc");
+    }
+
+    #[test]
+    fn a_grpc_caller_gets_a_status() {
+        let mut reply = Reply::failure(Code::UpstreamTimeout).detail("50% \u{e9}");
+        reply.render(Dialect::Grpc, "abc");
+        assert_eq!(reply.status, 200);
+        let header = |name: &str| {
+            reply
+                .headers
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.to_str().unwrap())
+        };
+        assert_eq!(header("grpc-status"), Some("4"));
+        assert_eq!(header("grpc-message"), Some("50%25 %C3%A9"));
+        assert!(reply.body.is_empty());
+    }
+}

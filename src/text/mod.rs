@@ -1,0 +1,70 @@
+//! Text: where it stands in a file, what is wrong with it, and the small values that are written as text.
+//!
+//! In comes the text of configuration files; out go typed values that remember their place ([`Spanned`]) and
+//! every problem found on the way ([`Diagnostics`]), each with its file, line and column. The room reads no
+//! file and knows no configuration key: it must never know what a route or an upstream is. The one exception
+//! to reading files is [`Secret`], whose whole point is that the value is not in the configuration.
+//!
+//! A type is read like this. Unknown keys are refused by serde, their nearest neighbour is found here:
+//! ```ignore
+//! #[derive(Debug, Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Timeouts { connect: Option<Duration>, idle: Spanned<Duration> }
+//!
+//! let source = sources.add("conf/shop.toml", text);
+//! let mut table = Table::parse(&mut diagnostics, source, sources.text(source))?;
+//! let upstreams = table.objects::<Upstream>("upstreams");
+//! table.finish();
+//! ```
+//!
+//! Other rooms define parsed values of their own with [`ParsedText`] and `parsed_text!`, and values with a short
+//! and a long form with [`Shorthand`].
+//!
+//! **Invariant:** nothing in here panics, overflows the stack or prints a secret, whatever the text.
+
+mod address;
+mod byte_size;
+mod cidr;
+mod de;
+mod diagnostic;
+mod duration;
+mod header;
+mod host_pattern;
+mod invalid;
+mod name;
+mod nearest;
+mod nesting;
+mod object;
+pub(crate) mod parsed;
+mod percent;
+mod problem;
+mod reader;
+mod render;
+mod secret;
+mod setting;
+mod shorthand;
+mod sources;
+mod span;
+mod wording;
+
+pub use address::{BindAddress, EndpointAddress};
+pub use byte_size::ByteSize;
+pub use cidr::Cidr;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use duration::Duration;
+pub use header::{HeaderName, HeaderPattern};
+pub use host_pattern::HostPattern;
+pub use invalid::Invalid;
+pub use name::Name;
+pub use nearest::nearest;
+pub use parsed::ParsedText;
+pub use percent::Percent;
+pub use reader::Table;
+pub use render::Report;
+pub use secret::{Secret, SecretError, SecretValue};
+pub use setting::Setting;
+pub use shorthand::{Shorthand, shorthand, shorthand_schema};
+pub use sources::{Position, Sources};
+pub use span::{SourceId, Span, Spanned};
+
+pub(crate) use parsed::parsed_text;

@@ -1,0 +1,210 @@
+//! The top of a configuration file, read by hand so that one bad object hides no other.
+
+use serde::de::DeserializeOwned;
+use toml::Spanned as TomlSpanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::de::shown;
+use super::object::object;
+use super::wording::unknown_key;
+use super::{Diagnostics, Name, SourceId, Span, Spanned, nesting};
+
+/// A table whose keys are taken one after the other; what nobody took is an unknown key.
+///
+/// Taking never fails: what is wrong goes to the diagnostics, and the taker gets nothing.
+#[derive(Debug)]
+pub struct Table<'d, 'i> {
+    diagnostics: &'d mut Diagnostics,
+    source: SourceId,
+    /// `identity.jwt`; empty for the file itself.
+    path: String,
+    span: Span,
+    entries: DeTable<'i>,
+    known: Vec<&'static str>,
+}
+
+type Entry<'i> = (TomlSpanned<DeString<'i>>, TomlSpanned<DeValue<'i>>);
+
+/// One slip, such as an unclosed bracket, can make every later line wrong.
+const MOST_SYNTAX_ERRORS: usize = 64;
+
+impl<'d, 'i> Table<'d, 'i> {
+    /// None when the text is no TOML, after all its errors were reported.
+    ///
+    /// Nothing is read from a file with errors of syntax: keys would land in the wrong table, and the user would
+    /// be told of unknown and missing keys that are neither.
+    pub fn parse(
+        diagnostics: &'d mut Diagnostics,
+        source: SourceId,
+        text: &'i str,
+    ) -> Option<Self> {
+        if let Some(at) = nesting::overlong_key(text) {
+            diagnostics.error(Span::new(source, at..at), "a key has too many parts");
+            return None;
+        }
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
+            let span = error.span().unwrap_or(0..0);
+            let message = match (error.message(), text.get(span.clone())) {
+                ("duplicate key", Some(key)) => {
+                    format!("\"{}\" is defined twice", key.trim_matches(['"', '\'']))
+                }
+                (message, _) => message.to_owned(),
+            };
+            diagnostics.error(Span::new(source, span), message);
+        }
+        if !errors.is_empty() {
+            return None;
+        }
+        let entries = root.into_inner();
+        if nesting::is_too_deep(&entries) {
+            diagnostics.error(
+                Span::start_of(source),
+                "tables and arrays are nested too deeply",
+            );
+            return None;
+        }
+        let span = Span::start_of(source);
+        Some(Table {
+            diagnostics,
+            source,
+            path: String::new(),
+            span,
+            entries,
+            known: Vec::new(),
+        })
+    }
+
+    /// The header of the table, or the beginning of the file.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// For problems that only the taker can see.
+    pub fn diagnostics(&mut self) -> &mut Diagnostics {
+        self.diagnostics
+    }
+
+    /// One value. None when it is absent, or bad and reported; `Spanned<T>` tells its place.
+    pub fn take<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
+        let (_, node) = self.entry(key)?;
+        let name = self.name_of(key);
+        object(self.diagnostics, self.source, &name, &node)
+    }
+
+    /// One value that must be there.
+    pub fn require<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
+        if !self.entries.contains_key(key) {
+            let place = if self.path.is_empty() {
+                String::new()
+            } else {
+                format!("{}: ", self.path)
+            };
+            self.diagnostics
+                .error(self.span, format!("{place}missing key \"{key}\""));
+        }
+        self.take(key)
+    }
+
+    /// A table of named objects, `[routes.home]`: all good ones, sorted by name.
+    pub fn objects<T: DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+    ) -> Vec<(Spanned<Name>, Spanned<T>)> {
+        let Some((_, entries)) = self.inner_table(key) else {
+            return Vec::new();
+        };
+        let path = self.name_of(key);
+        entries
+            .into_iter()
+            .filter_map(|entry| self.named_object(&path, entry))
+            .collect()
+    }
+
+    /// A table within this one, to be taken apart in the same way and finished.
+    pub fn table(&mut self, key: &'static str) -> Option<Table<'_, 'i>> {
+        let (span, entries) = self.inner_table(key)?;
+        let path = self.name_of(key);
+        Some(Table {
+            diagnostics: self.diagnostics,
+            source: self.source,
+            path,
+            span,
+            entries,
+            known: Vec::new(),
+        })
+    }
+
+    /// Reports every key that was not taken.
+    pub fn finish(self) {
+        for (key, _) in &self.entries {
+            let span = Span::new(self.source, key.span());
+            let (message, help) = unknown_key(key.get_ref(), &self.known);
+            self.diagnostics.error(span, message).help = help;
+        }
+    }
+
+    fn entry(&mut self, key: &'static str) -> Option<Entry<'i>> {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+        self.entries.remove_entry(key)
+    }
+
+    fn name_of(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    fn inner_table(&mut self, key: &'static str) -> Option<(Span, DeTable<'i>)> {
+        let (_, node) = self.entry(key)?;
+        let span = Span::new(self.source, node.span());
+        let name = self.name_of(key);
+        match node.into_inner() {
+            DeValue::Table(entries) => Some((span, entries)),
+            other => {
+                let message = format!("{name} must be a table, got {}", shown(&other));
+                let diagnostic = self.diagnostics.error(span, message);
+                if matches!(other, DeValue::Array(_)) {
+                    diagnostic.help(format!("objects have names: write [{name}.NAME]"));
+                }
+                None
+            }
+        }
+    }
+
+    /// A bad name does not keep the object from being looked at, nor the other way round.
+    fn named_object<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        entry: Entry<'i>,
+    ) -> Option<(Spanned<Name>, Spanned<T>)> {
+        let (key, node) = entry;
+        let span = Span::new(self.source, key.span());
+        let name = match key.get_ref().parse::<Name>() {
+            Ok(name) => Some(Spanned::new(name, span)),
+            Err(error) => {
+                self.diagnostics
+                    .error(span, format!("the key in {path} {error}"));
+                None
+            }
+        };
+        let place = match &name {
+            Some(name) => format!("{path}.{name}"),
+            None => path.to_owned(),
+        };
+        let object = object(self.diagnostics, self.source, &place, &node)?;
+        Some((
+            name?,
+            Spanned::new(object, Span::new(self.source, node.span())),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! HTTP/1.1 connections to upstreams, each with a watch that keeps its deadline.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::connectors::L4Connect;
+use pingora::http::ResponseHeader;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{Digest, GetProxyDigest};
+use pingora::{Error, ErrorType, Result};
+use socket2::{SockRef, Socket};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
+
+/// Instants are told as microseconds since the process began to tell them, in 48 bits: nine years.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+const INSTANT_BITS: u32 = 48;
+/// No deadline: a connection that waits in the pool.
+const NEVER: u64 = (1 << INSTANT_BITS) - 1;
+
+/// Opens connections that are watched.
+#[derive(Debug)]
+pub(super) struct WatchedConnect {
+    timeout: Duration,
+}
+
+impl WatchedConnect {
+    pub(super) fn new(timeout: Duration) -> WatchedConnect {
+        WatchedConnect { timeout }
+    }
+
+    async fn open(&self, address: &SocketAddr) -> io::Result<(Stream, Socket)> {
+        match address {
+            SocketAddr::Inet(address) => {
+                let tcp = TcpStream::connect(address).await?;
+                let socket = SockRef::from(&tcp).try_clone()?;
+                Ok((tcp.into(), socket))
+            }
+            SocketAddr::Unix(address) => {
+                let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
+                let unix = UnixStream::connect(path).await?;
+                let socket = SockRef::from(&unix).try_clone()?;
+                Ok((unix.into(), socket))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl L4Connect for WatchedConnect {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        let (mut stream, socket) = match tokio::time::timeout(self.timeout, self.open(address))
+            .await
+        {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => {
+                let kind = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+                    io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                        ErrorType::ConnectNoRoute
+                    }
+                    io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+                    _ => ErrorType::ConnectError,
+                };
+                return Err(Error::because(kind, "opening a connection", error).into_up());
+            }
+            Err(_) => {
+                return Err(
+                    Error::explain(ErrorType::ConnectTimedout, "opening a connection").into_up(),
+                );
+            }
+        };
+        // The digest is the one thing of a pooled connection that every exchange on it is shown again.
+        let watch = Watch::start(socket);
+        let response = Box::new(ResponseHeader::build(200, Some(0))?);
+        stream.set_proxy_digest(ProxyDigest::new(response, Some(Box::new(Handle(watch)))));
+        Ok(stream)
+    }
+}
+
+/// The watch of one connection. Moving its deadline costs a compare-and-swap and a load; the task that keeps it
+/// wakes only when the earliest deadline it has been told of has come.
+#[derive(Debug)]
+struct Watch {
+    /// The turn in the upper 16 bits, the instant not to be awaited beyond in the lower 48.
+    state: AtomicU64,
+    /// When the task looks next.
+    next_look: AtomicU64,
+    has_fired: AtomicBool,
+    is_closed: AtomicBool,
+    wake: Notify,
+}
+
+/// One exchange's turn on a watched connection.
+///
+/// The engine gives a connection back to the pool before it says that the exchange is over, so the next exchange
+/// may have begun its turn by the time that this one ends: what a past turn says is ignored.
+#[derive(Debug)]
+pub(super) struct Turn {
+    watch: Arc<Watch>,
+    number: u64,
+}
+
+impl Turn {
+    /// Begins a turn on the connection that an exchange was given, if that is a watched one.
+    pub(super) fn begin(digest: &Digest) -> Option<Turn> {
+        let data = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
+        let watch = data.downcast_ref::<Handle>()?.0.clone();
+        // Adding to the upper bits wraps by itself.
+        let before = watch.state.fetch_add(1 << INSTANT_BITS, Ordering::SeqCst);
+        Some(Turn {
+            watch,
+            number: before.wrapping_add(1 << INSTANT_BITS) & !NEVER,
+        })
+    }
+
+    /// Moves the deadline.
+    pub(super) fn set_deadline(&self, deadline: Instant) {
+        self.store(told(deadline));
+    }
+
+    /// Lifts the deadline: the exchange is over.
+    pub(super) fn lift(&self) {
+        self.store(NEVER);
+    }
+
+    /// Whether the connection was shut down because its deadline had passed.
+    pub(super) fn has_fired(&self) -> bool {
+        self.watch.has_fired.load(Ordering::Acquire)
+    }
+
+    fn store(&self, deadline: u64) {
+        // Sequentially consistent, here and in `keep`: either this sees the task's next look and wakes it, or
+        // the task sees this deadline when it looks again before it sleeps.
+        let mine = |state: u64| (state & !NEVER == self.number).then_some(self.number | deadline);
+        let stored = self
+            .watch
+            .state
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, mine);
+        if stored.is_ok() && deadline < self.watch.next_look.load(Ordering::SeqCst) {
+            self.watch.wake.notify_one();
+        }
+    }
+}
+
+/// Lives as long as the connection; ends its watch.
+struct Handle(Arc<Watch>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.is_closed.store(true, Ordering::Release);
+        self.0.wake.notify_one();
+    }
+}
+
+impl Watch {
+    fn start(socket: Socket) -> Arc<Watch> {
+        let watch = Arc::new(Watch {
+            state: AtomicU64::new(NEVER),
+            next_look: AtomicU64::new(NEVER),
+            has_fired: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            wake: Notify::new(),
+        });
+        tokio::spawn(watch.clone().keep(socket));
+        watch
+    }
+
+    fn deadline(&self) -> u64 {
+        self.state.load(Ordering::SeqCst) & NEVER
+    }
+
+    async fn keep(self: Arc<Self>, socket: Socket) {
+        loop {
+            if self.is_closed.load(Ordering::Acquire) {
+                return;
+            }
+            let deadline = self.deadline();
+            if deadline <= told(Instant::now()) {
+                self.has_fired.store(true, Ordering::Release);
+                // The reader and the writer of the connection are woken by the end of file that this makes. It
+                // fails only where the other side has closed already, which wakes them as well.
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+            self.next_look.store(deadline, Ordering::SeqCst);
+            if self.deadline() < deadline {
+                continue;
+            }
+            if deadline == NEVER {
+                self.wake.notified().await;
+            } else {
+                let at = *EPOCH + Duration::from_micros(deadline);
+                tokio::select! {
+                    () = tokio::time::sleep_until(at.into()) => {}
+                    () = self.wake.notified() => {}
+                }
+            }
+        }
+    }
+}
+
+fn told(instant: Instant) -> u64 {
+    let micros = instant.saturating_duration_since(*EPOCH).as_micros();
+    u64::try_from(micros).unwrap_or(NEVER).min(NEVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn connected() -> (Stream, TcpStream, Turn) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = SocketAddr::Inet(listener.local_addr().unwrap());
+        let connect = WatchedConnect::new(Duration::from_secs(5));
+        let (stream, accepted) = tokio::join!(connect.connect(&address), listener.accept());
+        let stream = stream.unwrap();
+        let digest = Digest {
+            proxy_digest: stream.get_proxy_digest(),
+            ..Digest::default()
+        };
+        let turn = Turn::begin(&digest).unwrap();
+        (stream, accepted.unwrap().0, turn)
+    }
+
+    #[tokio::test]
+    async fn a_passed_deadline_ends_a_read() {
+        let (mut stream, _peer, turn) = connected().await;
+        let begin = Instant::now();
+        turn.set_deadline(begin + Duration::from_secs(600));
+        turn.set_deadline(begin + Duration::from_millis(40));
+        let mut buffer = [0; 8];
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+        assert!(begin.elapsed() >= Duration::from_millis(40));
+        assert!(turn.has_fired());
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_moves_on_does_not_fire() {
+        let (mut stream, mut peer, turn) = connected().await;
+        for _ in 0..5 {
+            turn.set_deadline(Instant::now() + Duration::from_millis(200));
+            peer.write_all(b"x").await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), b'x');
+        }
+        turn.lift();
+        assert!(!turn.has_fired());
+        // The task must end with the connection, or every connection would leave one behind.
+        drop(stream);
+        while Arc::strong_count(&turn.watch) > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            peer.read(&mut [0; 8]).await.unwrap(),
+            0,
+            "the second handle is closed too"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = SocketAddr::Inet(listener.local_addr().unwrap());
+        drop(listener);
+        let error = WatchedConnect::new(Duration::from_secs(5))
+            .connect(&address)
+            .await
+            .unwrap_err();
+        assert_eq!(*error.etype(), ErrorType::ConnectRefused);
+    }
+
+    #[tokio::test]
+    async fn a_past_turn_has_no_say() {
+        let (stream, _peer, first) = connected().await;
+        let digest = Digest {
+            proxy_digest: stream.get_proxy_digest(),
+            ..Digest::default()
+        };
+        let second = Turn::begin(&digest).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(600);
+        second.set_deadline(deadline);
+        first.lift();
+        assert_eq!(second.watch.deadline(), told(deadline));
+        second.lift();
+        first.set_deadline(deadline);
+        assert_eq!(second.watch.deadline(), NEVER);
+    }
+}

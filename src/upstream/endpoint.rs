@@ -1,0 +1,96 @@
+//! One endpoint and what is known of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use pingora::upstreams::peer::HttpPeer;
+use prometheus::IntGauge;
+
+use super::peer::PeerTemplate;
+use super::resolve::Resolved;
+use crate::observability::UpstreamMetrics;
+
+/// One address of an upstream. The state is atomics: requests only ever read and count here.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    resolved: Resolved,
+    address: Box<str>,
+    peer: HttpPeer,
+    active: IntGauge,
+    healthy_gauge: IntGauge,
+    healthy: AtomicBool,
+    /// Check results in a row that speak against the present state.
+    contrary: AtomicU32,
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        resolved: Resolved,
+        template: &PeerTemplate,
+        metrics: &UpstreamMetrics,
+    ) -> Endpoint {
+        let address: Box<str> = resolved.socket_text().into();
+        let healthy_gauge = metrics.endpoint_healthy(&address);
+        healthy_gauge.set(1);
+        Endpoint {
+            peer: template.peer(&resolved),
+            active: metrics.endpoint_active(&address),
+            healthy_gauge,
+            address,
+            resolved,
+            healthy: AtomicBool::new(true),
+            contrary: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.resolved.weight()
+    }
+
+    pub(super) fn is_at(&self, resolved: &Resolved) -> bool {
+        self.resolved == *resolved
+    }
+
+    pub(super) fn resolved(&self) -> &Resolved {
+        &self.resolved
+    }
+
+    pub(super) fn peer(&self) -> &HttpPeer {
+        &self.peer
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it is serving now.
+    pub(super) fn active(&self) -> i64 {
+        self.active.get()
+    }
+
+    pub(super) fn begin(&self) {
+        self.active.inc();
+    }
+
+    pub(super) fn end(&self) {
+        self.active.dec();
+    }
+
+    /// Takes in the result of one check; true where the state changed. Checks of one endpoint never overlap.
+    pub(super) fn observe(&self, is_ok: bool, needed: u32) -> bool {
+        if self.is_healthy() == is_ok {
+            self.contrary.store(0, Ordering::Relaxed);
+            return false;
+        }
+        if self.contrary.fetch_add(1, Ordering::Relaxed) + 1 < needed {
+            return false;
+        }
+        self.contrary.store(0, Ordering::Relaxed);
+        self.healthy.store(is_ok, Ordering::Relaxed);
+        self.healthy_gauge.set(i64::from(is_ok));
+        true
+    }
+}

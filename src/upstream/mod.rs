@@ -1,0 +1,228 @@
+//! Upstreams: groups of endpoints that serve the same thing.
+//!
+//! In: endpoints from configuration (and later from discovery), what health checks see, what attempts meet.
+//! Out: an [`Attempt`], which gives the engine a peer, learns how it went and says whether to try another, and
+//! whose deadlines it keeps. This room must never know routes, policies or replies: it reports
+//! [`Code`](crate::response::Code)s and leaves what to tell the client to others. It is the only user of
+//! `HttpPeer`.
+//!
+//! # What is chosen from
+//! Selection reads one immutable set of the endpoints that are available now ([`balance`]); health changes build
+//! a new set beside it. So a pick costs one atomic load and one atomic add, whatever the state of the others.
+//!
+//! # Deadlines
+//! Pingora has one timeout per read and none for a whole exchange. HTTP/1.1 connections are therefore opened by
+//! this room and watched ([`connect`]): the exchange moves the watch's deadline as it goes (first byte, then
+//! idle, never past the route's whole-exchange deadline), and a connection whose deadline passes is shut down,
+//! whatever it was waiting for. HTTP/2 connections carry many exchanges, so there the engine's read timeout is
+//! the limit, and the whole-exchange deadline is looked at whenever a frame arrives.
+
+mod attempt;
+mod balance;
+mod config;
+mod connect;
+mod endpoint;
+mod health;
+mod peer;
+mod resolve;
+mod tls;
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+
+use crate::observability::{Metrics, UpstreamMetrics};
+use crate::response::Code;
+use crate::text::{Diagnostics, Span};
+
+pub use attempt::{Attempt, Verdict};
+pub use balance::Balance;
+pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
+
+use balance::Available;
+use endpoint::Endpoint;
+use peer::PeerTemplate;
+use resolve::Address;
+
+/// A group of endpoints and everything that is known of them.
+#[derive(Debug)]
+pub struct Upstream {
+    name: Box<str>,
+    balance: Balance,
+    timeouts: Timeouts,
+    protocol: Protocol,
+    addresses: Box<[Address]>,
+    template: PeerTemplate,
+    health: Option<health::Checks>,
+    available: ArcSwap<Available>,
+    members: Mutex<Vec<Arc<Endpoint>>>,
+    metrics: UpstreamMetrics,
+}
+
+impl Upstream {
+    /// Compiles an upstream; `base` is the folder that its file paths are relative to. `None` after diagnostics.
+    pub fn build(name: &str, config: &Config, context: &mut Build<'_>) -> Option<Arc<Upstream>> {
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => Some(tls::UpstreamTls::build(tls, context)?),
+        };
+        if config.endpoints.is_empty() {
+            context.diagnostics.error(
+                context.span,
+                format!("upstream {name}: endpoints is empty; it needs at least one"),
+            );
+            return None;
+        }
+        if config.protocol == Protocol::H2 && tls.is_none() {
+            context
+                .diagnostics
+                .error(
+                    context.span,
+                    format!("upstream {name}: protocol \"h2\" needs tls"),
+                )
+                .help(
+                    "add [upstreams.NAME.tls], or write protocol = \"h2c\" for HTTP/2 without TLS",
+                );
+            return None;
+        }
+        if config.protocol == Protocol::H2c && tls.is_some() {
+            context
+                .diagnostics
+                .error(
+                    context.span,
+                    format!(
+                        "upstream {name}: protocol \"h2c\" is HTTP/2 without TLS, but tls is set"
+                    ),
+                )
+                .help("write protocol = \"h2\"");
+            return None;
+        }
+        let upstream = Arc::new(Upstream {
+            name: name.into(),
+            balance: config.balance,
+            timeouts: config.timeouts.clone(),
+            protocol: config.protocol,
+            addresses: config.endpoints.iter().map(Address::of).collect(),
+            template: PeerTemplate::new(name, config, tls),
+            health: config
+                .health
+                .as_ref()
+                .map(|health| health::Checks::new(health, config)),
+            available: ArcSwap::from_pointee(Available::default()),
+            members: Mutex::default(),
+            metrics: context.metrics.upstream(name),
+        });
+        upstream.adopt(resolve::without_names(&upstream.addresses));
+        Some(upstream)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub fn metrics(&self) -> &UpstreamMetrics {
+        &self.metrics
+    }
+
+    /// Resolves host names for the first time; call before traffic is let in. It waits for at most the
+    /// resolver's own deadline and never fails: a name that does not resolve yet has no endpoints.
+    pub async fn prepare(&self) {
+        if self.addresses.iter().any(Address::is_name) {
+            self.adopt(resolve::all(&self.addresses, &self.current()).await);
+        }
+    }
+
+    /// Starts health checks and the refresh of host names. The tasks end when the upstream is dropped.
+    pub fn watch(self: &Arc<Self>) {
+        if self.health.is_some() {
+            tokio::spawn(health::watch(Arc::downgrade(self)));
+        }
+        if self.addresses.iter().any(Address::is_name) {
+            tokio::spawn(resolve::watch(Arc::downgrade(self)));
+        }
+    }
+
+    /// How many endpoints there are and how many of them are available.
+    pub fn count(&self) -> (usize, usize) {
+        let members = self.current();
+        (
+            members.len(),
+            members
+                .iter()
+                .filter(|endpoint| endpoint.is_healthy())
+                .count(),
+        )
+    }
+
+    /// Each endpoint's address and whether it is healthy, for the admin listener.
+    pub fn endpoints(&self) -> Vec<(String, bool)> {
+        self.current()
+            .iter()
+            .map(|endpoint| (endpoint.address().to_owned(), endpoint.is_healthy()))
+            .collect()
+    }
+
+    fn current(&self) -> Vec<Arc<Endpoint>> {
+        self.members
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes over a new set of resolved addresses. An endpoint that was there before keeps its state.
+    fn adopt(&self, resolved: Vec<resolve::Resolved>) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let adopted: Vec<Arc<Endpoint>> = resolved
+            .into_iter()
+            .map(|resolved| {
+                let known = members.iter().find(|endpoint| endpoint.is_at(&resolved));
+                known.cloned().unwrap_or_else(|| {
+                    Arc::new(Endpoint::new(resolved, &self.template, &self.metrics))
+                })
+            })
+            .collect();
+        for gone in members
+            .iter()
+            .filter(|known| !adopted.iter().any(|kept| kept.address() == known.address()))
+        {
+            self.metrics.forget_endpoint(gone.address());
+        }
+        *members = adopted;
+        self.available.store(Arc::new(Available::of(&members)));
+    }
+
+    /// Builds the available set anew after a health change.
+    fn refresh(&self) {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        self.available.store(Arc::new(Available::of(&members)));
+    }
+
+    fn pick(&self, tried: &[Arc<Endpoint>]) -> Result<Arc<Endpoint>, Code> {
+        let available = self.available.load();
+        available
+            .pick(self.balance, tried)
+            .ok_or(Code::UpstreamUnhealthy)
+    }
+}
+
+/// What compiling an upstream needs from around it.
+pub struct Build<'a> {
+    /// Where the upstream stands in the configuration.
+    pub span: Span,
+    pub base: &'a std::path::Path,
+    pub metrics: &'a Metrics,
+    pub diagnostics: &'a mut Diagnostics,
+}
+
+/// The upstream behind a background task, or `None` once it is no longer in use.
+fn alive(upstream: &Weak<Upstream>) -> Option<Arc<Upstream>> {
+    upstream.upgrade()
+}

@@ -1,0 +1,110 @@
+//! The engine's peer for an endpoint, made once and cloned per attempt.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::protocols::ALPN;
+use pingora::upstreams::peer::{HttpPeer, PeerOptions};
+
+use super::Timeouts;
+use super::config::{Config, Protocol};
+use super::connect::WatchedConnect;
+use super::resolve::{Resolved, Socket};
+use super::tls::UpstreamTls;
+
+/// Requests that one HTTP/2 connection to an upstream carries at a time, where the upstream allows it.
+const MAX_H2_STREAMS: usize = 128;
+/// HTTP/2 connections are pinged so that a peer that vanished is noticed.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+const H2_STREAM_WINDOW: u32 = 1 << 20;
+const H2_CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// What all endpoints of an upstream have in common.
+#[derive(Debug)]
+pub(super) struct PeerTemplate {
+    options: PeerOptions,
+    tls: Option<UpstreamTls>,
+    group: u64,
+}
+
+impl PeerTemplate {
+    pub(super) fn new(name: &str, config: &Config, tls: Option<UpstreamTls>) -> PeerTemplate {
+        let mut options = PeerOptions::new();
+        let Timeouts {
+            connect,
+            first_byte,
+            idle,
+            keepalive,
+        } = &config.timeouts;
+        options.connection_timeout = Some(connect.as_std());
+        options.total_connection_timeout = Some(connect.as_std());
+        options.write_timeout = Some(idle.as_std());
+        options.idle_timeout = Some(keepalive.as_std());
+        if config.protocol.is_h2() {
+            options.alpn = ALPN::H2;
+            options.max_h2_streams = MAX_H2_STREAMS;
+            options.h2_ping_interval = Some(H2_PING_INTERVAL);
+            options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
+            options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
+            // One timer of the engine for both waits, so the longer of the two.
+            options.read_timeout = Some(first_byte.as_std().max(idle.as_std()));
+        } else {
+            options.alpn = ALPN::H1;
+            options.custom_l4 = Some(Arc::new(WatchedConnect::new(connect.as_std())));
+        }
+        if let Some(tls) = &tls {
+            options.ca = tls.authorities.clone();
+            options.verify_cert = tls.is_verified;
+            options.verify_hostname = tls.is_verified;
+        }
+        let group = group_key(name, config.protocol, tls.as_ref());
+        PeerTemplate {
+            options,
+            tls,
+            group,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn plain(name: &str) -> PeerTemplate {
+        PeerTemplate {
+            options: PeerOptions::new(),
+            tls: None,
+            group: group_key(name, Protocol::Http11, None),
+        }
+    }
+
+    pub(super) fn peer(&self, resolved: &Resolved) -> HttpPeer {
+        let sni = match &self.tls {
+            // Never empty: with an empty name Pingora switches all verification off.
+            Some(tls) => tls.sni.as_deref().unwrap_or(&resolved.host).to_owned(),
+            None => String::new(),
+        };
+        let mut peer = match &resolved.socket {
+            Socket::Inet(address) => HttpPeer::new(*address, self.tls.is_some(), sni),
+            Socket::Unix(path) => {
+                HttpPeer::new_uds(&path.to_string_lossy(), self.tls.is_some(), sni)
+                    .expect("a socket path was checked when it was parsed")
+            }
+        };
+        peer.options = self.options.clone();
+        peer.client_cert_key = self
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.client_certificate.clone());
+        peer.group_key = self.group;
+        peer
+    }
+}
+
+/// Keeps pools apart that must not share connections. Pingora's own key leaves out the authority, the protocol
+/// and the client certificate's issuer, so that a connection verified against one authority could serve an
+/// upstream that trusts only another.
+fn group_key(name: &str, protocol: Protocol, tls: Option<&UpstreamTls>) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    name.hash(&mut hasher);
+    (protocol as u8).hash(&mut hasher);
+    tls.map(|tls| tls.fingerprint).hash(&mut hasher);
+    hasher.finish()
+}
