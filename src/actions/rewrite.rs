@@ -1,8 +1,10 @@
 //! `rewrite`: the target that the upstream gets.
 
+use bytes::Bytes;
 use http::HeaderValue;
-use http::uri::PathAndQuery;
-use pingora::http::RequestHeader;
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -65,7 +67,7 @@ impl Rewrite {
     }
 
     /// Rewrites the upstream's copy of the request; `None` where what comes out is not a valid target or host.
-    pub fn apply(&self, upstream_request: &mut RequestHeader, view: View<'_>) -> Option<()> {
+    pub fn apply(&self, upstream_request: &mut Parts, view: View<'_>) -> Option<()> {
         if let Some(template) = &self.path {
             let mut target = Vec::with_capacity(128);
             template.render(view, &mut target)?;
@@ -75,26 +77,19 @@ impl Rewrite {
                 target.push(b'?');
                 target.extend_from_slice(query.as_bytes());
             }
-            let target = PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)).ok()?;
-            let mut parts = upstream_request.uri.clone().into_parts();
-            parts.path_and_query = Some(target);
-            upstream_request.set_uri(http::Uri::from_parts(parts).ok()?);
+            let mut parts = std::mem::take(&mut upstream_request.uri).into_parts();
+            parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()?);
+            upstream_request.uri = http::Uri::from_parts(parts).ok()?;
         }
         if let Some(template) = &self.host {
             let host: HeaderValue = template.header_value(view)?;
-            // HTTP/2 carries the host as the target's authority; the engine writes it from `Host`.
+            // A target that names the host itself must not contradict the header.
             if upstream_request.uri.authority().is_some() {
-                let mut parts = upstream_request.uri.clone().into_parts();
-                parts.authority = Some(http::uri::Authority::try_from(host.as_bytes()).ok()?);
-                parts.scheme.get_or_insert(http::uri::Scheme::HTTP);
-                parts
-                    .path_and_query
-                    .get_or_insert(PathAndQuery::from_static("/"));
-                upstream_request.set_uri(http::Uri::from_parts(parts).ok()?);
+                let mut parts = std::mem::take(&mut upstream_request.uri).into_parts();
+                parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
+                upstream_request.uri = http::Uri::from_parts(parts).ok()?;
             }
-            upstream_request
-                .insert_header(http::header::HOST, host)
-                .ok()?;
+            upstream_request.headers.insert(HOST, host);
         }
         Some(())
     }

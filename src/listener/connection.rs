@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+
 use super::Listener;
 
 /// No wait is being timed.
@@ -16,6 +18,8 @@ pub struct Connection {
     pub listener: Arc<Listener>,
     /// `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    peer_header: HeaderValue,
+    peer_element: Box<str>,
     opened: Instant,
     is_h2: AtomicBool,
     /// Whether the wait is for the rest of a header, not for the next request.
@@ -33,6 +37,8 @@ impl Connection {
         Arc::new(Connection {
             listener,
             peer,
+            peer_header: address_header(peer_ip(peer)),
+            peer_element: address_element(peer_ip(peer)),
             opened: Instant::now(),
             is_h2: AtomicBool::new(false),
             is_in_header: AtomicBool::new(true),
@@ -49,10 +55,17 @@ impl Connection {
 
     /// The peer's address as far as rules and logs go. Whoever can reach a Unix socket is on this machine.
     pub fn peer_ip(&self) -> IpAddr {
-        match self.peer {
-            Some(peer) => peer.ip().to_canonical(),
-            None => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        }
+        peer_ip(self.peer)
+    }
+
+    /// The peer's address as a header value, made once for all requests.
+    pub fn peer_header(&self) -> HeaderValue {
+        self.peer_header.clone()
+    }
+
+    /// The peer as it is named in `Forwarded` (RFC 7239): `for=192.0.2.1`, and in quotes and brackets for IPv6.
+    pub fn peer_element(&self) -> &str {
+        &self.peer_element
     }
 
     /// The header of a request is complete.
@@ -100,6 +113,23 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.listener.metrics.connections.dec();
+    }
+}
+
+fn peer_ip(peer: Option<SocketAddr>) -> IpAddr {
+    peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| {
+        peer.ip().to_canonical()
+    })
+}
+
+fn address_header(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_string()).expect("an address is ASCII")
+}
+
+fn address_element(address: IpAddr) -> Box<str> {
+    match address {
+        IpAddr::V4(address) => format!("for={address}").into(),
+        IpAddr::V6(address) => format!("for=\"[{address}]\"").into(),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderValue;
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::{HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use smallvec::SmallVec;
 
 use super::BuildScope;
 use crate::facts::{Template, View};
@@ -65,39 +65,6 @@ impl Value {
     }
 }
 
-/// The two kinds of message header that can be edited.
-trait Header {
-    fn names(&self) -> Vec<http::HeaderName>;
-    fn remove(&mut self, name: &http::HeaderName);
-    fn set(&mut self, name: &http::HeaderName, value: HeaderValue);
-    fn add(&mut self, name: &http::HeaderName, value: HeaderValue);
-}
-
-macro_rules! header {
-    ($($kind:ty),+) => {$(
-        impl Header for $kind {
-            fn names(&self) -> Vec<http::HeaderName> {
-                self.headers.keys().cloned().collect()
-            }
-
-            fn remove(&mut self, name: &http::HeaderName) {
-                self.remove_header(name);
-            }
-
-            // These fail only for names and values that are not valid, and typed ones always are.
-            fn set(&mut self, name: &http::HeaderName, value: HeaderValue) {
-                let _ = self.insert_header(name.clone(), value);
-            }
-
-            fn add(&mut self, name: &http::HeaderName, value: HeaderValue) {
-                let _ = self.append_header(name.clone(), value);
-            }
-        }
-    )+};
-}
-
-header!(RequestHeader, ResponseHeader);
-
 impl Edits {
     pub(super) fn build(config: &Config, scope: &mut BuildScope<'_>) -> Option<Edits> {
         let mut remove = Vec::new();
@@ -122,42 +89,36 @@ impl Edits {
         })
     }
 
-    pub(super) fn edit_request(&self, request: &mut RequestHeader, view: View<'_>) {
-        self.edit(request, view);
-    }
-
-    pub(super) fn edit_response(&self, response: &mut ResponseHeader, view: View<'_>) {
-        self.edit(response, view);
-    }
-
-    fn edit(&self, header: &mut impl Header, view: View<'_>) {
+    pub(super) fn apply(&self, headers: &mut HeaderMap, view: View<'_>) {
         for name in &self.remove {
-            header.remove(name);
+            headers.remove(name);
         }
         if !self.remove_patterns.is_empty() {
             let is_removed = |name: &http::HeaderName| {
                 self.remove_patterns
                     .iter()
                     .any(|pattern| pattern.matches(name))
+                    && !is_engine_owned(name.as_str())
             };
-            let names = header.names();
-            for name in names
-                .iter()
-                .filter(|name| !is_engine_owned(name.as_str()) && is_removed(name))
-            {
-                header.remove(name);
+            let names: SmallVec<[http::HeaderName; 4]> = headers
+                .keys()
+                .filter(|name| is_removed(name))
+                .cloned()
+                .collect();
+            for name in names {
+                headers.remove(name);
             }
         }
         for (name, value) in &self.set {
             match value.render(view) {
-                Some(value) => header.set(name, value),
+                Some(value) => headers.insert(name.clone(), value),
                 // What cannot be said must not be said by somebody else either.
-                None => header.remove(name),
-            }
+                None => headers.remove(name),
+            };
         }
         for (name, value) in &self.add {
             if let Some(value) = value.render(view) {
-                header.add(name, value);
+                headers.append(name.clone(), value);
             }
         }
     }

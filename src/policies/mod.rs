@@ -24,7 +24,7 @@ mod response_headers;
 
 use std::sync::Arc;
 
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -57,14 +57,14 @@ pub struct BuildScope<'a> {
     pub diagnostics: &'a mut Diagnostics,
 }
 
-/// Changes the request that an upstream gets. Runs once per attempt, on a copy of the client's request.
+/// Changes the header of the request that an upstream gets. Runs once per attempt, on a copy of the client's.
 pub trait OnUpstreamRequest: Send + Sync {
-    fn on_upstream_request(&self, upstream_request: &mut RequestHeader, view: View<'_>);
+    fn on_upstream_request(&self, headers: &mut HeaderMap, view: View<'_>);
 }
 
-/// Changes the response that the client gets, whoever made it.
+/// Changes the header of the response that the client gets, whoever made it.
 pub trait OnResponse: Send + Sync {
-    fn on_response(&self, response: &mut ResponseHeader, view: View<'_>);
+    fn on_response(&self, headers: &mut HeaderMap, view: View<'_>);
 }
 
 /// The hooks that the policies of a route have claimed, in order.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::HeaderMap;
 
 use super::{Hooks, OnResponse, OnUpstreamRequest, Policy};
 use crate::facts::View;
@@ -107,15 +107,15 @@ impl Pipeline {
         &self.origins
     }
 
-    pub fn upstream_request(&self, upstream_request: &mut RequestHeader, view: View<'_>) {
+    pub fn upstream_request(&self, headers: &mut HeaderMap, view: View<'_>) {
         for hook in &self.upstream_request {
-            hook.on_upstream_request(upstream_request, view);
+            hook.on_upstream_request(headers, view);
         }
     }
 
-    pub fn response(&self, response: &mut ResponseHeader, view: View<'_>) {
+    pub fn response(&self, headers: &mut HeaderMap, view: View<'_>) {
         for hook in &self.response {
-            hook.on_response(response, view);
+            hook.on_response(headers, view);
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use pingora::http::RequestHeader;
+use http::HeaderMap;
 
 use super::header_edits::{Config, Edits};
 use super::{BuildScope, Hooks, OnUpstreamRequest};
@@ -31,7 +31,7 @@ impl super::Policy for Policy {
 }
 
 impl OnUpstreamRequest for Policy {
-    fn on_upstream_request(&self, upstream_request: &mut RequestHeader, view: View<'_>) {
-        self.0.edit_request(upstream_request, view);
+    fn on_upstream_request(&self, headers: &mut HeaderMap, view: View<'_>) {
+        self.0.apply(headers, view);
     }
 }

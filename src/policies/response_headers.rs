@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use pingora::http::ResponseHeader;
+use http::HeaderMap;
 
 use super::header_edits::{Config, Edits};
 use super::{BuildScope, Hooks, OnResponse};
@@ -31,7 +31,7 @@ impl super::Policy for Policy {
 }
 
 impl OnResponse for Policy {
-    fn on_response(&self, response: &mut ResponseHeader, view: View<'_>) {
-        self.0.edit_response(response, view);
+    fn on_response(&self, headers: &mut HeaderMap, view: View<'_>) {
+        self.0.apply(headers, view);
     }
 }

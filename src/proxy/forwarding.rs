@@ -101,53 +101,58 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
         .map(|address: IpAddr| address.to_canonical())
 }
 
-/// Writes the gateway's own headers into the upstream's copy of the request.
-pub(super) fn write(view: View<'_>, connection: &Connection, upstream_request: &mut RequestHeader) {
+/// Writes the gateway's own headers into the upstream's copy of the request's.
+pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut HeaderMap) {
     let View { facts, request } = view;
     let peer = connection.peer_ip();
-    let is_hop = connection.listener.trusts(peer);
-    if !is_hop {
-        for claim in &CLAIMS {
-            upstream_request.remove_header(claim);
+    if !connection.listener.trusts(peer) {
+        drop_claims(headers);
+    }
+    let host = host(request).and_then(|host| HeaderValue::from_str(host).ok());
+    let mut text = String::with_capacity(64);
+    join(&mut text, headers, &FORWARDED);
+    forwarded_element(
+        &mut text,
+        connection.peer_element(),
+        facts.scheme,
+        host.as_ref(),
+    );
+    set(headers, FORWARDED, text);
+    match headers.get(X_FORWARDED_FOR) {
+        None => {
+            headers.insert(X_FORWARDED_FOR, connection.peer_header());
+        }
+        Some(_) => {
+            let mut text = String::with_capacity(64);
+            join(&mut text, headers, &X_FORWARDED_FOR);
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{peer}");
+            set(headers, X_FORWARDED_FOR, text);
         }
     }
     let scheme = HeaderValue::from_static(facts.scheme.as_str());
-    let host = host(request).and_then(|host| HeaderValue::from_str(host).ok());
-    let mut text = String::with_capacity(64);
-    join(&mut text, &upstream_request.headers, &X_FORWARDED_FOR);
-    // Writing to a String cannot fail.
-    let _ = write!(text, "{peer}");
-    set(
-        upstream_request,
-        X_FORWARDED_FOR,
-        HeaderValue::from_str(&text).ok(),
-    );
-    text.clear();
-    join(&mut text, &upstream_request.headers, &FORWARDED);
-    forwarded_element(&mut text, peer, facts.scheme, host.as_ref());
-    set(
-        upstream_request,
-        FORWARDED,
-        HeaderValue::from_str(&text).ok(),
-    );
-    if !upstream_request.headers.contains_key(X_FORWARDED_PROTO) {
-        set(upstream_request, X_FORWARDED_PROTO, Some(scheme));
+    headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
+    if let Some(host) = host {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
-    if !upstream_request.headers.contains_key(X_FORWARDED_HOST) {
-        set(upstream_request, X_FORWARDED_HOST, host);
-    }
-    set(
-        upstream_request,
-        X_REQUEST_ID,
-        Some(facts.request_id.header()),
-    );
-    set(
-        upstream_request,
-        TRACEPARENT,
-        Some(facts.trace.traceparent()),
-    );
+    headers.insert(X_REQUEST_ID, facts.request_id.header());
+    headers.insert(TRACEPARENT, facts.trace.traceparent());
     if !facts.trace.is_continued() {
-        upstream_request.remove_header(&TRACESTATE);
+        headers.remove(TRACESTATE);
+    }
+}
+
+/// Looks before it removes: a request seldom has any of them, and looking for each by its hash costs more than
+/// one walk over the names.
+fn drop_claims(headers: &mut HeaderMap) {
+    let is_suspect = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("x-f") || name.starts_with("x-r") || name.starts_with("for")
+    };
+    if headers.keys().any(is_suspect) {
+        for claim in &CLAIMS {
+            headers.remove(claim);
+        }
     }
 }
 
@@ -161,42 +166,36 @@ fn join(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
     }
 }
 
-/// One element of `Forwarded` (RFC 7239): addresses of version 6 stand in brackets, and what is no token in
-/// quotes.
-fn forwarded_element(text: &mut String, peer: IpAddr, scheme: Scheme, host: Option<&HeaderValue>) {
-    let _ = match peer {
-        IpAddr::V4(peer) => write!(text, "for={peer}"),
-        IpAddr::V6(peer) => write!(text, "for=\"[{peer}]\""),
-    };
+/// One element of `Forwarded` (RFC 7239). A host is no token, because of its port, and stands in quotes.
+fn forwarded_element(text: &mut String, peer: &str, scheme: Scheme, host: Option<&HeaderValue>) {
+    text.push_str(peer);
     if let Some(host) = host.and_then(|host| host.to_str().ok())
         && !host.contains(['"', '\\'])
     {
-        let _ = write!(text, ";host=\"{host}\"");
+        text.push_str(";host=\"");
+        text.push_str(host);
+        text.push('"');
     }
     text.push_str(";proto=");
     text.push_str(scheme.as_str());
 }
 
-fn set(request: &mut RequestHeader, name: HeaderName, value: Option<HeaderValue>) {
-    if let Some(value) = value {
-        // Typed names and values are always accepted.
-        let _ = request.insert_header(name, value);
+fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    // What is joined were header values before, and what is added is ASCII.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
     }
 }
 
 /// gRPC servers refuse calls without `te: trailers`, which the engine strips with the other hop-by-hop headers.
 /// It is true of this hop as well: trailers are passed on (RFC 9110 section 10.1.4).
-pub(super) fn allow_trailers(request: &RequestHeader, upstream_request: &mut RequestHeader) {
+pub(super) fn allow_trailers(request: &RequestHeader, headers: &mut HeaderMap) {
     let wants_trailers = request
         .headers
         .get(TE)
         .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     if wants_trailers {
-        set(
-            upstream_request,
-            TE,
-            Some(HeaderValue::from_static("trailers")),
-        );
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
@@ -262,23 +261,17 @@ mod tests {
 
     #[test]
     fn forwarded_quotes_what_is_no_token() {
-        let check = |peer: &str, host: Option<&str>, expected: &str| {
+        let check = |host: Option<&str>, expected: &str| {
             let mut text = String::new();
             let host = host.map(|host| HeaderValue::from_str(host).unwrap());
-            forwarded_element(
-                &mut text,
-                peer.parse().unwrap(),
-                Scheme::Https,
-                host.as_ref(),
-            );
+            forwarded_element(&mut text, "for=192.0.2.1", Scheme::Https, host.as_ref());
             assert_eq!(text, expected);
         };
         check(
-            "192.0.2.1",
             Some("a.example:8443"),
             "for=192.0.2.1;host=\"a.example:8443\";proto=https",
         );
-        check("2001:db8::1", None, "for=\"[2001:db8::1]\";proto=https");
-        check("192.0.2.1", Some("a\";by=x"), "for=192.0.2.1;proto=https");
+        check(None, "for=192.0.2.1;proto=https");
+        check(Some("a\";by=x"), "for=192.0.2.1;proto=https");
     }
 }

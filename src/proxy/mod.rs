@@ -92,26 +92,34 @@ impl Serve for Engine {
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = Exchange;
+    /// Boxed: the engine moves it from future to future.
+    type CTX = Box<Exchange>;
 
-    fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.snapshot.load_full())
+    fn new_ctx(&self) -> Box<Exchange> {
+        Box::new(Exchange::new(self.snapshot.load_full()))
     }
 
     /// No modules: compression and the like are policies.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        exchange: &mut Box<Exchange>,
+    ) -> Result<bool> {
         match exchange.begin(session) {
             None => Ok(false),
-            Some(reply) => reply::write(session, exchange, reply).await.map(|()| true),
+            // Boxed, so that requests that go on to an upstream do not carry the size of the reply's future.
+            Some(reply) => Box::pin(reply::write(session, exchange, reply))
+                .await
+                .map(|()| true),
         }
     }
 
     async fn upstream_peer(
         &self,
         _: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         exchange.pick()
     }
@@ -120,7 +128,7 @@ impl ProxyHttp for Proxy {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         error: Box<Error>,
     ) -> Box<Error> {
         let Some(attempt) = &mut exchange.attempt else {
@@ -137,7 +145,7 @@ impl ProxyHttp for Proxy {
         _: &HttpPeer,
         _: std::os::fd::RawFd,
         digest: Option<&Digest>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         if let Some(attempt) = &mut exchange.attempt {
             attempt.connected(digest);
@@ -149,7 +157,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         upstream_request: &mut RequestHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.prepare(session.req_header(), upstream_request)
     }
@@ -159,23 +167,16 @@ impl ProxyHttp for Proxy {
         _: &mut Session,
         _: &mut Option<Bytes>,
         end_of_stream: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        if let Some(attempt) = &exchange.attempt {
-            if end_of_stream {
-                attempt.sent()
-            } else {
-                attempt.moved()
-            }
-        }
-        Ok(())
+        exchange.moved(end_of_stream)
     }
 
     async fn response_filter(
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.received(response);
         exchange.finish_response(session.req_header(), response);
@@ -187,9 +188,9 @@ impl ProxyHttp for Proxy {
         _: &mut Session,
         _: &mut Option<Bytes>,
         _end_of_stream: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Option<std::time::Duration>> {
-        exchange.moved().map(|()| None)
+        exchange.moved(false).map(|()| None)
     }
 
     fn error_while_proxy(
@@ -197,7 +198,7 @@ impl ProxyHttp for Proxy {
         _: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         client_reused: bool,
     ) -> Box<Error> {
         let Some(attempt) = &mut exchange.attempt else {
@@ -214,24 +215,29 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         error: &Error,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> FailToProxy {
         reply::fail(session, exchange, error).await
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        exchange: &mut Box<Exchange>,
+    ) {
         record::finish(session, exchange, error, self.access_log.as_deref());
     }
 
     /// Failures are in the access log, with their cause; a second line each would only be noise to pay for.
-    fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Exchange>, _: &Error) -> bool {
         true
     }
 
     fn suppress_proxy_warn_log(
         &self,
         _: &Session,
-        _: &Exchange,
+        _: &Box<Exchange>,
         _: &Error,
         _: ProxyWarnLogContext,
     ) -> bool {

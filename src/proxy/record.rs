@@ -1,6 +1,6 @@
 //! The end of an exchange: one access record, one metrics update, everything released.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::Version;
 use pingora::Error;
@@ -18,7 +18,8 @@ pub(super) fn finish(
     error: Option<&Error>,
     access_log: Option<&AccessLog>,
 ) {
-    let total = exchange.began.elapsed();
+    let now = Instant::now();
+    let total = now - exchange.began;
     let request = session.req_header();
     let status = session
         .response_written()
@@ -38,7 +39,7 @@ pub(super) fn finish(
         attempt
             .upstream()
             .metrics()
-            .observe(status, attempt.elapsed());
+            .observe(status, now - attempt.began());
         if error.is_none() {
             attempt.finished();
         }
@@ -74,7 +75,7 @@ pub(super) fn finish(
             bytes_in: received,
             bytes_out: sent,
             total,
-            upstream_time: attempt.map(|attempt| attempt.elapsed()),
+            upstream_time: attempt.map(|attempt| now - attempt.began()),
             first_byte: exchange.first_byte,
             upstream: attempt.map(|attempt| attempt.upstream().name()),
             endpoint: attempt.and_then(|attempt| attempt.endpoint()),

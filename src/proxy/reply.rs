@@ -20,7 +20,7 @@ pub(super) async fn write(
     let dialect = Dialect::of(request.headers.get(http::header::CONTENT_TYPE));
     reply.render(dialect, exchange.facts.request_id.as_str());
     exchange.outcome = reply.code.or(exchange.outcome);
-    let mut header = ResponseHeader::build(reply.status, Some(reply.headers.len() + 4))?;
+    let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 4))?;
     for (name, value) in reply.headers {
         header.append_header(name, value)?;
     }

@@ -19,6 +19,10 @@ pub(super) fn check(request: &RequestHeader, limits: &Limits) -> Result<(), Code
     if headers.len() > limits.headers.get() as usize || bytes > limits.header_bytes.as_usize() {
         return Err(Code::HeadersTooLarge);
     }
+    // What is not even text cannot be routed, logged or rewritten safely.
+    if !request.raw_path_is_utf8() {
+        return Err(Code::BadRequest);
+    }
     // TRACE shows a client's credentials to whoever can make it send one; CONNECT would make a tunnel.
     if matches!(request.method, Method::TRACE | Method::CONNECT) {
         return Err(Code::MethodNotImplemented);

@@ -56,12 +56,12 @@ impl Drop for Lease {
 }
 
 impl Attempt {
-    /// An exchange that begins now and may take until `deadline`.
-    pub fn new(upstream: Arc<Upstream>, deadline: Option<Instant>) -> Attempt {
+    /// An exchange that begins now and may take as long as `limit`.
+    pub fn new(upstream: Arc<Upstream>, began: Instant, limit: Option<Duration>) -> Attempt {
         Attempt {
             upstream,
-            deadline,
-            began: Instant::now(),
+            deadline: limit.map(|limit| began + limit),
+            began,
             attempts: 0,
             tried: SmallVec::new(),
             lease: None,
@@ -82,8 +82,9 @@ impl Attempt {
         self.attempts
     }
 
-    pub fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// Chooses the next endpoint.
@@ -108,26 +109,28 @@ impl Attempt {
         Ok(peer)
     }
 
-    /// A connection is there and the request is about to be sent on it.
+    /// A connection is there and the request is about to be sent on it. Until its first bytes have gone, the
+    /// client's own deadlines bound the wait.
     pub fn connected(&mut self, digest: Option<&Digest>) {
         self.turn = digest.and_then(Turn::begin);
-        self.moved();
     }
 
-    /// Bytes have moved in either direction: the idle clock starts again.
-    pub fn moved(&self) {
-        self.allow(self.upstream.timeouts().idle.as_std());
+    /// Bytes have moved in either direction: the idle clock starts again. False where the whole exchange has
+    /// taken longer than it may.
+    pub fn moved(&self, now: Instant) -> bool {
+        self.allow(now, self.upstream.timeouts().idle.as_std())
     }
 
     /// The whole request has been sent; the clock for the first byte starts.
-    pub fn sent(&self) {
-        self.allow(self.upstream.timeouts().first_byte.as_std());
+    /// False as for [`Attempt::moved`].
+    pub fn sent(&self, now: Instant) -> bool {
+        self.allow(now, self.upstream.timeouts().first_byte.as_std())
     }
 
     /// The connection has become a tunnel (101): it may live on as long as it is not silent.
-    pub fn upgraded(&mut self) {
+    pub fn upgraded(&mut self, now: Instant) {
         self.deadline = None;
-        self.moved();
+        self.moved(now);
     }
 
     /// Whether the whole exchange has taken longer than it may.
@@ -193,10 +196,11 @@ impl Attempt {
         }
     }
 
-    fn allow(&self, silence: Duration) {
+    fn allow(&self, now: Instant, silence: Duration) -> bool {
+        let until = now + silence;
         if let Some(turn) = &self.turn {
-            let until = Instant::now() + silence;
             turn.set_deadline(self.deadline.map_or(until, |deadline| deadline.min(until)));
         }
+        self.deadline.is_none_or(|deadline| now < deadline)
     }
 }
