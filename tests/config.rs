@@ -71,10 +71,12 @@ fn rejected_files_are_rejected_in_the_words_that_are_pinned() {
 fn every_problem_says_where_it_is() {
     let mut failures = Failures::default();
     for path in [files(ACCEPT, "toml"), files(REJECT, "toml")].concat() {
-        for report in {
-            let outcome = Outcome::of(&path);
-            outcome.loaded.diagnostics.reports(&outcome.loaded.sources)
-        } {
+        let Loaded {
+            sources,
+            diagnostics,
+            ..
+        } = Outcome::of(&path).loaded;
+        for report in diagnostics.reports(&sources) {
             let is_exempt = WITHOUT_A_PLACE
                 .iter()
                 .any(|begin| report.message.starts_with(begin));
