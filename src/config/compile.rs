@@ -75,20 +75,18 @@ pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> 
         return None;
     }
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
-    let tables: Vec<(Arc<Table<Arc<Route>>>, Arc<Route>)> = groups
+    let tables: Vec<Shared> = groups
         .iter()
-        .map(|group| {
-            (
-                Arc::new(table(group, &routes)),
-                Arc::new(fallback(&group.layer, &fallback_metrics)),
-            )
+        .map(|group| Shared {
+            table: Arc::new(table(group, &routes)),
+            fallback: Arc::new(fallback(&group.layer, &fallback_metrics)),
         })
         .collect();
     warn_of_shadows(&tables, diagnostics);
     let views = listeners
         .into_iter()
         .map(|compiled| {
-            let (table, fallback) = &tables[compiled.group];
+            let Shared { table, fallback } = &tables[compiled.group];
             View {
                 listener: compiled.listener,
                 table: table.clone(),
@@ -141,6 +139,12 @@ fn compile_upstreams(
         );
     }
     compiled
+}
+
+/// What the listeners of one group have in common.
+struct Shared {
+    table: Arc<Table<Arc<Route>>>,
+    fallback: Arc<Route>,
 }
 
 /// A route as far as it is the same on every listener.
@@ -340,9 +344,9 @@ fn fallback(layer: &Layer, metrics: &Arc<RouteMetrics>) -> Route {
     }
 }
 
-fn warn_of_shadows(tables: &[(Arc<Table<Arc<Route>>>, Arc<Route>)], diagnostics: &mut Diagnostics) {
+fn warn_of_shadows(tables: &[Shared], diagnostics: &mut Diagnostics) {
     let mut told = std::collections::BTreeSet::new();
-    for (table, _) in tables {
+    for Shared { table, .. } in tables {
         let shadows = table.shadowed();
         if shadows.is_empty() {
             continue;

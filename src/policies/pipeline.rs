@@ -35,16 +35,12 @@ pub struct Origin {
 }
 
 /// What one scope says about one policy.
+#[derive(Default)]
 pub(super) enum Slot<P> {
+    #[default]
     Unsaid,
     Off(Origin),
     On(Arc<P>, Origin),
-}
-
-impl<P> Default for Slot<P> {
-    fn default() -> Self {
-        Slot::Unsaid
-    }
 }
 
 impl<P> Clone for Slot<P> {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 use http::HeaderName;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
-use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
 use super::{error_of, flag_retry, forwarding, strict};
@@ -119,15 +118,10 @@ impl Exchange {
         None
     }
 
-    pub(super) fn pick(&mut self) -> Result<Box<HttpPeer>> {
-        let picked = match &mut self.attempt {
-            Some(attempt) => attempt.pick(),
-            None => Err(Code::Internal),
-        };
-        picked.map_err(|code| {
-            self.outcome = Some(code);
-            error_of(code)
-        })
+    /// Ends the exchange's way to an upstream before it began.
+    pub(super) fn give_up(&mut self, code: Code) -> Box<Error> {
+        self.outcome = Some(code);
+        error_of(code)
     }
 
     /// Turns the client's request, of which `upstream_request` is a copy, into the upstream's.
@@ -203,8 +197,7 @@ impl Exchange {
         if is_in_time {
             return Ok(());
         }
-        self.outcome = Some(Code::UpstreamTimeout);
-        Err(error_of(Code::UpstreamTimeout))
+        Err(self.give_up(Code::UpstreamTimeout))
     }
 
     /// Puts a verdict on a failed attempt.

@@ -121,7 +121,11 @@ impl ProxyHttp for Proxy {
         _: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
-        exchange.pick()
+        let picked = exchange
+            .attempt
+            .as_mut()
+            .map_or(Err(Code::Internal), |attempt| attempt.pick());
+        picked.map_err(|code| exchange.give_up(code))
     }
 
     fn fail_to_connect(
