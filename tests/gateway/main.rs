@@ -1,0 +1,6 @@
+//! The gateway as clients and origins see it: one file per feature, told with the harness.
+
+mod harness;
+mod origins;
+
+mod proxying;
