@@ -3,4 +3,7 @@
 mod harness;
 mod origins;
 
+mod actions;
+mod header_policies;
 mod proxying;
+mod routing;

@@ -275,7 +275,9 @@ impl Incoming {
             match frame.map_err(say)?.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Ok(Some(data)),
-                Err(other) => self.trailers.extend(other.into_trailers().unwrap_or_default()),
+                Err(other) => self
+                    .trailers
+                    .extend(other.into_trailers().unwrap_or_default()),
             }
         }
         Ok(None)

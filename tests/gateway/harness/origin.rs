@@ -233,8 +233,7 @@ async fn accept(
                     let _ = server.serve_connection(io, service).await;
                 }
                 Protocol::H2 => {
-                    let mut server =
-                        hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                     server.timer(TokioTimer::new());
                     let _ = server.serve_connection(io, service).await;
                 }

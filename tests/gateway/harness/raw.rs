@@ -41,7 +41,11 @@ impl RawClient {
     /// Everything until the connection is closed; a reset counts as closed.
     pub async fn read_to_end(&mut self) -> String {
         let mut read = Vec::new();
-        let _ = within("the end of the connection", self.stream.read_to_end(&mut read)).await;
+        let _ = within(
+            "the end of the connection",
+            self.stream.read_to_end(&mut read),
+        )
+        .await;
         String::from_utf8_lossy(&read).into_owned()
     }
 
