@@ -4,6 +4,11 @@ mod harness;
 mod origins;
 
 mod actions;
+mod errors;
+mod forwarding;
 mod header_policies;
 mod proxying;
 mod routing;
+mod timeouts;
+mod upstream_tls;
+mod upstreams;

@@ -1,0 +1,325 @@
+//! No wait is endless, and each ends when it is said to.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+
+use crate::harness::*;
+use crate::origins;
+
+const SLOW: &str = r#"
+    [upstreams.slow]
+    endpoints = ["$slow"]
+    protocol = "$protocol"
+    timeouts = { $timeouts }
+
+    [routes.slow]
+    match = { path = "/{*rest}" }
+    upstream = "slow"
+    $route
+"#;
+
+/// Before an origin, with these timeouts of the upstream and these lines in the route.
+async fn before(origin: impl std::fmt::Display, timeouts: &str, route: &str) -> Gateway {
+    before_speaking(Protocol::Http1, origin, timeouts, route).await
+}
+
+async fn before_speaking(
+    protocol: Protocol,
+    origin: impl std::fmt::Display,
+    timeouts: &str,
+    route: &str,
+) -> Gateway {
+    Gateway::draft(SLOW)
+        .with("slow", origin)
+        .with("protocol", protocol)
+        .with("timeouts", timeouts)
+        .with("route", route)
+        .start()
+        .await
+}
+
+/// That a timeout of 300 ms fired, and not something else some time.
+#[track_caller]
+fn assert_fired(begin: Instant) {
+    let took = begin.elapsed().as_millis();
+    assert!((290..900).contains(&took), "after {took} ms");
+}
+
+#[tokio::test]
+async fn the_first_byte_does_not_come() {
+    over_each_pair(|pair| async move {
+        let silent = Origin::serving(pair.origin, |_| std::future::pending());
+        let timeouts = r#"first_byte = "300ms", idle = "300ms""#;
+        let gateway = before_speaking(pair.origin, &silent, timeouts, "").await;
+        let begin = Instant::now();
+        let answer = gateway.client(pair.client).send(get("/")).await;
+        assert_fired(begin);
+        answer.assert_problem(504, "upstream_timeout");
+        let line = gateway.log_of(&answer).await;
+        assert_eq!(
+            (&line["fault"], &line["flag"]),
+            (&"upstream".into(), &"UT".into())
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_first_byte_is_awaited_from_the_end_of_the_request() {
+    let slow = Origin::http1(|_| text("ok"));
+    let gateway = before(&slow, r#"first_byte = "300ms""#, "").await;
+    let (chunks, body) = channel();
+    tokio::spawn(async move {
+        for _ in 0..6 {
+            chunks.send("x").await;
+            // A client that takes longer to send than the origin may take to answer.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let answer = gateway.http1().send(request("POST", "/").body(body)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(slow.only().body, "xxxxxx");
+}
+
+#[tokio::test]
+async fn a_body_falls_silent() {
+    let stalled = origins::stall::in_body();
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let gateway = before(&stalled, r#"idle = "300ms""#, "").await;
+        let client = gateway.client(protocol);
+        let begin = Instant::now();
+        let end = within("the end of the body", client.try_send(get("/"))).await;
+        assert_fired(begin);
+        assert!(end.is_err(), "over {protocol:?}: {end:?}");
+        let line = gateway.log_where("it", |line| line["path"] == "/").await;
+        assert_eq!(line["code"], "upstream_timeout");
+        assert_eq!(line["status"], 200);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_goes_on_is_not_cut_by_the_idle_timeout() {
+    let slow = Origin::http1(|_| {
+        let (chunks, body) = channel();
+        tokio::spawn(async move {
+            for _ in 0..6 {
+                chunks.send("x").await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        reply(200, &[], body)
+    });
+    let gateway = before(&slow, r#"idle = "300ms", first_byte = "300ms""#, "").await;
+    assert_eq!(gateway.http1().send(get("/")).await.text(), "xxxxxx");
+}
+
+#[tokio::test]
+async fn the_whole_exchange_is_limited_though_the_header_trickles() {
+    let slow = origins::slow_header::start(Duration::from_millis(20));
+    let gateway = before(&slow, "", r#"timeout = "300ms""#).await;
+    let begin = Instant::now();
+    let answer = gateway.http1().send(get("/")).await;
+    assert_fired(begin);
+    answer.assert_problem(504, "upstream_timeout");
+}
+
+#[tokio::test]
+async fn the_header_is_limited_though_it_trickles() {
+    let slow = origins::slow_header::start(Duration::from_millis(20));
+    let gateway = before(&slow, r#"first_byte = "300ms""#, "").await;
+    let begin = Instant::now();
+    let answer = gateway.http1().send(get("/")).await;
+    assert_fired(begin);
+    answer.assert_problem(504, "upstream_timeout");
+}
+
+#[tokio::test]
+async fn the_whole_exchange_is_limited_though_the_body_trickles() {
+    let slow = origins::stall::trickling_body(Duration::from_millis(20));
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let gateway = before(&slow, "", r#"timeout = "300ms""#).await;
+        let begin = Instant::now();
+        let broken = gateway.client(protocol);
+        let broken = within("the end", broken.try_send(get("/"))).await;
+        assert_fired(begin);
+        assert!(broken.is_err());
+        let line = gateway.log_where("it", |line| line["path"] == "/").await;
+        assert_eq!(line["code"], "upstream_timeout");
+    }
+}
+
+#[tokio::test]
+async fn the_whole_exchange_is_limited_over_http2_too() {
+    let silent = Origin::serving(Protocol::H2, |_| std::future::pending());
+    let gateway = before_speaking(Protocol::H2, &silent, "", r#"timeout = "300ms""#).await;
+    let begin = Instant::now();
+    let answer = gateway.http2().send(get("/")).await;
+    assert_fired(begin);
+    answer.assert_problem(504, "upstream_timeout");
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_to_send_does_not_outlive_the_whole_exchange() {
+    let shop = Origin::http1(|_| text("ok"));
+    let gateway = before(&shop, "", r#"timeout = "300ms""#).await;
+    let (chunks, body) = channel();
+    let begin = Instant::now();
+    let trickle = async {
+        while chunks.send("x").await && begin.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let client = gateway.http1();
+    let sending = client.try_send(request("POST", "/").body(body));
+    let answer = tokio::select! {
+        answer = sending => answer,
+        () = trickle => panic!("the upload went on"),
+    };
+    assert_fired(begin);
+    assert!(answer.is_ok_and(|answer| answer.status >= 400));
+}
+
+#[tokio::test]
+async fn a_grpc_client_sets_its_own_limit() {
+    let silent = Origin::serving(Protocol::Http1, |_| std::future::pending());
+    let gateway = before(&silent, "", "").await;
+    let begin = Instant::now();
+    let answer = gateway
+        .http1()
+        .send(get("/").header("grpc-timeout", "300m"))
+        .await;
+    assert_fired(begin);
+    assert_eq!(answer.status, 504);
+}
+
+const LISTENER: &str = r#"
+    [listeners.public]
+    bind = "127.0.0.1:0"
+    timeouts = { request_header = "300ms", request_body_idle = "300ms", keepalive = "300ms" }
+    protocols = [$protocols]
+
+    [routes.ping]
+    match = { path = "/ping" }
+    respond = { body = "pong" }
+"#;
+
+async fn listening(protocols: &str) -> Gateway {
+    Gateway::draft(LISTENER)
+        .with("protocols", protocols)
+        .start()
+        .await
+}
+
+/// The protocols that listeners differ by in how they begin.
+const BOTH: [&str; 2] = [r#""http/1.1""#, r#""http/1.1", "h2""#];
+
+#[tokio::test]
+async fn a_client_says_nothing() {
+    for protocols in BOTH {
+        let gateway = listening(protocols).await;
+        let mut client = RawClient::connect(gateway.address()).await;
+        let begin = Instant::now();
+        assert_eq!(client.read_to_end().await, "");
+        assert_fired(begin);
+    }
+}
+
+#[tokio::test]
+async fn a_client_trickles_its_header() {
+    for protocols in BOTH {
+        let gateway = listening(protocols).await;
+        let client = RawClient::connect(gateway.address()).await;
+        let (mut reading, mut writing) = client.stream.into_split();
+        let begin = Instant::now();
+        let trickle = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let header = b"GET /ping HTTP/1.1\r\nhost: a\r\nx: ".iter();
+            for byte in header.chain(std::iter::repeat(&b'a')) {
+                if writing.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut read = Vec::new();
+        let _ = within("the end", reading.read_to_end(&mut read)).await;
+        assert_fired(begin);
+        let read = String::from_utf8_lossy(&read);
+        assert!(!read.contains("200"), "{read}");
+        trickle.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_request_shorter_than_the_preface_of_http2_is_answered() {
+    let gateway = listening(BOTH[1]).await;
+    let request = "GET / HTTP/1.0\r\n\r\n";
+    assert_eq!(request.len(), 18);
+    let begin = Instant::now();
+    let answer = RawClient::exchange(gateway.address(), request).await;
+    assert!(answer.starts_with("HTTP/1."), "{answer:?}");
+    assert!(answer.contains(" 404 "), "{answer:?}");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let gateway = listening("").await;
+    let mut client = RawClient::connect(gateway.address()).await;
+    client.send("GET /ping HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(client.read_until("pong").await.contains(" 200 "));
+    let begin = Instant::now();
+    assert_eq!(client.read_to_end().await, "");
+    assert_fired(begin);
+}
+
+#[tokio::test]
+async fn a_connection_in_use_is_not_closed() {
+    let gateway = listening("").await;
+    let mut client = RawClient::connect(gateway.address()).await;
+    for _ in 0..5 {
+        // Together longer than any of the limits.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        client.send("GET /ping HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(client.read_until("pong").await.contains(" 200 "));
+    }
+}
+
+#[tokio::test]
+async fn the_body_of_a_request_falls_silent() {
+    let shop = Origin::http1(|_| text("ok"));
+    let gateway = Gateway::draft(
+        r#"
+        [listeners.public]
+        bind = "127.0.0.1:0"
+        timeouts = { request_body_idle = "300ms" }
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.all]
+        match = { path = "/{*rest}" }
+        upstream = "shop"
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    let begin = Instant::now();
+    let answer = RawClient::exchange(
+        gateway.address(),
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nfour",
+    )
+    .await;
+    assert_fired(begin);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+    let line = gateway
+        .log_where("it", |line| line["method"] == "POST")
+        .await;
+    assert_eq!(
+        (&line["code"], &line["fault"]),
+        (&"request_timeout".into(), &"client".into())
+    );
+    assert!(shop.seen().is_empty());
+}
