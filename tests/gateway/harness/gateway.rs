@@ -71,10 +71,14 @@ impl Gateway {
 
     /// Asks the admin listener.
     pub async fn admin(&self, ask: Ask) -> Answer {
+        self.admin_client().send(ask).await
+    }
+
+    pub fn admin_client(&self) -> Client {
         let Some(BindAddress::Socket(address)) = self.inner.admin_address() else {
             panic!("there is no admin listener");
         };
-        Client::of(*address, Protocol::Http1).send(ask).await
+        Client::of(*address, Protocol::Http1)
     }
 
     pub async fn metrics(&self) -> String {
@@ -124,6 +128,13 @@ impl Draft {
     }
 
     pub async fn start(self) -> Gateway {
+        self.try_start()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Draft::start`], where the start may fail. A configuration that is no good panics either way.
+    pub async fn try_start(self) -> Result<Gateway, String> {
         super::install_cryptography();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut toml = self.toml;
@@ -131,15 +142,14 @@ impl Draft {
             assert!(toml.contains(name.as_str()), "there is no {name} in {toml}");
             toml = toml.replace(name.as_str(), value);
         }
+        let path = folder.path().join("access.log").display().to_string();
         if !toml.contains("[gateway]") {
             toml.push_str("\n[gateway]\n");
         }
-        let log = folder.path().join("access.log");
-        let log = format!(
-            "[gateway]\naccess_log = {{ path = \"{}\" }}\n",
-            log.display()
-        );
-        toml = toml.replacen("[gateway]\n", &log, 1);
+        if !toml.contains("access_log") {
+            let log = "[gateway]\naccess_log = { path = \"access.log\" }\n";
+            toml = toml.replacen("[gateway]\n", &log.replace("access.log", &path), 1);
+        }
         if !toml.contains("[listeners.") {
             toml.push_str("\n[listeners.public]\nbind = \"127.0.0.1:0\"\n");
         }
@@ -157,7 +167,7 @@ impl Draft {
             northgate::gateway::Gateway::start(configuration, metrics, 2),
         )
         .await
-        .unwrap_or_else(|error| panic!("{error}"));
-        Gateway { inner, folder }
+        .map_err(|error| error.to_string())?;
+        Ok(Gateway { inner, folder })
     }
 }

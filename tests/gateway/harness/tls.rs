@@ -65,7 +65,15 @@ impl Authority {
 
     /// For a client that trusts this authority and nobody else.
     pub fn client_config(&self) -> ClientConfig {
-        ClientConfig::builder()
+        self.client_config_of(rustls::ALL_VERSIONS)
+    }
+
+    /// For one that speaks only these versions of TLS.
+    pub fn client_config_of(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ClientConfig {
+        ClientConfig::builder_with_protocol_versions(versions)
             .with_root_certificates(self.roots())
             .with_no_client_auth()
     }
