@@ -6,6 +6,7 @@ mod origins;
 mod actions;
 mod errors;
 mod forwarding;
+mod framing;
 mod grpc;
 mod header_policies;
 mod lifecycle;

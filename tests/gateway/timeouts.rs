@@ -150,6 +150,33 @@ async fn the_whole_exchange_is_limited_though_the_body_trickles() {
 }
 
 #[tokio::test]
+async fn bodies_of_http2_are_limited_as_well() {
+    for (pause, timeouts, route) in [
+        (20, "", r#"timeout = "300ms""#),
+        // One timer for both waits over HTTP/2, so both are short.
+        (60_000, r#"idle = "300ms", first_byte = "300ms""#, ""),
+    ] {
+        let slow = Origin::speaking(Protocol::H2, move |_| {
+            let (chunks, body) = channel();
+            tokio::spawn(async move {
+                while chunks.send("x").await {
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+            });
+            reply(200, &[], body)
+        });
+        let gateway = before_speaking(Protocol::H2, &slow, timeouts, route).await;
+        for protocol in [Protocol::Http1, Protocol::H2] {
+            let begin = Instant::now();
+            let client = gateway.client(protocol);
+            let broken = within("the end", client.try_send(get("/"))).await;
+            assert_fired(begin);
+            assert!(broken.is_err(), "over {protocol:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_whole_exchange_is_limited_over_http2_too() {
     let silent = Origin::serving(Protocol::H2, |_| std::future::pending());
     let gateway = before_speaking(Protocol::H2, &silent, "", r#"timeout = "300ms""#).await;
@@ -322,4 +349,62 @@ async fn the_body_of_a_request_falls_silent() {
         (&"request_timeout".into(), &"client".into())
     );
     assert!(shop.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_takes_nothing_of_its_response() {
+    let shop = Origin::speaking(Protocol::Http1, |_| text(vec![b'x'; 32 << 20]));
+    let gateway = Gateway::draft(
+        r#"
+        [listeners.public]
+        bind = "127.0.0.1:0"
+        timeouts = { request_body_idle = "300ms" }
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.all]
+        match = { path = "/{*rest}" }
+        upstream = "shop"
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    let mut client = RawClient::connect(gateway.address()).await;
+    let begin = Instant::now();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client.read_until("\r\n\r\n").await;
+    let line = gateway.log_where("it", |line| line["path"] == "/").await;
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(line["fault"], "client", "{line}");
+}
+
+#[tokio::test]
+async fn a_tls_handshake_of_an_upstream_is_limited() {
+    let silent = origins::silent::start();
+    for protocol in ["http/1.1", "h2"] {
+        let gateway = Gateway::draft(
+            r#"
+            [upstreams.silent]
+            endpoints = ["$silent"]
+            protocol = "$protocol"
+            timeouts = { connect = "300ms" }
+            tls = { insecure_skip_verify = true }
+
+            [routes.all]
+            match = { path = "/{*rest}" }
+            upstream = "silent"
+            "#,
+        )
+        .with("silent", &silent)
+        .with("protocol", protocol)
+        .start()
+        .await;
+        let begin = Instant::now();
+        let answer = gateway.http1().send(get("/")).await;
+        assert_fired(begin);
+        answer.assert_problem(504, "upstream_connect_timeout");
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Semaphore;
 
 use crate::harness::*;
@@ -134,6 +135,53 @@ async fn http_checks_take_an_endpoint_out_and_back_in() {
     health.store(204, Ordering::SeqCst);
     health_is(true).await;
     assert_eq!(answers().await, "sick well");
+}
+
+#[tokio::test]
+async fn checks_speak_what_the_upstream_speaks() {
+    let authority = Authority::new();
+    let config = authority.issue(&["localhost"]).server_config();
+    let answer = |seen: Seen| match seen.target.as_str() {
+        "/healthz" => status(200),
+        _ => text("ok"),
+    };
+    let tls = format!(
+        "tls = {{ ca = \"{}\", sni = \"localhost\" }}",
+        authority.path()
+    );
+    for (origin, settings) in [
+        (Origin::http1(answer), String::new()),
+        (
+            Origin::speaking(Protocol::H2, answer),
+            "protocol = \"h2c\"".to_owned(),
+        ),
+        (
+            Origin::over_tls(Protocol::Http1, config.clone(), answer),
+            tls.clone(),
+        ),
+        (
+            Origin::over_tls(Protocol::H2, config, answer),
+            format!("protocol = \"h2\"\n{tls}"),
+        ),
+    ] {
+        let gateway = Gateway::draft(&toml(&format!(
+            "endpoints = [\"$shop\"]\n{settings}\nhealth = {{ http = \"/healthz\", interval = \"20ms\", unhealthy_after = 1 }}"
+        )))
+        .with("shop", &origin)
+        .start()
+        .await;
+        eventually("some checks have come", async || {
+            let checks = origin.seen();
+            (checks.len() >= 3).then_some(())
+        })
+        .await;
+        let answer = gateway.http1().send(get("/")).await;
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, "ok"),
+            "{settings}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -270,6 +318,46 @@ async fn a_connection_that_was_closed_while_unused_is_not_used() {
         .await;
     let client = gateway.http1();
     for _ in 0..5 {
+        let answer = client.send(get("/")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    }
+}
+
+/// Speaks HTTP/2, takes so many streams at a time, and says goodbye after so many requests on a connection.
+fn serving_h2(streams: u32, requests_per_connection: usize) -> RawOrigin {
+    RawOrigin::serving(move |stream, _| {
+        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server.max_concurrent_streams(streams);
+        let (count, mut counted) = tokio::sync::watch::channel(0);
+        let service = hyper::service::service_fn(move |_| {
+            count.send_modify(|count| *count += 1);
+            async {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                Ok::<_, std::convert::Infallible>(text("ok"))
+            }
+        });
+        async move {
+            let mut serving =
+                std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
+            tokio::select! {
+                _ = serving.as_mut() => return,
+                _ = counted.wait_for(|count| *count >= requests_per_connection) => {}
+            }
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_says_goodbye_after_each_request_is_served_by_new_connections() {
+    let shop = serving_h2(100, 1);
+    let gateway = Gateway::draft(&toml("endpoints = [\"$shop\"]\nprotocol = \"h2c\""))
+        .with("shop", &shop)
+        .start()
+        .await;
+    let client = gateway.http2();
+    for _ in 0..10 {
         let answer = client.send(get("/")).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
     }
