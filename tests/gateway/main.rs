@@ -4,11 +4,13 @@ mod harness;
 mod origins;
 
 mod actions;
+mod client_timeouts;
 mod errors;
 mod forwarding;
 mod framing;
 mod grpc;
 mod header_policies;
+mod health;
 mod lifecycle;
 mod listeners;
 mod observability;

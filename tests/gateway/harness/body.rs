@@ -43,9 +43,4 @@ impl Chunks {
     pub async fn trailers(self, trailers: HeaderMap) {
         let _ = self.0.send(Ok(Frame::trailers(trailers))).await;
     }
-
-    /// Waits until the reader has gone away.
-    pub async fn closed(&self) {
-        self.0.closed().await;
-    }
 }

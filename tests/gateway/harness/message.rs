@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response};
-use serde_json::Value;
 
 use super::body::{Body, empty, full};
 
@@ -63,15 +62,6 @@ impl Ask {
 /// 200 with this text.
 pub fn text(body: impl Into<Bytes>) -> Response<Body> {
     Response::new(full(body))
-}
-
-/// 200 with this JSON.
-pub fn json(body: Value) -> Response<Body> {
-    reply(
-        200,
-        &[("content-type", "application/json")],
-        full(body.to_string()),
-    )
 }
 
 /// No body.

@@ -13,15 +13,15 @@ mod raw;
 mod tls;
 mod wait;
 
-pub use body::{Body, Chunks, channel, empty, full};
-pub use client::{Answer, Client, Incoming};
+pub use body::{Body, channel, empty, full};
+pub use client::Client;
 pub use gateway::Gateway;
-pub use message::{Ask, delete, get, head, json, post, reply, request, status, text};
+pub use message::{Ask, delete, get, head, post, reply, request, status, text};
 pub use origin::{Origin, Seen};
-pub use pair::{Pair, Protocol, over_each_pair};
+pub use pair::{Protocol, over_each_pair};
 pub use raw::{RawClient, RawOrigin};
 pub use tls::{Authority, Certificate};
-pub use wait::{PATIENCE, eventually, within};
+pub use wait::{PATIENCE, assert_fired, eventually, within};
 
 /// The cryptography of this process; the first caller decides, as `main` does in the real one.
 pub fn install_cryptography() {

@@ -46,8 +46,6 @@ pub struct Seen {
     pub version: Version,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// Which of the origin's connections it came on.
-    pub connection: usize,
     /// Whether the client showed a certificate.
     pub has_certificate: bool,
 }
@@ -188,7 +186,7 @@ async fn accept(
             }
             Socket::Unix(listener) => Box::new(listener.accept().await.expect("a connection").0),
         };
-        let number = record.connections.fetch_add(1, Ordering::SeqCst);
+        record.connections.fetch_add(1, Ordering::SeqCst);
         let (tls, handler, record) = (tls.clone(), handler.clone(), record.clone());
         connections.spawn(async move {
             let (stream, has_certificate): (Box<dyn Io>, bool) = match tls {
@@ -218,7 +216,6 @@ async fn accept(
                         version: parts.version,
                         headers: parts.headers,
                         body,
-                        connection: number,
                         has_certificate,
                     };
                     record.seen.lock().expect("no panic").push(seen.clone());

@@ -30,3 +30,10 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
         tokio::time::sleep(LOOK).await;
     }
 }
+
+/// That a timeout of 300 ms fired, and not something else some time.
+#[track_caller]
+pub fn assert_fired(begin: Instant) {
+    let took = begin.elapsed().as_millis();
+    assert!((290..900).contains(&took), "after {took} ms");
+}
