@@ -67,24 +67,33 @@ async fn least_request_prefers_who_is_idle() {
     .start()
     .await;
     let client = Arc::new(gateway.http2());
-    // Requests go out until one hangs on the busy endpoint.
-    let mut hanging = Vec::new();
-    eventually("the busy endpoint has a request", async || {
+    // Requests go out, one at a time, until one hangs on the busy endpoint.
+    let hanging = loop {
         let client = client.clone();
-        hanging.push(tokio::spawn(async move { client.send(get("/")).await }));
-        tokio::task::yield_now().await;
-        (!busy.seen().is_empty()).then_some(())
-    })
-    .await;
-    let before = busy.seen().len();
+        let request = tokio::spawn(async move { client.send(get("/")).await });
+        eventually("an answer, or a request that hangs", async || {
+            (request.is_finished() || !busy.seen().is_empty()).then_some(())
+        })
+        .await;
+        if !busy.seen().is_empty() {
+            break request;
+        }
+    };
+    // An answer is there before its request is counted out, and until then both are as busy.
+    let counted_out = format!(
+        "northgate_endpoint_active_requests{{northgate_upstream=\"shop\",server_address=\"{idle}\"}} 0\n"
+    );
     for _ in 0..30 {
+        eventually("the idle endpoint is idle", async || {
+            let metrics = gateway.metrics().await;
+            metrics.contains(&counted_out).then_some(())
+        })
+        .await;
         assert_eq!(client.send(get("/")).await.text(), "idle");
     }
-    assert_eq!(busy.seen().len(), before);
-    gate.add_permits(1000);
-    for request in hanging {
-        assert_eq!(request.await.unwrap().status, 200);
-    }
+    assert_eq!(busy.seen().len(), 1);
+    gate.add_permits(1);
+    assert_eq!(hanging.await.unwrap().text(), "busy");
 }
 
 #[tokio::test]
