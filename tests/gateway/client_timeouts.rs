@@ -166,3 +166,58 @@ async fn a_client_takes_nothing_of_its_response() {
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(line["fault"], "client", "{line}");
 }
+
+#[tokio::test]
+async fn an_idle_connection_of_http2_is_closed() {
+    let gateway = listening("").await;
+    let client = gateway.http2();
+    assert_eq!(client.send(get("/ping")).await.text(), "pong");
+    let begin = Instant::now();
+    eventually("the connection is closed", async || {
+        let metrics = gateway.metrics().await;
+        let series = "northgate_connections{northgate_listener=\"public\"} 0\n";
+        metrics.contains(series).then_some(())
+    })
+    .await;
+    assert_fired(begin);
+}
+
+#[tokio::test]
+async fn a_client_of_http2_asks_for_nothing() {
+    let gateway = listening("").await;
+    let mut client = RawClient::connect(gateway.address()).await;
+    let begin = Instant::now();
+    // The preface and empty SETTINGS, and then no request.
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    client.read_to_end().await;
+    assert_fired(begin);
+}
+
+#[tokio::test]
+async fn the_body_of_a_request_falls_silent_over_http2() {
+    let shop = Origin::http1(|_| text("ok"));
+    let gateway = Gateway::draft(
+        r#"
+        [listeners.public]
+        bind = "127.0.0.1:0"
+        timeouts = { request_body_idle = "300ms" }
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.all]
+        match = { path = "/{*rest}" }
+        upstream = "shop"
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    let (chunks, body) = channel();
+    chunks.send("four").await;
+    let begin = Instant::now();
+    let answer = gateway.http2().send(request("POST", "/").body(body)).await;
+    assert_fired(begin);
+    answer.assert_problem(408, "request_timeout");
+}

@@ -180,11 +180,6 @@ async fn grpc_callers_get_a_grpc_status_of_the_gateway_itself() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/grpc"));
     assert_eq!(answer.header("grpc-status"), Some("12"));
-    assert!(
-        answer
-            .header("grpc-message")
-            .is_some_and(|it| !it.is_empty())
-    );
     assert!(answer.body.is_empty());
     assert_eq!(
         gateway.log_of(&answer).await["code"],
@@ -244,4 +239,59 @@ async fn a_client_that_leaves_is_to_blame_itself() {
         .await;
     assert_blame(&line, "client_closed", "client", "DC");
     assert_eq!(line["status"], 0);
+}
+
+#[tokio::test]
+async fn grpc_callers_get_a_grpc_status() {
+    let silent = origins::silent::start();
+    let gateway = Gateway::draft(
+        r#"
+        [upstreams.gone]
+        endpoints = ["$gone"]
+        protocol = "grpc"
+
+        [upstreams.silent]
+        endpoints = ["$silent"]
+        protocol = "grpc"
+        timeouts = { first_byte = "300ms", idle = "300ms" }
+
+        [routes.gone]
+        match = { grpc = { service = "shop.Gone" } }
+        upstream = "gone"
+
+        [routes.silent]
+        match = { grpc = { service = "shop.Silent" } }
+        upstream = "silent"
+        "#,
+    )
+    .with("gone", nobody())
+    .with("silent", &silent)
+    .start()
+    .await;
+    let client = gateway.http2();
+    for (path, grpc_status, code) in [
+        ("/shop.Nobody/Get", "12", "route_not_found"),
+        ("/shop.Gone/Get", "14", "upstream_connect_failed"),
+        ("/shop.Silent/Get", "4", "upstream_timeout"),
+    ] {
+        let ask = post(path, "").header("content-type", "application/grpc+proto");
+        let answer = client.send(ask.header("te", "trailers")).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("content-type"), Some("application/grpc"));
+        assert_eq!(answer.header("grpc-status"), Some(grpc_status), "{path}");
+        assert!(
+            answer
+                .header("grpc-message")
+                .is_some_and(|it| !it.is_empty())
+        );
+        assert!(answer.body.is_empty());
+        assert_eq!(gateway.log_of(&answer).await["code"], code);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_without_a_body_is_whole_over_http2() {
+    let gateway = before(nobody()).await;
+    let answer = gateway.http2().send(head("/")).await;
+    assert_eq!((answer.status, answer.body.len()), (502, 0));
 }

@@ -179,3 +179,53 @@ async fn a_refused_upload_leaves_the_connection_in_step() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_malformed_request_is_told_so_like_any_other_failure() {
+    let shop = Origin::http1(|_| text("ok"));
+    let gateway = gateway(&shop).await;
+    for request in [
+        "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na",
+        "GET / HTTP/1.1\r\nhost: a\r\nx\x01: a\r\n\r\n",
+    ] {
+        let answer = RawClient::exchange(gateway.address(), request)
+            .await
+            .to_lowercase();
+        assert!(answer.starts_with("http/1.1 400 "), "{request:?}: {answer}");
+        assert!(!answer.contains("pingora"), "{request:?}: {answer}");
+        assert!(
+            answer.contains("\r\nx-request-id: "),
+            "{request:?}: {answer}"
+        );
+        assert!(
+            answer.contains("application/problem+json"),
+            "{request:?}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn connect_is_not_implemented() {
+    let shop = Origin::http1(|_| text("ok"));
+    let gateway = gateway(&shop).await;
+    let request = "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n";
+    let answer = RawClient::exchange(gateway.address(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 501 "), "{answer}");
+    assert!(answer.contains("method_not_implemented"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_no_chunks() {
+    let shop = Origin::http1(|_| {
+        let (chunks, body) = channel();
+        tokio::spawn(async move { chunks.send("in chunks").await });
+        reply(200, &[], body)
+    });
+    let gateway = gateway(&shop).await;
+    let answer = RawClient::exchange(gateway.address(), "GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+    assert!(answer.contains(" 200 "), "{answer}");
+    // Chunks are not known to HTTP/1.0: the end of the connection is the end of the body.
+    assert!(answer.ends_with("\r\n\r\nin chunks"), "{answer}");
+    assert!(!answer.contains("transfer-encoding"), "{answer}");
+}

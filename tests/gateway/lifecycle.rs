@@ -168,3 +168,23 @@ async fn an_address_in_use_is_an_error_and_no_panic() {
     let error = Gateway::draft(&toml).try_start().await.err().unwrap();
     assert!(error.starts_with("listener public: cannot bind"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_told_that_its_connection_ends() {
+    let (shop, gate) = held();
+    let gateway = gateway(&shop, "10s").await;
+    let address = gateway.address();
+    let client = gateway.http1();
+    let in_flight = tokio::spawn(async move { client.send(get("/")).await });
+    eventually("the request is in flight", async || shop.seen().pop()).await;
+    let stopping = tokio::spawn(gateway.stop());
+    eventually("new connections are refused", async || {
+        tokio::net::TcpStream::connect(address).await.err()
+    })
+    .await;
+    gate.add_permits(1);
+    // RFC 9112 section 9.6; a client that is told to keep it loses its next request to a closed connection.
+    let answer = in_flight.await.unwrap();
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(stopping.await.unwrap());
+}

@@ -239,3 +239,53 @@ async fn a_client_that_expects_to_be_told_to_go_on_is_told() {
     assert!(answer.ends_with("\r\n\r\nbody"), "{answer}");
     assert_eq!(shop.only().body, "body");
 }
+
+#[tokio::test]
+async fn hop_by_hop_headers_of_a_response_stay_here() {
+    let shop = Origin::http1(|_| {
+        let headers = [
+            ("connection", "x-private"),
+            ("x-private", "1"),
+            ("x-public", "2"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("upgrade", "h2c"),
+        ];
+        reply(200, &headers, full("ok"))
+    });
+    let gateway = gateway(&shop, Protocol::Http1).await;
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let answer = gateway.client(protocol).send(get("/")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+        assert_eq!(answer.header("x-public"), Some("2"));
+        // RFC 9110 section 7.6.1.
+        let hop_by_hop = ["x-private", "keep-alive", "proxy-connection", "upgrade"];
+        let leaked = hop_by_hop.map(|name| (name, answer.header(name)));
+        assert_eq!(
+            leaked,
+            hop_by_hop.map(|name| (name, None)),
+            "over {protocol:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn pieces_of_a_known_length_are_passed_on_as_they_come() {
+    over_each_pair(|pair| async move {
+        let (chunks, body) = channel();
+        let body = std::sync::Mutex::new(Some(body));
+        let shop = Origin::speaking(pair.origin, move |_| {
+            let body = body.lock().unwrap().take().unwrap();
+            reply(200, &[("content-length", "6")], body)
+        });
+        let gateway = gateway(&shop, pair.origin).await;
+        let client = gateway.client(pair.client);
+        let mut incoming = client.open(get("/slow-download")).await;
+        for piece in ["one", "two"] {
+            chunks.send(piece).await;
+            assert_eq!(incoming.chunk().await.as_deref(), Some(piece.as_bytes()));
+        }
+        assert_eq!(incoming.chunk().await, None);
+    })
+    .await;
+}

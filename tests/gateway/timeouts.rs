@@ -238,3 +238,20 @@ async fn a_tls_handshake_of_an_upstream_is_limited() {
         answer.assert_problem(504, "upstream_connect_timeout");
     }
 }
+
+#[tokio::test]
+async fn the_first_byte_is_awaited_from_the_end_of_the_request_over_http2_too() {
+    let slow = Origin::speaking(Protocol::H2, |_| text("ok"));
+    let timeouts = r#"first_byte = "300ms", idle = "300ms""#;
+    let gateway = before_speaking(Protocol::H2, &slow, timeouts, "").await;
+    let (chunks, body) = channel();
+    tokio::spawn(async move {
+        for _ in 0..6 {
+            chunks.send("x").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let answer = gateway.http2().send(request("POST", "/").body(body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(slow.only().body, "xxxxxx");
+}

@@ -245,3 +245,23 @@ async fn endpoints_can_be_unix_sockets_and_names() {
         .await;
     assert_eq!(gateway.http1().send(get("/")).await.text(), "name");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_takes_few_streams_at_a_time_gets_more_connections() {
+    let shop = serving_h2(2, usize::MAX);
+    for _ in 0..20 {
+        // Afresh each time: a new connection is where the origin's limit is not known yet.
+        let gateway = Gateway::draft(&toml("endpoints = [\"$shop\"]\nprotocol = \"h2c\""))
+            .with("shop", &shop)
+            .start()
+            .await;
+        let client = gateway.http2();
+        client.send(get("/")).await;
+        let asking = (0..20).map(|_| client.send(get("/")));
+        for answer in futures_util::future::join_all(asking).await {
+            // RFC 9113 section 8.7: a stream that was refused was not processed, so any request may be sent again.
+            let line = gateway.log_of(&answer).await;
+            assert_eq!(answer.status, 200, "{line}");
+        }
+    }
+}
