@@ -1,24 +1,131 @@
-//! draft
+//! Northgate, an API gateway on Pingora. This page is the map of its code.
+//!
+//! **What comes in:** TOML files, once; then connections of clients. **What goes out:** requests to upstreams,
+//! responses to clients, an access log, metrics, and for whoever runs it the reasons of every decision
+//! ([`northgate explain`](cli)). Nothing is kept on disk and nothing is shared between two gateways.
+//!
+//! # From files to a running gateway
+//!
+//! ```text
+//!  *.toml ── config::load ──► Document ── config::compile ──► Configuration ── gateway::run
+//!                             (as written,                    Snapshot: tables, pipelines,
+//!                              every place known)             upstreams; Settings: workers, log, admin
+//! ```
+//!
+//! A [`Document`](config::Document) remembers where everything stands, so that a problem can be shown where it is.
+//! A [`Snapshot`](routing::Snapshot) has everything resolved and compiled: requests look up no name and parse
+//! nothing. Both are plain values; starting is the work of [`gateway`] alone.
+//!
+//! # The way of a request
+//!
+//! ```text
+//!  client                                                                                        room
+//!    │ TCP or Unix socket
+//!    ▼
+//!  cap on connections ─ TLS (name, ALPN) ─ HTTP/1.1 or HTTP/2? ─ deadlines of header and idleness  listener
+//!    │ a stream that carries its Connection; the engine reads the request's header from it
+//!    ▼
+//!  pin the Snapshot ─ who is the client, request id, trace ─ limits on the header                  proxy, facts
+//!    ▼
+//!  host → path → method → headers → query                                                         routing
+//!    │ Route: a Pipeline, an Action, a timeout
+//!    ├── none ───────────────────────────────► 404, 405 ──┐                                       response
+//!    ├── redirect, respond ──────────────────► Reply ─────┤                                       actions
+//!    ▼                                                    │
+//!  pick an endpoint ─ connect ─ again elsewhere ──────────┤ 502, 503, 504                         upstream
+//!    ▼                                                    │
+//!  forwarding headers ─ rewrite ─ request hooks           │                                       proxy, policies
+//!    ▼                                                    │
+//!  origin ── bodies stream both ways under deadlines      │                                       upstream
+//!    ▼                                                    ▼
+//!  response hooks in reverse order ─ X-Request-Id, X-Trace-Id                                     policies, proxy
+//!    ▼
+//!  one access record, one observation, everything released                                        observability
+//! ```
+//!
+//! The engine is Pingora's HTTP proxy: it parses and writes HTTP, pools connections to upstreams and copies bodies.
+//! It calls [`proxy`] back at fixed moments, and [`proxy`] calls the rooms; no other room sees the engine's session.
+//!
+//! # Rooms
+//!
+//! A room is a folder of `src/`; its `mod.rs` says what comes in, what goes out and what it must never know. A room
+//! uses only rooms of lower numbers, and not its neighbours of the same number:
+//!
+//! | | room | what it is for |
+//! |---|---|---|
+//! | 1 | [`text`] | places in files, diagnostics, and values that are written as text: durations, sizes, names, secrets |
+//! | 2 | [`response`] | the error index, replies, and what errors of the engine mean |
+//! | | [`observability`] | metrics and the access log |
+//! | | [`identity`] | who was proven to call |
+//! | 3 | [`facts`] | what is known of one request, and templates over it |
+//! | 4 | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
+//! | 5 | [`upstream`] | endpoints, balancing, health, attempts and their deadlines |
+//! | 6 | [`policies`] | declared behaviour: scopes, order, hooks, pipelines |
+//! | | [`actions`] | what answers a request: forward, redirect, respond |
+//! | 7 | [`routing`] | matchers, precedence, the table; the snapshot |
+//! | 8 | [`config`] | from files to a snapshot; the only room that names the configs of all others |
+//! | | [`proxy`] | the engine's callbacks, one request's context, the one reply function |
+//! | | [`admin`] | health, metrics and state for operators |
+//! | 9 | [`gateway`] | start, signals, end |
+//! | 10 | [`cli`] | one file per command |
+//! | – | [`demo`] | the sample shop: it uses no room, and only [`cli`] uses it |
+//!
+//! Beyond the rows: [`config`] may use [`admin`], and only [`gateway`] and [`cli`] may use [`config`].
+//!
+//! # What must always be true
+//!
+//! | invariant | held by |
+//! |---|---|
+//! | Rooms use only what is below them | `tests/structure.rs`: `rooms_use_only_what_is_below_them` |
+//! | The engine's `Session` is seen in [`proxy`] alone, its `HttpPeer` chosen in [`upstream`] alone | `tests/structure.rs`: `types_of_the_engine_stay_where_they_belong` |
+//! | Running code has no `unwrap`, no `panic!` and no blocking sleep; `unsafe` is forbidden | `tests/structure.rs`: `running_code_neither_panics_nor_blocks`; lints in `Cargo.toml` |
+//! | Text from files never panics, whatever it is | `src/text/reader/hostile_tests.rs` |
+//! | Every problem of a configuration has a place, and its words are pinned | `tests/config.rs`: `every_problem_says_where_it_is`, `rejected_files_are_rejected_in_the_words_that_are_pinned` |
+//! | The winner among routes is the greatest [`Precedence`](routing::Precedence), whatever the trie does to be quick | `src/routing/property.rs` |
+//! | The order in a file decides nothing | `tests/gateway/routing.rs`: `the_order_in_the_file_does_not_matter` |
+//! | The nearest scope replaces a policy whole; policies run in the program's order | `tests/gateway/header_policies.rs`: `the_nearest_scope_replaces_and_off_removes`; `src/policies/list.rs` |
+//! | Replies of the gateway itself go through the response hooks too | `tests/gateway/header_policies.rs`: `replies_of_the_gateway_itself_are_edited_too` |
+//! | Every response carries the request's ids, and they cannot be guessed | `tests/gateway/forwarding.rs`: `every_response_has_both_ids`, `request_ids_are_drawn_and_not_counted` |
+//! | What a stranger claims about itself reaches no upstream | `tests/gateway/forwarding.rs`: `claims_of_strangers_are_replaced` |
+//! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
+//! | No wait is endless, on either side | `tests/gateway/client_timeouts.rs`, `tests/gateway/timeouts.rs` |
+//! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |
+//! | Upstreams' certificates are verified, and pools of different trust are apart | `tests/gateway/upstream_tls.rs` |
+//! | Memory does not grow with a body | `tests/gateway/streaming.rs`: `large_bodies_come_down`, `large_bodies_go_up` |
+//! | What a client writes makes no metric label and forges no line of the log | `tests/gateway/observability.rs`: `metrics_are_labelled_by_the_configuration_alone`, `what_a_client_writes_cannot_forge_a_line` |
+//! | What was counted up is counted down | `tests/gateway/observability.rs`: `gauges_return_to_zero` |
+//! | Every example in the documents compiles | `tests/documents.rs` |
+//!
+//! # Where to start reading
+//!
+//! [`proxy`] in its `mod.rs` and `exchange.rs` is one request from beginning to end. From there go to what interests
+//! you: [`routing`] for who wins, [`upstream`] for what happens behind, [`policies`] for how behaviour is added.
+//! [`config`] shows how the pieces are put together, `tests/gateway/` what they do seen from outside.
 
-pub mod text;
-
-pub mod identity;
-pub mod observability;
-pub mod response;
-
-pub mod facts;
-pub mod listener;
-pub mod upstream;
-
-pub mod actions;
-pub mod policies;
-pub mod routing;
-
-pub mod admin;
+// From the command line to a gateway that runs.
+pub mod cli;
 pub mod config;
-pub mod proxy;
-
 pub mod gateway;
 
-pub mod cli;
+// The way in.
+pub mod listener;
+pub mod proxy;
+pub mod routing;
+
+// What a route does with a request.
+pub mod actions;
+pub mod policies;
+pub mod upstream;
+
+// What the rooms tell each other of a request and its end.
+pub mod facts;
+pub mod identity;
+pub mod response;
+
+// What operators see.
+pub mod admin;
+pub mod observability;
+
+// Beneath all of it, and beside it.
 pub mod demo;
+pub mod text;

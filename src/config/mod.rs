@@ -1,8 +1,9 @@
 //! From files to a running configuration.
 //!
-//! In: paths of TOML files. Out: a [`Configuration`], or every reason why there is none. Three passes, each of
-//! which reports all of its problems before the next begins: **shape** ([`Document`]: files, includes, types),
-//! **resolve** (names that refer to each other) and **compile** (templates, certificates, tables, pipelines).
+//! In: paths of TOML files. Out: a [`Configuration`], or every reason why there is none. Two steps, each of
+//! which reports all of its problems: [`load`] for the **shape** (files, includes, types: a [`Document`]), and where
+//! that is sound [`compile()`], which **resolves** names that refer to each other and **compiles** templates,
+//! certificates, tables and pipelines.
 //! This is the only room that names the configs of all others, and it must never know a request.
 
 mod compile;

@@ -4,8 +4,9 @@
 //! their work.
 //!
 //! # Start
-//! Upstreams resolve their names, listeners bind, the admin listener opens, and only then is anything accepted and
-//! `/readyz` says so. A socket that cannot be bound ends the start before a single request was taken.
+//! The access log opens, every socket is bound, upstreams resolve their names, the admin listener opens, and only
+//! then is anything accepted and `/readyz` says so. A file or a socket that cannot be opened ends the start before
+//! a single request was taken; a name that does not resolve does not.
 //!
 //! # End
 //! `/readyz` turns 503, listeners stop accepting, idle connections are closed and HTTP/2 clients told to go; then

@@ -13,8 +13,8 @@
 //! merging, so what a route does can be read off one table.
 //!
 //! # A new policy
-//! One file with a `Config` and a `Policy` that implements [`Policy`], its tests, its section in the reference,
-//! and one word in the list.
+//! One file with a `Policy` that implements the trait [`Policy`] and its config, whose doc comments are the
+//! reference and whose `//!` has an example; one word in the list; a file of tests in `tests/gateway/`.
 
 mod header_edits;
 mod list;

@@ -1,9 +1,11 @@
-//! The routing table: which route answers a request.
+//! Routes: what is configured of them, the table that finds the one for a request, and the snapshot of it all.
 //!
 //! **In** come route names, [`Matcher`]s and a payload per route, once per configuration; then host, path,
 //! method, headers and query of each request. **Out** goes the payload of the winning route with the ranges
 //! its path template captured, or the methods that would have been allowed (405), or nothing (404).
-//! **Never known here:** configuration documents, policies, actions, upstreams, or what a payload is.
+//! **Never known to the table:** configuration documents, policies, actions, upstreams, or what a payload is. Only
+//! `config.rs`, `route.rs` and `snapshot.rs` name the rooms below, to say what a payload is when the gateway runs.
+//! Sessions and whole documents are not known to this room at all.
 //!
 //! # Precedence
 //!
@@ -24,8 +26,8 @@
 //!
 //! - `/assets/{*rest}` matches `/assets`, `/assets/` and `/assets/a/b`, like the Gateway API's `PathPrefix`;
 //!   the capture is what follows the slash. `{id}` matches exactly one segment that is not empty. Elsewhere a
-//!   trailing slash is significant. No path is any path. Paths are compared byte by byte as they come: the
-//!   caller has normalised dot segments, double slashes and percent-encoding.
+//!   trailing slash is significant. No path is any path. Paths are compared byte by byte as they come:
+//!   normalising dot segments, double slashes and percent-encoding is the caller's, which does not do it yet.
 //! - A path without a leading `/` (the `*` of `OPTIONS *`, the empty one of `CONNECT`) has no segments, so
 //!   only `/{*rest}` and "no path" match it.
 //! - A route that lists `GET` also answers `HEAD`, and `Allow` says so. `OPTIONS` is never implied.

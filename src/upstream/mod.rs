@@ -3,19 +3,19 @@
 //! In: endpoints from configuration (and later from discovery), what health checks see, what attempts meet.
 //! Out: an [`Attempt`], which gives the engine a peer, learns how it went and says whether to try another, and
 //! whose deadlines it keeps. This room must never know routes, policies or replies: it reports
-//! [`Code`](crate::response::Code)s and leaves what to tell the client to others. It is the only user of
-//! `HttpPeer`.
+//! [`Code`]s and leaves what to tell the client to others. It is the only user of `HttpPeer`.
 //!
 //! # What is chosen from
-//! Selection reads one immutable set of the endpoints that are available now ([`balance`]); health changes build
+//! Selection reads one immutable set of the endpoints that are available now (`balance.rs`); health changes build
 //! a new set beside it. So a pick costs one atomic load and one atomic add, whatever the state of the others.
 //!
 //! # Deadlines
 //! Pingora has one timeout per read and none for a whole exchange. HTTP/1.1 connections are therefore opened by
-//! this room and watched ([`connect`]): the exchange moves the watch's deadline as it goes (first byte, then
+//! this room and watched (`connect.rs`): the exchange moves the watch's deadline as it goes (first byte, then
 //! idle, never past the route's whole-exchange deadline), and a connection whose deadline passes is shut down,
 //! whatever it was waiting for. HTTP/2 connections carry many exchanges, so there the engine's read timeout is
-//! the limit, and the whole-exchange deadline is looked at whenever a frame arrives.
+//! the limit (the longer of first byte and idle, capped by what is left of the exchange when the attempt begins),
+//! and the whole-exchange deadline is looked at whenever a piece of a body moves.
 
 mod attempt;
 mod balance;
