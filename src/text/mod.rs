@@ -45,6 +45,7 @@ mod setting;
 mod shorthand;
 mod sources;
 mod span;
+mod subject;
 mod wording;
 
 pub use address::{BindAddress, EndpointAddress};
@@ -66,5 +67,6 @@ pub use setting::Setting;
 pub use shorthand::{Shorthand, shorthand, shorthand_schema};
 pub use sources::{Position, Sources};
 pub use span::{SourceId, Span, Spanned};
+pub use subject::Subject;
 
 pub(crate) use parsed::parsed_text;
