@@ -75,7 +75,9 @@ impl<'a> Subject<'a> {
 }
 
 /// Verbs that a message about a value may begin with.
-const PREDICATES: [&str; 5] = ["must ", "is ", "has ", "can ", "needs "];
+const PREDICATES: [&str; 8] = [
+    "must ", "is ", "has ", "can ", "needs ", "belongs ", "begins ", "changes ",
+];
 
 /// A subject and what is said of it.
 pub(super) fn sentence(subject: &dyn fmt::Display, message: &str) -> String {
