@@ -78,7 +78,7 @@ impl Gateway {
         let access_log = match &settings.access_log {
             None => None,
             Some(config) => {
-                let dropped = metrics.access_log_dropped.clone();
+                let dropped = metrics.access_log_dropped();
                 Some(Arc::new(
                     AccessLog::start(config, dropped).map_err(StartError::AccessLog)?,
                 ))
@@ -117,7 +117,7 @@ impl Gateway {
             gateway.open_admin(admin, socket, &metrics);
         }
         gateway.accept(sockets);
-        metrics.config_loaded.set(seconds_now());
+        metrics.config_loaded_at(seconds_now());
         gateway.is_ready.store(true, Ordering::Relaxed);
         Ok(gateway)
     }

@@ -18,9 +18,11 @@ const DURATION_BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
-/// Every metric of one gateway. Cloning is cheap.
+/// Every metric of one gateway. Cloning costs a reference.
 #[derive(Clone)]
-pub struct Metrics {
+pub struct Metrics(Arc<Catalog>);
+
+struct Catalog {
     registry: Registry,
     server_duration: HistogramVec,
     server_active: IntGaugeVec,
@@ -33,10 +35,8 @@ pub struct Metrics {
     connections: IntGaugeVec,
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
-    /// Access records that were dropped because the writer could not keep up.
-    pub access_log_dropped: IntCounter,
-    /// Unix time of the configuration now serving.
-    pub config_loaded: Gauge,
+    access_log_dropped: IntCounter,
+    config_loaded: Gauge,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -55,7 +55,8 @@ impl Metrics {
     pub fn new() -> Metrics {
         let registry = Registry::new();
         let register = Register(&registry);
-        Metrics {
+        register_process(&registry);
+        let catalog = Catalog {
             server_duration: register.durations(
                 "http_server_request_duration_seconds",
                 "Duration of requests from their complete header to the end of their response.",
@@ -125,28 +126,24 @@ impl Metrics {
                 "Unix time at which the configuration now serving was loaded.",
             ),
             registry,
-        }
-        .with_process()
+        };
+        Metrics(Arc::new(catalog))
     }
 
-    #[cfg(target_os = "linux")]
-    fn with_process(self) -> Metrics {
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        self.registry
-            .register(Box::new(process))
-            .expect("process metrics have names of their own");
-        self
+    /// Access records that were dropped because the writer could not keep up.
+    pub fn access_log_dropped(&self) -> IntCounter {
+        self.0.access_log_dropped.clone()
     }
 
-    #[cfg(not(target_os = "linux"))]
-    fn with_process(self) -> Metrics {
-        self
+    /// Says that the configuration now serving was loaded at this Unix time, in seconds.
+    pub fn config_loaded_at(&self, time: f64) {
+        self.0.config_loaded.set(time);
     }
 
     /// The Prometheus text exposition of everything.
     pub fn expose(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        if let Err(error) = TextEncoder::new().encode(&self.0.registry.gather(), &mut text) {
             log::error!("cannot encode the metrics: {error}");
         }
         text
@@ -160,7 +157,7 @@ impl Metrics {
     pub fn route(&self, route: &str) -> RouteMetrics {
         RouteMetrics {
             route: route.into(),
-            metrics: self.clone().into(),
+            metrics: self.clone(),
             durations: Series::default(),
             bytes: Series::default(),
         }
@@ -169,35 +166,49 @@ impl Metrics {
     pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
         UpstreamMetrics {
             upstream: upstream.into(),
-            metrics: self.clone().into(),
+            metrics: self.clone(),
             durations: Series::default(),
         }
     }
 
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
         ListenerMetrics {
-            active_requests: self.server_active.with_label_values(&[listener]),
-            connections: self.connections.with_label_values(&[listener]),
-            connections_total: self.connections_total.with_label_values(&[listener]),
+            active_requests: self.0.server_active.with_label_values(&[listener]),
+            connections: self.0.connections.with_label_values(&[listener]),
+            connections_total: self.0.connections_total.with_label_values(&[listener]),
             refused_full: self
+                .0
                 .connections_refused
                 .with_label_values(&[listener, "full"]),
             refused_handshake: self
+                .0
                 .connections_refused
                 .with_label_values(&[listener, "tls_handshake"]),
             refused_timeout: self
+                .0
                 .connections_refused
                 .with_label_values(&[listener, "timeout"]),
         }
     }
 }
 
+#[cfg(target_os = "linux")]
+fn register_process(registry: &Registry) {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry
+        .register(Box::new(process))
+        .expect("process metrics have names of their own");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn register_process(_: &Registry) {}
+
 /// The handles of one route. Series appear when they are first needed, so that 50,000 routes cost nothing until
 /// they are used.
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: Box<str>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     durations: Series<(MethodLabel, u16, &'static str), Histogram>,
     bytes: Series<(), (IntCounter, IntCounter)>,
 }
@@ -209,7 +220,7 @@ impl RouteMetrics {
         let make = || {
             let mut status_text = itoa::Buffer::new();
             let labels = [&*self.route, method.0, status_text.format(status), error];
-            self.metrics.server_duration.with_label_values(&labels)
+            self.metrics.0.server_duration.with_label_values(&labels)
         };
         self.durations
             .handle((method, status, error), make)
@@ -220,9 +231,10 @@ impl RouteMetrics {
         let (receive, send) = self.bytes.handle((), || {
             (
                 self.metrics
+                    .0
                     .server_received
                     .with_label_values(&[&self.route]),
-                self.metrics.server_sent.with_label_values(&[&self.route]),
+                self.metrics.0.server_sent.with_label_values(&[&self.route]),
             )
         });
         receive.inc_by(received);
@@ -234,7 +246,7 @@ impl RouteMetrics {
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     upstream: Box<str>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     durations: Series<u16, Histogram>,
 }
 
@@ -244,6 +256,7 @@ impl UpstreamMetrics {
         let make = || {
             let mut text = itoa::Buffer::new();
             self.metrics
+                .0
                 .client_duration
                 .with_label_values(&[&*self.upstream, text.format(status)])
         };
@@ -254,6 +267,7 @@ impl UpstreamMetrics {
 
     pub fn count_failure(&self, code: &'static str) {
         self.metrics
+            .0
             .client_failures
             .with_label_values(&[&*self.upstream, code])
             .inc();
@@ -261,12 +275,14 @@ impl UpstreamMetrics {
 
     pub fn endpoint_healthy(&self, endpoint: &str) -> IntGauge {
         self.metrics
+            .0
             .endpoint_healthy
             .with_label_values(&[&*self.upstream, endpoint])
     }
 
     pub fn endpoint_active(&self, endpoint: &str) -> IntGauge {
         self.metrics
+            .0
             .endpoint_active
             .with_label_values(&[&*self.upstream, endpoint])
     }
@@ -276,10 +292,12 @@ impl UpstreamMetrics {
         // It is not an error if nothing was ever counted for it.
         let _ = self
             .metrics
+            .0
             .endpoint_healthy
             .remove_label_values(&[&*self.upstream, endpoint]);
         let _ = self
             .metrics
+            .0
             .endpoint_active
             .remove_label_values(&[&*self.upstream, endpoint]);
     }

@@ -1,0 +1,173 @@
+//! The gateway under test, in this process.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+
+use northgate::config::{compile, load_text};
+use northgate::observability::Metrics;
+use northgate::text::BindAddress;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::{Answer, Client};
+use super::message::Ask;
+use super::pair::Protocol;
+use super::wait::{eventually, within};
+
+/// A running gateway. Dropping it ends it at once.
+pub struct Gateway {
+    inner: northgate::gateway::Gateway,
+    folder: TempDir,
+}
+
+/// A configuration whose `$names` are being filled in.
+pub struct Draft {
+    toml: String,
+    names: Vec<(String, String)>,
+}
+
+impl Gateway {
+    /// Starts from a configuration. What it leaves unsaid is added: a listener `public` and the admin listener,
+    /// both on ports that the kernel hands out. The access log goes to a file that [`Gateway::log_of`] reads.
+    pub async fn start(toml: &str) -> Gateway {
+        Gateway::draft(toml).start().await
+    }
+
+    /// A configuration with `$name`s in it, each to be filled in by [`Draft::with`].
+    pub fn draft(toml: &str) -> Draft {
+        Draft {
+            toml: toml.to_owned(),
+            names: Vec::new(),
+        }
+    }
+
+    /// The address of the listener of this name.
+    pub fn address_of(&self, listener: &str) -> SocketAddr {
+        let found = self.inner.addresses().iter();
+        let found = found.filter(|(name, _)| **name == *listener);
+        match found.map(|(_, address)| address).next() {
+            Some(BindAddress::Socket(address)) => *address,
+            other => panic!("listener {listener} is at {other:?}"),
+        }
+    }
+
+    /// The address of the listener `public`.
+    pub fn address(&self) -> SocketAddr {
+        self.address_of("public")
+    }
+
+    /// A client of the listener `public`, in clear text.
+    pub fn client(&self, protocol: Protocol) -> Client {
+        Client::of(self.address(), protocol)
+    }
+
+    pub fn http1(&self) -> Client {
+        self.client(Protocol::Http1)
+    }
+
+    pub fn http2(&self) -> Client {
+        self.client(Protocol::H2)
+    }
+
+    /// Asks the admin listener.
+    pub async fn admin(&self, ask: Ask) -> Answer {
+        self.admin_client().send(ask).await
+    }
+
+    pub fn admin_client(&self) -> Client {
+        let Some(BindAddress::Socket(address)) = self.inner.admin_address() else {
+            panic!("there is no admin listener");
+        };
+        Client::of(*address, Protocol::Http1)
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.admin(super::get("/metrics")).await.text()
+    }
+
+    /// The access log's line of the request that was answered so.
+    pub async fn log_of(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-request-id").expect("x-request-id");
+        self.log_where("the line of the request", |line| line["request_id"] == id)
+            .await
+    }
+
+    /// The first line of the access log that is as wanted.
+    pub async fn log_where(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("access log: {what}"), async || {
+            self.log().into_iter().find(&is_wanted)
+        })
+        .await
+    }
+
+    /// The complete lines that the access log has now.
+    pub fn log(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("access.log"));
+        let text = text.unwrap_or_default();
+        let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
+        complete
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}")))
+            .collect()
+    }
+
+    /// Stops it; true where every request in flight has ended.
+    pub async fn stop(self) -> bool {
+        within("the gateway stops", self.inner.stop()).await
+    }
+}
+
+impl Draft {
+    /// Fills in `$name`.
+    pub fn with(mut self, name: &str, value: impl Display) -> Draft {
+        self.names.push((format!("${name}"), value.to_string()));
+        // Longer names first: `$shop` must not take the beginning of `$shop_ca`.
+        self.names
+            .sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        self
+    }
+
+    pub async fn start(self) -> Gateway {
+        self.try_start()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Draft::start`], where the start may fail. A configuration that is no good panics either way.
+    pub async fn try_start(self) -> Result<Gateway, String> {
+        super::install_cryptography();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut toml = self.toml;
+        for (name, value) in &self.names {
+            assert!(toml.contains(name.as_str()), "there is no {name} in {toml}");
+            toml = toml.replace(name.as_str(), value);
+        }
+        let path = folder.path().join("access.log").display().to_string();
+        if !toml.contains("[gateway]") {
+            toml.push_str("\n[gateway]\n");
+        }
+        if !toml.contains("access_log") {
+            let log = "[gateway]\naccess_log = { path = \"access.log\" }\n";
+            toml = toml.replacen("[gateway]\n", &log.replace("access.log", &path), 1);
+        }
+        if !toml.contains("[listeners.") {
+            toml.push_str("\n[listeners.public]\nbind = \"127.0.0.1:0\"\n");
+        }
+        if !toml.contains("[admin]") {
+            toml.push_str("\n[admin]\nbind = \"127.0.0.1:0\"\n");
+        }
+        let metrics = Metrics::new();
+        let name = folder.path().join("gateway.toml").display().to_string();
+        let mut loaded = load_text(&name, &toml);
+        let Some(configuration) = compile(&mut loaded, &metrics) else {
+            panic!("{}", loaded.diagnostics.render(&loaded.sources, false));
+        };
+        let inner = within(
+            "the gateway starts",
+            northgate::gateway::Gateway::start(configuration, metrics, 2),
+        )
+        .await
+        .map_err(|error| error.to_string())?;
+        Ok(Gateway { inner, folder })
+    }
+}

@@ -1,0 +1,30 @@
+//! What the tests are told with: a [`Gateway`] in this process, [`Origin`]s behind it and [`Client`]s before it.
+//!
+//! Ports are handed out by the kernel, files live in folders that go away with the test, and every wait has a
+//! deadline. Nothing here sleeps in order to let something else happen.
+
+mod body;
+mod client;
+mod gateway;
+mod message;
+mod origin;
+mod pair;
+mod raw;
+mod tls;
+mod wait;
+
+pub use body::{Body, channel, empty, full};
+pub use client::Client;
+pub use gateway::Gateway;
+pub use message::{Ask, delete, get, head, post, reply, request, status, text};
+pub use origin::{Origin, Seen};
+pub use pair::{Protocol, over_each_pair};
+pub use raw::{RawClient, RawOrigin};
+pub use tls::{Authority, Certificate};
+pub use wait::{PATIENCE, assert_fired, eventually, within};
+
+/// The cryptography of this process; the first caller decides, as `main` does in the real one.
+pub fn install_cryptography() {
+    // An error means that another test of this process has been here before.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,111 @@
+//! Bytes on a socket, for what no well-behaved client or origin would do.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::wait::within;
+
+/// A client that sends what it is told and reads what comes.
+pub struct RawClient {
+    pub stream: TcpStream,
+}
+
+impl RawClient {
+    pub async fn connect(address: SocketAddr) -> RawClient {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        RawClient { stream }
+    }
+
+    /// Connects, sends, and reads until the gateway closes.
+    pub async fn exchange(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+        let mut client = RawClient::connect(address).await;
+        client.send(bytes).await;
+        client.read_to_end().await
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream
+            .write_all(bytes.as_ref())
+            .await
+            .expect("the gateway reads");
+    }
+
+    /// Everything until the connection is closed; a reset counts as closed.
+    pub async fn read_to_end(&mut self) -> String {
+        let mut read = Vec::new();
+        let _ = within(
+            "the end of the connection",
+            self.stream.read_to_end(&mut read),
+        )
+        .await;
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// Everything up to and including `end`.
+    pub async fn read_until(&mut self, end: &str) -> String {
+        let mut read = Vec::new();
+        let reading = async {
+            while !read.ends_with(end.as_bytes()) {
+                match self.stream.read_u8().await {
+                    Ok(byte) => read.push(byte),
+                    Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&read)),
+                }
+            }
+        };
+        within(end, reading).await;
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}
+
+/// An origin that does to each connection what it is told.
+pub struct RawOrigin {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    _accepting: JoinSet<()>,
+}
+
+impl RawOrigin {
+    /// `serve` gets each connection, from 0 on, and closes it by returning.
+    pub fn serving<F: Future<Output = ()> + Send + 'static>(
+        serve: impl Fn(TcpStream, usize) -> F + Send + 'static,
+    ) -> RawOrigin {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        socket.set_nonblocking(true).expect("a socket");
+        let address = socket.local_addr().expect("an address");
+        let listener = TcpListener::from_std(socket).expect("a runtime");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let mut accepting = JoinSet::new();
+        let count = connections.clone();
+        accepting.spawn(async move {
+            let mut serving = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                stream.set_nodelay(true).expect("a socket");
+                serving.spawn(serve(stream, count.fetch_add(1, Ordering::SeqCst)));
+            }
+        });
+        RawOrigin {
+            address,
+            connections,
+            _accepting: accepting,
+        }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Display for RawOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)
+    }
+}

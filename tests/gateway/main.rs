@@ -1,0 +1,22 @@
+//! The gateway as clients and origins see it: one file per feature, told with the harness.
+
+mod harness;
+mod origins;
+
+mod actions;
+mod client_timeouts;
+mod errors;
+mod forwarding;
+mod framing;
+mod grpc;
+mod header_policies;
+mod health;
+mod lifecycle;
+mod listeners;
+mod observability;
+mod proxying;
+mod routing;
+mod streaming;
+mod timeouts;
+mod upstream_tls;
+mod upstreams;
