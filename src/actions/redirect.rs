@@ -1,26 +1,80 @@
 //! `redirect`: sends the client elsewhere.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use crate::facts::{Template, Variables, View};
 use crate::response::{Code, Reply};
-use crate::text::{Diagnostics, Spanned};
+use crate::text::{Spanned, Subject, quoted};
 
 /// Sends the client elsewhere: `redirect = { to = "/v2/orders/{id}", status = 308 }`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// A path or a whole URL; may name the route's path parameters as `{id}` and facts of the request, as in
     /// `https://{request.host}{request.path}`.
     pub to: Spanned<String>,
     /// 301, 302, 303, 307 or 308. Default 308: permanent, and the method stays.
-    pub status: Option<Spanned<u16>>,
+    pub status: Option<RedirectStatus>,
     /// Whether the request's query goes along. Default: yes, where `to` has no query of its own.
     pub keep_query: Option<bool>,
+}
+
+/// A status that sends a client elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectStatus(StatusCode);
+
+impl Default for RedirectStatus {
+    fn default() -> RedirectStatus {
+        RedirectStatus(StatusCode::PERMANENT_REDIRECT)
+    }
+}
+
+impl<'de> Deserialize<'de> for RedirectStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_i64(Number)
+    }
+}
+
+struct Number;
+
+impl Visitor<'_> for Number {
+    type Value = RedirectStatus;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("301, 302, 303, 307 or 308")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<RedirectStatus, E> {
+        Ok(RedirectStatus(match number {
+            301 => StatusCode::MOVED_PERMANENTLY,
+            302 => StatusCode::FOUND,
+            303 => StatusCode::SEE_OTHER,
+            307 => StatusCode::TEMPORARY_REDIRECT,
+            308 => StatusCode::PERMANENT_REDIRECT,
+            _ => return Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+        }))
+    }
+}
+
+impl JsonSchema for RedirectStatus {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "RedirectStatus".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": [301, 302, 303, 307, 308] })
+    }
 }
 
 #[derive(Debug)]
@@ -34,47 +88,31 @@ impl Redirect {
     pub fn build(
         config: &Config,
         parameters: &[Box<str>],
-        diagnostics: &mut Diagnostics,
+        subject: &mut Subject<'_>,
     ) -> Option<Redirect> {
-        let status = match &config.status {
-            None => StatusCode::PERMANENT_REDIRECT,
-            Some(status) => match status.value {
-                301 | 302 | 303 | 307 | 308 => StatusCode::from_u16(status.value).ok()?,
-                other => {
-                    diagnostics.error(
-                        status.span,
-                        format!("redirect.status must be 301, 302, 303, 307 or 308, got {other}"),
-                    );
-                    return None;
-                }
-            },
-        };
+        let mut subject = subject.key("to");
         let text = &config.to.value;
-        if !(text.starts_with('/') || text.starts_with("http://") || text.starts_with("https://")) {
-            diagnostics.error(
-                config.to.span,
-                format!("redirect.to must be a path or an http(s) URL, got {text:?}"),
-            );
-            return None;
-        }
         if text.starts_with("//") {
-            diagnostics.error(
-                config.to.span,
-                "redirect.to begins with //, which a browser reads as another host",
-            );
+            let what = "begins with //, which a browser reads as another host";
+            subject.error(config.to.part(0..2), what);
             return None;
         }
-        match Template::compile(text, Variables::Target(parameters)) {
-            Ok(to) => Some(Redirect {
-                to,
-                status,
-                keeps_query: config.keep_query.unwrap_or(!text.contains('?')),
-            }),
-            Err(error) => {
-                diagnostics.error(config.to.span, format!("redirect.to: {error}"));
-                None
+        if !["/", "http://", "https://"]
+            .iter()
+            .any(|begin| text.starts_with(begin))
+        {
+            let what = format!("must be a path or an http(s) URL, got {}", quoted(text));
+            let problem = subject.error(config.to.span, what);
+            if !text.contains(':') {
+                problem.help(format!("write \"/{text}\""));
             }
+            return None;
         }
+        Some(Redirect {
+            to: Template::build(&config.to, Variables::Target(parameters), &mut subject)?,
+            status: config.status.unwrap_or_default().0,
+            keeps_query: config.keep_query.unwrap_or(!text.contains('?')),
+        })
     }
 
     pub fn status(&self) -> u16 {

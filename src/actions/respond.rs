@@ -1,7 +1,5 @@
 //! `respond`: fixed content, rendered at load.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
@@ -9,20 +7,20 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::response::Reply;
-use crate::text::{Diagnostics, HeaderName, Span, Spanned};
+use crate::text::{Bounded, ENGINE_OWNED, Headers, Span, Spanned, Subject, is_engine_owned};
 
 /// Answers with fixed content: `respond = { status = 200, json = { ok = true } }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// 200 to 599. Default 200.
-    pub status: Option<Spanned<u16>>,
+    pub status: Option<Bounded<200, 599>>,
     /// Any value, sent as `application/json`.
     pub json: Option<serde_json::Value>,
     /// Text, sent as `text/plain; charset=utf-8` where `headers` names no other type.
     pub body: Option<String>,
     #[serde(default)]
-    pub headers: BTreeMap<HeaderName, Spanned<String>>,
+    pub headers: Headers<Spanned<String>>,
 }
 
 /// Fixed content. Replying costs a copy of its headers and a reference to its body.
@@ -34,37 +32,33 @@ pub struct Respond {
 }
 
 impl Respond {
-    pub fn build(config: &Config, span: Span, diagnostics: &mut Diagnostics) -> Option<Respond> {
-        let before = diagnostics.error_count();
-        let status = match &config.status {
-            None => StatusCode::OK,
-            Some(status) => match StatusCode::from_u16(status.value) {
-                Ok(valid) if (200..600).contains(&status.value) => valid,
-                _ => {
-                    diagnostics.error(
-                        status.span,
-                        format!("respond.status must be 200 to 599, got {}", status.value),
-                    );
-                    StatusCode::OK
-                }
-            },
-        };
+    pub fn build(config: &Config, span: Span, subject: &mut Subject<'_>) -> Option<Respond> {
+        let before = subject.error_count();
+        let status = config
+            .status
+            .and_then(|status| StatusCode::from_u16(status.get()).ok())
+            .unwrap_or(StatusCode::OK);
         if config.json.is_some() && config.body.is_some() {
-            diagnostics.error(span, "respond has both json and body; write one of them");
+            subject.error(span, "has both json and body; write one of them");
         }
         let has_content = config.json.is_some() || config.body.is_some();
         if has_content && [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
-            diagnostics.error(
-                span,
-                format!("respond: a {} response has no content", status.as_u16()),
-            );
+            let what = format!("a {} response has no content", status.as_u16());
+            subject.error(span, what).help("remove json and body");
         }
         let mut headers = Vec::new();
-        for (name, value) in &config.headers {
+        for (name, value) in config.headers.iter() {
+            let mut table = subject.key("headers");
+            let mut subject = table.key(name.as_str());
+            if is_engine_owned(name) {
+                subject.error(name.span, ENGINE_OWNED);
+                continue;
+            }
             match HeaderValue::from_str(&value.value) {
-                Ok(valid) => headers.push(((**name).clone(), valid)),
+                Ok(valid) => headers.push(((***name).clone(), valid)),
                 Err(_) => {
-                    diagnostics.error(value.span, format!("{name}: not allowed in a header value"));
+                    let what = "control characters are not allowed in a header value";
+                    subject.error(value.span, what);
                 }
             }
         }
@@ -78,7 +72,7 @@ impl Respond {
         {
             headers.push((CONTENT_TYPE, HeaderValue::from_static(default_type)));
         }
-        (diagnostics.error_count() == before).then_some(Respond {
+        (subject.error_count() == before).then_some(Respond {
             status,
             headers,
             body,

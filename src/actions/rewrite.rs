@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::facts::{Template, Variables, View};
-use crate::text::{Diagnostics, Spanned};
+use crate::text::{EndpointAddress, Host, Spanned, Subject, quoted};
 
 /// Changes what the upstream is asked for: `rewrite = { path = "/orders/{id}" }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -22,6 +22,15 @@ pub struct Config {
     pub host: Option<Spanned<String>>,
 }
 
+/// Whether it may stand in a `Host` header: a host, with or without a port.
+fn is_host(text: &str) -> bool {
+    let with_port = |text: &str| match text.parse() {
+        Ok(EndpointAddress::Name { .. } | EndpointAddress::Socket(_)) => true,
+        Ok(EndpointAddress::Unix(_)) | Err(_) => false,
+    };
+    text.parse::<Host>().is_ok() || with_port(text)
+}
+
 #[derive(Debug)]
 pub struct Rewrite {
     path: Option<Template>,
@@ -31,35 +40,42 @@ pub struct Rewrite {
 
 impl Rewrite {
     pub fn build(
-        config: &Config,
+        config: &Spanned<Config>,
         parameters: &[Box<str>],
-        diagnostics: &mut Diagnostics,
+        subject: &mut Subject<'_>,
     ) -> Option<Rewrite> {
-        let before = diagnostics.error_count();
-        let mut compile = |text: &Option<Spanned<String>>, what: &str| {
-            let text = text.as_ref()?;
-            match Template::compile(&text.value, Variables::Target(parameters)) {
-                Ok(template) => Some(template),
-                Err(error) => {
-                    diagnostics.error(text.span, format!("rewrite.{what}: {error}"));
-                    None
-                }
-            }
-        };
-        let (path, host) = (compile(&config.path, "path"), compile(&config.host, "host"));
-        if let Some(text) = &config.path
-            && !text.value.starts_with('/')
-        {
-            diagnostics.error(
-                text.span,
-                format!("rewrite.path must begin with \"/\", got {:?}", text.value),
-            );
+        let before = subject.error_count();
+        if config.path.is_none() && config.host.is_none() {
+            let what = "changes nothing; it has neither path nor host";
+            subject.warning(config.span, what).help("remove it");
         }
+        let variables = Variables::Target(parameters);
+        let path = config.path.as_ref().and_then(|text| {
+            let mut subject = subject.key("path");
+            if !text.value.starts_with('/') {
+                let what = format!("must begin with \"/\", got {}", quoted(&text.value));
+                subject.error(text.span, what);
+            }
+            Template::build(text, variables, &mut subject)
+        });
+        let host = config.host.as_ref().and_then(|text| {
+            let mut subject = subject.key("host");
+            let template = Template::build(text, variables, &mut subject)?;
+            // Whatever stands for the variables, what is around them has to be fit for a host.
+            if !is_host(&template.with_stand_in("x")) {
+                let got = quoted(&text.value);
+                let what = format!(
+                    "must be a host such as \"orders.internal\" or \"orders.internal:8080\", got {got}"
+                );
+                subject.error(text.span, what);
+            }
+            Some(template)
+        });
         let keeps_query = config
             .path
             .as_ref()
             .is_none_or(|path| !path.value.contains('?'));
-        (diagnostics.error_count() == before).then_some(Rewrite {
+        (subject.error_count() == before).then_some(Rewrite {
             path,
             host,
             keeps_query,

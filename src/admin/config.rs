@@ -13,7 +13,7 @@ pub(super) const MIN_TOKEN_BYTES: usize = 16;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// A loopback address or `"unix:/path"`; any other only together with `token`.
-    pub bind: BindAddress,
+    pub bind: Spanned<BindAddress>,
     /// Asked for as `Authorization: Bearer …` on everything but `/livez` and `/readyz`. At least 16 bytes.
     pub token: Option<Spanned<Secret>>,
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::listener::Socket;
 use crate::observability::Metrics;
 use crate::routing::Snapshot;
-use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned};
+use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned, Subject};
 
 pub use config::Config;
 
@@ -35,37 +35,45 @@ impl Admin {
         base: &Path,
         diagnostics: &mut Diagnostics,
     ) -> Option<Admin> {
+        let mut subject = Subject::new(diagnostics, "admin");
         let token = match &config.token {
             None => None,
-            Some(secret) => match secret.value.read(base) {
-                Ok(token) if token.expose().len() >= config::MIN_TOKEN_BYTES => Some(token),
-                Ok(_) => {
-                    diagnostics.error(
-                        secret.span,
-                        "admin.token is shorter than 16 bytes, which can be guessed",
-                    );
-                    return None;
+            Some(secret) => {
+                let mut subject = subject.key("token");
+                match secret
+                    .value
+                    .read(base)
+                    .map(|token| (token.expose().len(), token))
+                {
+                    Ok((config::MIN_TOKEN_BYTES.., token)) => Some(token),
+                    Ok((length, _)) => {
+                        let what = format!(
+                            "must be at least {} bytes long, or it can be guessed; it has {length}",
+                            config::MIN_TOKEN_BYTES
+                        );
+                        subject.error(secret.span, what);
+                        return None;
+                    }
+                    Err(error) => {
+                        subject.error(secret.span, error);
+                        return None;
+                    }
                 }
-                Err(error) => {
-                    diagnostics.error(secret.span, format!("admin.token: {error}"));
-                    return None;
-                }
-            },
+            }
         };
         if token.is_none() && !config.bind.is_local() {
-            diagnostics
-                .error(
-                    config.span,
-                    format!(
-                        "admin.bind {} can be reached from other machines, without a token",
-                        config.bind
-                    ),
-                )
+            let what = format!(
+                "{} can be reached from other machines, without a token",
+                config.bind.value
+            );
+            subject
+                .key("bind")
+                .error(config.bind.span, what)
                 .help("bind it to 127.0.0.1 or to a Unix socket, or set token = { file = \"…\" }");
             return None;
         }
         Some(Admin {
-            bind: config.bind.clone(),
+            bind: config.bind.value.clone(),
             token,
         })
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::document::{Document, Objects};
 use super::load::base;
 use crate::facts::Variables;
-use crate::listener::{self, Listener};
+use crate::listener::Listener;
 use crate::observability::Metrics;
 use crate::policies::{self, Layer, Scope};
 use crate::routing;
-use crate::text::{BindAddress, Diagnostics, Name, Sources, Span};
+use crate::text::{BindAddress, Diagnostics, Name, Sources, Spanned, Subject};
 
 /// A listener, its policies over the gateway's, and the table that it uses.
 pub(super) struct Compiled {
@@ -35,9 +35,10 @@ pub(super) fn compile(
     let mut compiled = Vec::new();
     let mut groups: Vec<Group> = Vec::new();
     let mut known: BTreeMap<(Option<usize>, Vec<&Name>), usize> = BTreeMap::new();
-    let mut bound: BTreeMap<String, Span> = BTreeMap::new();
+    refuse_shared_addresses(document, diagnostics);
+    let mut subjects = Subject::new(diagnostics, "listeners");
     for (id, (name, (place, config))) in document.listeners.iter().enumerate() {
-        refuse_shared_address(config, place.span, &mut bound, diagnostics);
+        let mut subject = subjects.key(name);
         let folder = base(sources, place.span.source);
         let listener = Listener::build(
             name,
@@ -45,7 +46,7 @@ pub(super) fn compile(
             &config.value,
             &folder,
             metrics.listener(name),
-            diagnostics,
+            &mut subject,
         );
         // What makes a table: policies of the listener's own, and the routes that name listeners.
         let has_policies = config.policies != policies::Config::default();
@@ -55,7 +56,7 @@ pub(super) fn compile(
                 &config.policies,
                 Scope::Listener,
                 Variables::Shared,
-                diagnostics,
+                &mut subject,
             );
             groups.push(Group {
                 layer: layer.over(gateway),
@@ -89,18 +90,33 @@ fn named_by<'d>(routes: &'d Objects<routing::Config>, listener: &Name) -> Vec<&'
         .collect()
 }
 
-fn refuse_shared_address(
-    config: &listener::Config<policies::Config>,
-    span: Span,
-    bound: &mut BTreeMap<String, Span>,
-    diagnostics: &mut Diagnostics,
-) {
-    if matches!(&config.bind, BindAddress::Socket(socket) if socket.port() == 0) {
-        return;
-    }
-    if let Some(first) = bound.insert(config.bind.to_string(), span) {
-        diagnostics
-            .error(span, format!("two listeners are bound to {}", config.bind))
-            .also(first, "the other one");
+/// The kernel would refuse the second of them, at start and after everything else was found good.
+fn refuse_shared_addresses(document: &Document, diagnostics: &mut Diagnostics) {
+    let listeners = document.listeners.iter();
+    let mut bound: Vec<(Option<&Name>, &Spanned<BindAddress>)> = listeners
+        .map(|(name, (_, config))| (Some(name), &config.bind))
+        .collect();
+    bound.extend(document.admin.iter().map(|config| (None, &config.bind)));
+    for (index, (name, bind)) in bound.iter().enumerate() {
+        let mut earlier = bound.iter().take(index);
+        if let Some((other, taken)) = earlier.find(|(_, other)| other.overlaps(bind)) {
+            let other = match other {
+                Some(listener) => format!("listeners.{listener}"),
+                None => "admin".to_owned(),
+            };
+            let what = format!(
+                "{} is taken by {other}, which is bound to {}",
+                bind.value, taken.value
+            );
+            let mut root = Subject::new(diagnostics, name.map_or("admin", |_| "listeners"));
+            let mut owner = match name {
+                Some(name) => root.key(name),
+                None => root,
+            };
+            owner
+                .key("bind")
+                .error(bind.span, what)
+                .also(taken.span, "bound here");
+        }
     }
 }

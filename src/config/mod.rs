@@ -11,7 +11,9 @@ mod document;
 mod gateway;
 mod listeners;
 mod load;
+mod routes;
 mod schema;
+mod warnings;
 
 pub use compile::{Configuration, Settings, compile};
 pub use document::{Document, Objects};

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::identity::Identity;
 
 pub use ids::{RequestId, TraceContext};
-pub use template::{Template, TemplateError, Variables, View};
+pub use template::{Template, TemplateError, TemplateProblem, Variables, View};
 
 pub(crate) use ids::draw;
 pub(crate) use template::host;

@@ -1,34 +1,55 @@
 //! Text with the facts of a request in it: `"/v1/orders/{path.id}"`, `"{client.ip}"`.
 
 use std::io::Write;
+use std::ops::Range;
 
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 use thiserror::Error;
 
 use super::Facts;
+use crate::text::{Spanned, Subject, nearest};
 
-/// Why a template cannot be compiled.
+/// Why a template cannot be compiled, and which of its bytes are to blame.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum TemplateError {
+#[error("{problem}")]
+pub struct TemplateError {
+    pub at: Range<usize>,
+    pub problem: TemplateProblem,
+    /// What to write instead, for people.
+    pub help: Option<Box<str>>,
+}
+
+/// The ways in which a template can be wrong.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TemplateProblem {
     #[error("`{{` without `}}`; write `{{{{` for a brace itself")]
     Unclosed,
     #[error("`}}` without `{{`; write `}}}}` for a brace itself")]
     Unopened,
-    #[error(
-        "unknown variable `{{{0}}}`; known are path.NAME, client.ip, request.id, request.method, request.scheme, \
-         request.host, request.path, request.query, trace.id and identity.NAME"
-    )]
+    #[error("unknown variable `{{{0}}}`")]
     UnknownVariable(Box<str>),
-    #[error("the route's path has no parameter `{{{0}}}`")]
-    UnknownCapture(Box<str>),
+    #[error("the route's path has no parameter `{0}`")]
+    UnknownParameter(Box<str>),
     #[error(
         "`{{path.{0}}}` can be used only where the route is known, not in a policy that routes inherit"
     )]
     CaptureOutsideRoute(Box<str>),
-    #[error("not allowed in a header value: control characters")]
+    #[error("control characters are not allowed in a header value")]
     Control,
 }
+
+/// Every variable that has one name; `identity.` and `path.` are followed by names of the user's.
+const PLAIN: [(&str, Part); 8] = [
+    ("client.ip", Part::ClientIp),
+    ("request.id", Part::RequestId),
+    ("request.method", Part::Method),
+    ("request.scheme", Part::Scheme),
+    ("request.host", Part::Host),
+    ("request.path", Part::Path),
+    ("request.query", Part::Query),
+    ("trace.id", Part::TraceId),
+];
 
 /// Which variables may be used where a template stands.
 #[derive(Clone, Copy, Debug)]
@@ -71,14 +92,19 @@ pub struct View<'a> {
 
 impl Template {
     pub fn compile(text: &str, variables: Variables<'_>) -> Result<Template, TemplateError> {
-        if text.chars().any(|character| character.is_control()) {
-            return Err(TemplateError::Control);
+        let fail = |at: Range<usize>, problem| {
+            let help = help(&problem, variables).map(Into::into);
+            Err(TemplateError { at, problem, help })
+        };
+        if let Some((at, control)) = text.char_indices().find(|(_, one)| one.is_control()) {
+            return fail(at..at + control.len_utf8(), TemplateProblem::Control);
         }
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
         while let Some(index) = rest.find(['{', '}']) {
             literal.push_str(&rest[..index]);
+            let at = text.len() - rest.len() + index;
             let brace = &rest[index..=index];
             rest = &rest[index + 1..];
             if let Some(after) = rest.strip_prefix(brace) {
@@ -87,13 +113,18 @@ impl Template {
                 continue;
             }
             if brace == "}" {
-                return Err(TemplateError::Unopened);
+                return fail(at..at + 1, TemplateProblem::Unopened);
             }
-            let (name, after) = rest.split_once('}').ok_or(TemplateError::Unclosed)?;
+            let Some((name, after)) = rest.split_once('}') else {
+                return fail(at..text.len(), TemplateProblem::Unclosed);
+            };
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal).into()));
             }
-            parts.push(Part::named(name, variables)?);
+            match Part::named(name, variables) {
+                Ok(part) => parts.push(part),
+                Err(problem) => return fail(at..at + name.len() + 2, problem),
+            }
             rest = after;
         }
         literal.push_str(rest);
@@ -103,6 +134,30 @@ impl Template {
         Ok(Template {
             parts: parts.into(),
         })
+    }
+
+    /// Compiles a value of the configuration. `None` after a diagnostic.
+    pub fn build(
+        text: &Spanned<String>,
+        variables: Variables<'_>,
+        subject: &mut Subject<'_>,
+    ) -> Option<Template> {
+        match Template::compile(&text.value, variables) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                subject.error(text.part(error.at), error.problem).help = error.help.map(Into::into);
+                None
+            }
+        }
+    }
+
+    /// The text with the same word for every variable: for checks of what is around them.
+    pub fn with_stand_in(&self, word: &str) -> String {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.to_string(),
+            _ => word.to_owned(),
+        };
+        self.parts.iter().map(text).collect()
     }
 
     /// The text itself where it has no variables.
@@ -131,35 +186,26 @@ impl Template {
 }
 
 impl Part {
-    fn named(name: &str, variables: Variables<'_>) -> Result<Part, TemplateError> {
-        let capture =
-            |wanted: &str, names: &[Box<str>]| names.iter().position(|known| **known == *wanted);
-        match (name, variables) {
-            ("client.ip", _) => Ok(Part::ClientIp),
-            ("request.id", _) => Ok(Part::RequestId),
-            ("request.method", _) => Ok(Part::Method),
-            ("request.scheme", _) => Ok(Part::Scheme),
-            ("request.host", _) => Ok(Part::Host),
-            ("request.path", _) => Ok(Part::Path),
-            ("request.query", _) => Ok(Part::Query),
-            ("trace.id", _) => Ok(Part::TraceId),
-            (_, Variables::Target(names)) if capture(name, names).is_some() => {
-                Ok(Part::Capture(capture(name, names).unwrap_or_default()))
+    fn named(name: &str, variables: Variables<'_>) -> Result<Part, TemplateProblem> {
+        let capture = |wanted: &str| {
+            let place = variables.names().iter().position(|it| **it == *wanted);
+            place.map(Part::Capture)
+        };
+        if let Some((_, part)) = PLAIN.iter().find(|(known, _)| *known == name) {
+            return Ok(part.clone());
+        }
+        match (name.split_once('.'), variables) {
+            (Some(("identity", claim)), _) if !claim.is_empty() => Ok(Part::Identity(claim.into())),
+            (Some(("path", wanted)), Variables::Shared) => {
+                Err(TemplateProblem::CaptureOutsideRoute(wanted.into()))
             }
-            _ => match (name.split_once('.'), variables) {
-                (Some(("identity", claim)), _) if !claim.is_empty() => {
-                    Ok(Part::Identity(claim.into()))
-                }
-                (Some(("path", wanted)), Variables::Route(names) | Variables::Target(names)) => {
-                    capture(wanted, names)
-                        .map(Part::Capture)
-                        .ok_or(TemplateError::UnknownCapture(wanted.into()))
-                }
-                (Some(("path", wanted)), Variables::Shared) => {
-                    Err(TemplateError::CaptureOutsideRoute(wanted.into()))
-                }
-                _ => Err(TemplateError::UnknownVariable(name.into())),
-            },
+            (Some(("path", wanted)), _) => {
+                capture(wanted).ok_or(TemplateProblem::UnknownParameter(wanted.into()))
+            }
+            (None, Variables::Target(_)) if !name.is_empty() => {
+                capture(name).ok_or(TemplateProblem::UnknownParameter(name.into()))
+            }
+            _ => Err(TemplateProblem::UnknownVariable(name.into())),
         }
     }
 
@@ -191,6 +237,50 @@ impl Part {
             }
         }
         Some(())
+    }
+}
+
+impl<'a> Variables<'a> {
+    /// The parameters of the route's path.
+    fn names(self) -> &'a [Box<str>] {
+        match self {
+            Variables::Shared => &[],
+            Variables::Route(names) | Variables::Target(names) => names,
+        }
+    }
+
+    fn parameter(self, name: &str) -> String {
+        match self {
+            Variables::Target(_) => format!("`{{{name}}}`"),
+            Variables::Route(_) | Variables::Shared => format!("`{{path.{name}}}`"),
+        }
+    }
+}
+
+fn help(problem: &TemplateProblem, variables: Variables<'_>) -> Option<String> {
+    let names = variables.names().iter().map(|name| &**name);
+    let parameters = || names.clone().map(|name| variables.parameter(name));
+    match problem {
+        TemplateProblem::UnknownParameter(wanted) => Some(match nearest(wanted, names.clone()) {
+            Some(near) => format!("did you mean {}?", variables.parameter(near)),
+            None if names.len() == 0 => "its path has no parameters at all".to_owned(),
+            None => format!("it has {}", parameters().collect::<Vec<_>>().join(", ")),
+        }),
+        TemplateProblem::UnknownVariable(wanted) if names.clone().any(|it| *it == **wanted) => {
+            Some(format!("write {}", variables.parameter(wanted)))
+        }
+        TemplateProblem::UnknownVariable(wanted) => {
+            let plain = PLAIN.iter().map(|(name, _)| *name);
+            Some(match nearest(wanted, plain.clone()) {
+                Some(near) => format!("did you mean `{{{near}}}`?"),
+                None => {
+                    let plain = plain.map(|name| format!("`{{{name}}}`"));
+                    let known: Vec<_> = parameters().chain(plain).collect();
+                    format!("known are {} and `{{identity.NAME}}`", known.join(", "))
+                }
+            })
+        }
+        _ => None,
     }
 }
 
@@ -274,21 +364,56 @@ mod tests {
 
     #[test]
     fn mistakes_are_found_at_load() {
-        let check = |text: &str, expected: TemplateError| {
-            assert_eq!(render(text, &facts()), Err(expected), "{text}")
+        let check = |text: &str, at: Range<usize>, problem: TemplateProblem, help: &str| {
+            let error = render(text, &facts()).expect_err(text);
+            let said = error.help.as_deref().unwrap_or("");
+            assert_eq!((error.at, error.problem, said), (at, problem, help));
         };
-        check("{id", TemplateError::Unclosed);
-        check("id}", TemplateError::Unopened);
-        check("{path.x}", TemplateError::UnknownCapture("x".into()));
+        let variable = |name: &str| TemplateProblem::UnknownVariable(name.into());
+        let parameter = |name: &str| TemplateProblem::UnknownParameter(name.into());
+        check("a{id", 1..4, TemplateProblem::Unclosed, "");
+        check("id}", 2..3, TemplateProblem::Unopened, "");
+        check("{path.x}", 0..8, parameter("x"), "it has `{id}`");
+        check("/{di}", 1..5, parameter("di"), "did you mean `{id}`?");
         check(
-            "{clientip}",
-            TemplateError::UnknownVariable("clientip".into()),
+            "{client.pi}",
+            0..11,
+            variable("client.pi"),
+            "did you mean `{client.ip}`?",
         );
-        check("{}", TemplateError::UnknownVariable("".into()));
-        check("a\nb", TemplateError::Control);
-        assert_eq!(
-            Template::compile("{path.id}", Variables::Shared),
-            Err(TemplateError::CaptureOutsideRoute("id".into()))
+        let all = "known are `{id}`, `{client.ip}`, `{request.id}`, `{request.method}`, `{request.scheme}`, \
+                   `{request.host}`, `{request.path}`, `{request.query}`, `{trace.id}` and `{identity.NAME}`";
+        check("{}", 0..2, variable(""), all);
+        check("é\nb", 2..3, TemplateProblem::Control, "");
+        let names = [Box::from("id")];
+        let check = |text: &str, variables: Variables<'_>, problem: TemplateProblem, help: &str| {
+            let error = Template::compile(text, variables).expect_err(text);
+            let said = error.help.as_deref().unwrap_or("");
+            assert_eq!((error.problem, said), (problem, help));
+        };
+        check(
+            "{path.id}",
+            Variables::Shared,
+            TemplateProblem::CaptureOutsideRoute("id".into()),
+            "",
         );
+        check(
+            "{id}",
+            Variables::Route(&names),
+            variable("id"),
+            "write `{path.id}`",
+        );
+        check(
+            "{path.x}",
+            Variables::Route(&[]),
+            parameter("x"),
+            "its path has no parameters at all",
+        );
+    }
+
+    #[test]
+    fn a_stand_in_takes_the_place_of_variables() {
+        let template = Template::compile("{request.host}:80{{", Variables::Shared).unwrap();
+        assert_eq!(template.with_stand_in("x"), "x:80{");
     }
 }

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{BindAddress, ByteSize, Cidr, Duration, Secret, Spanned};
+use crate::text::{BindAddress, ByteSize, Cidr, Duration, HostPattern, Secret, Spanned};
 
 /// Where clients come in. What its `policies` are is none of this room's business.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config<Policies: Default> {
     /// `"0.0.0.0:8443"`, `"[::]:8443"`, or `"unix:/run/northgate.sock"`.
-    pub bind: BindAddress,
+    pub bind: Spanned<BindAddress>,
     /// What clients may speak. Default: both. On a listener without TLS, HTTP/2 is spoken by prior knowledge.
     #[serde(default)]
     pub protocols: Vec<Protocol>,
@@ -99,7 +99,7 @@ impl Default for Timeouts {
 pub struct TlsConfig {
     /// Chosen by the name that the client asks for (SNI): an exact name before `*.` of one label. A client that
     /// asks for no name, or one that none is for, gets the first.
-    pub certificates: Vec<Spanned<CertificateConfig>>,
+    pub certificates: Spanned<Vec<Spanned<CertificateConfig>>>,
     /// `"1.2"` or `"1.3"`. Default `"1.2"`.
     #[serde(default)]
     pub min_version: TlsVersion,
@@ -110,10 +110,10 @@ pub struct TlsConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct CertificateConfig {
     /// PEM file of the chain, the leaf first. The names that it is for are read from it.
-    pub cert: Option<PathBuf>,
-    pub key: Option<Secret>,
+    pub cert: Option<Spanned<PathBuf>>,
+    pub key: Option<Spanned<Secret>>,
     /// For trying things out: a certificate for these names and addresses is made at load. No client trusts it.
-    pub self_signed: Vec<String>,
+    pub self_signed: Vec<HostPattern>,
 }
 
 /// The oldest version of TLS that is spoken.

@@ -13,18 +13,20 @@ mod accept;
 mod bind;
 mod config;
 mod connection;
+mod pem;
 mod stream;
 mod tls;
 
 use std::sync::Arc;
 
 use crate::observability::ListenerMetrics;
-use crate::text::{BindAddress, Cidr, Diagnostics};
+use crate::text::{BindAddress, Cidr, Subject};
 
 pub use accept::{Serve, accept};
 pub use bind::{Socket, bind};
 pub use config::{CertificateConfig, Config, Limits, Protocol, Timeouts, TlsConfig};
 pub use connection::Connection;
+pub(crate) use pem::{read_chain, read_key};
 
 /// A listener as compiled. Connections keep the one that they came in by.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Listener {
         config: &Config<Policies>,
         base: &std::path::Path,
         metrics: ListenerMetrics,
-        diagnostics: &mut Diagnostics,
+        subject: &mut Subject<'_>,
     ) -> Option<Listener> {
         let allows = |protocol: Protocol| {
             config.protocols.is_empty() || config.protocols.contains(&protocol)
@@ -63,13 +65,13 @@ impl Listener {
                 allows_http1,
                 allows_h2,
                 base,
-                diagnostics,
+                &mut subject.key("tls"),
             )?),
         };
         Some(Listener {
             name: name.into(),
             id,
-            bind: config.bind.clone(),
+            bind: config.bind.value.clone(),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),

@@ -1,6 +1,6 @@
 //! TLS termination: certificates by SNI, ALPN, session tickets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -10,13 +10,13 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::config::{CertificateConfig, TlsConfig, TlsVersion};
+use super::pem::{read_chain, read_key};
 use super::stream::Downstream;
-use crate::text::{Diagnostics, Secret, Span};
+use crate::text::{HostPattern, Secret, Spanned, Subject};
 
 /// Terminates TLS for one listener.
 pub(super) struct Terminator {
@@ -31,27 +31,24 @@ impl std::fmt::Debug for Terminator {
 
 impl Terminator {
     pub(super) fn build(
-        config: &crate::text::Spanned<TlsConfig>,
+        config: &Spanned<TlsConfig>,
         allows_http1: bool,
         allows_h2: bool,
         base: &Path,
-        diagnostics: &mut Diagnostics,
+        subject: &mut Subject<'_>,
     ) -> Option<Terminator> {
         let mut certificates = Certificates::default();
+        let before = subject.error_count();
+        let mut list = subject.key("certificates");
         if config.certificates.is_empty() {
-            diagnostics.error(
-                config.span,
-                "tls.certificates is empty; it needs at least one",
-            );
+            list.error(config.certificates.span, "is empty; it needs at least one");
         }
-        let before = diagnostics.error_count();
-        for pair in &config.certificates {
-            if let Some((names, key)) = load(&pair.value, pair.span, base, diagnostics) {
+        for (index, pair) in config.certificates.iter().enumerate() {
+            if let Some((names, key)) = load(pair, base, &mut list.index(index)) {
                 certificates.add(names, Arc::new(key));
             }
         }
-        certificates.default.as_ref()?;
-        if diagnostics.error_count() > before {
+        if subject.error_count() > before {
             return None;
         }
         let versions: &[&rustls::SupportedProtocolVersion] = match config.min_version {
@@ -72,10 +69,8 @@ impl Terminator {
         match rustls::crypto::aws_lc_rs::Ticketer::new() {
             Ok(ticketer) => server.ticketer = ticketer,
             Err(error) => {
-                diagnostics.error(
-                    config.span,
-                    format!("tls: cannot make a session ticket key: {error}"),
-                );
+                let what = format!("cannot make a session ticket key: {error}");
+                subject.error(config.span, what);
                 return None;
             }
         }
@@ -145,68 +140,94 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// Reads or makes a pair, and tells the names that the leaf is for.
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Reads or makes a pair, and tells the names that the leaf is for. `None` after diagnostics.
 fn load(
-    config: &CertificateConfig,
-    span: Span,
+    config: &Spanned<CertificateConfig>,
     base: &Path,
-    diagnostics: &mut Diagnostics,
+    subject: &mut Subject<'_>,
 ) -> Option<(Vec<String>, CertifiedKey)> {
-    let pair = match (&config.cert, &config.key, &*config.self_signed) {
-        (Some(cert), Some(key), []) => read_pair(&base.join(cert), key, base),
-        (None, None, [_, ..]) => make_pair(&config.self_signed),
-        _ => Err("a certificate is cert and key, or self_signed".into()),
-    };
-    let read = pair.and_then(|(chain, key)| {
-        let names = chain
-            .first()
-            .map(dns_names)
-            .ok_or("there is no certificate in it")??;
-        let key =
-            CertifiedKey::from_der(chain, key, &provider()).map_err(|error| error.to_string())?;
-        Ok((names, key))
-    });
-    match read {
-        Ok(read) => Some(read),
-        Err(what) => {
-            let of = config
-                .cert
-                .as_ref()
-                .map(|cert| format!("{}: ", base.join(cert).display()));
-            diagnostics.error(span, format!("{}{what}", of.unwrap_or_default()));
+    let (chain, key) = pair(config, base, subject)?;
+    let names = chain.first().map(dns_names).unwrap_or_default();
+    match CertifiedKey::from_der(chain, key, &provider()) {
+        Ok(key) => Some((names, key)),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            subject.error(config.span, "key is not the key of the certificate in cert");
+            None
+        }
+        Err(error) => {
+            subject.error(config.span, error);
             None
         }
     }
 }
 
-type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn read_pair(cert: &Path, key: &Secret, base: &Path) -> Result<Pair, String> {
-    let chain = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| error.to_string())?;
-    let secret = key.read(base).map_err(|error| format!("key: {error}"))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(secret.expose()).map_err(|error| format!("key: {error}"))?;
-    Ok((chain, key))
+fn pair(
+    config: &Spanned<CertificateConfig>,
+    base: &Path,
+    subject: &mut Subject<'_>,
+) -> Option<Pair> {
+    let what = match (&config.cert, &config.key, &*config.self_signed) {
+        (Some(cert), Some(key), []) => return read_pair(cert, key, base, subject),
+        (None, None, [_, ..]) => return make_pair(config, subject),
+        (Some(_), None, []) => "has cert without key",
+        (None, Some(_), []) => "has key without cert",
+        (None, None, []) => "is empty",
+        _ => "has self_signed beside cert or key",
+    };
+    subject
+        .error(config.span, what)
+        .help("write either cert and key, or self_signed");
+    None
 }
 
-fn make_pair(names: &[String]) -> Result<Pair, String> {
-    let made = rcgen::generate_simple_self_signed(names)
-        .map_err(|error| format!("self_signed: {error}"))?;
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    Ok((vec![made.cert.der().clone()], key))
+/// Both are looked at, so that both are told of.
+fn read_pair(
+    cert: &Spanned<PathBuf>,
+    key: &Spanned<Secret>,
+    base: &Path,
+    subject: &mut Subject<'_>,
+) -> Option<Pair> {
+    let chain = read_chain(base.join(&cert.value))
+        .map_err(|error| {
+            subject.key("cert").error(cert.span, error);
+        })
+        .ok();
+    let key = read_key(&key.value, base)
+        .map_err(|error| {
+            subject.key("key").error(key.span, error);
+        })
+        .ok();
+    Some((chain?, key?))
 }
 
-fn dns_names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, String> {
-    let (_, certificate) =
-        X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+fn make_pair(config: &Spanned<CertificateConfig>, subject: &mut Subject<'_>) -> Option<Pair> {
+    // A certificate has an IPv6 address without the brackets of a URL.
+    let name = |host: &HostPattern| host.to_string().replace(['[', ']'], "");
+    let names: Vec<String> = config.self_signed.iter().map(name).collect();
+    let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string());
+    let made = made.and_then(|made| {
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
+        Ok((vec![made.cert.der().clone()], key))
+    });
+    made.map_err(|error| {
+        subject.key("self_signed").error(config.span, error);
+    })
+    .ok()
+}
+
+/// The DNS names of a certificate that was parsed before.
+fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
     let Ok(Some(names)) = certificate.subject_alternative_name() else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let dns = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         _ => None,
     };
-    Ok(names.value.general_names.iter().filter_map(dns).collect())
+    names.value.general_names.iter().filter_map(dns).collect()
 }

@@ -1,15 +1,13 @@
 //! What `request_headers` and `response_headers` share: an ordered set of edits to a header.
 
-use std::collections::BTreeMap;
-
 use http::{HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::BuildScope;
-use crate::facts::{Template, View};
-use crate::text::{HeaderName, HeaderPattern, Spanned};
+use crate::facts::{Template, Variables, View};
+use crate::text::{ENGINE_OWNED, HeaderPattern, Headers, Span, Spanned, Subject, is_engine_owned};
 
 /// Edits to a header: first `remove`, then `set`, then `add`.
 ///
@@ -20,26 +18,12 @@ use crate::text::{HeaderName, HeaderPattern, Spanned};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Replaces every value of the header.
-    pub set: BTreeMap<HeaderName, Spanned<String>>,
+    pub set: Headers<Spanned<String>>,
     /// Adds a value and keeps those that are there.
-    pub add: BTreeMap<HeaderName, Spanned<String>>,
+    pub add: Headers<Spanned<String>>,
     /// Removes the header; `x-internal-*` removes all that begin so.
     pub remove: Vec<Spanned<HeaderPattern>>,
 }
-
-/// Headers that frame a message or belong to one connection. Editing them would break the message or the next
-/// one on the connection, so the engine alone writes them.
-const ENGINE_OWNED: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Compiled edits.
 #[derive(Debug)]
@@ -67,21 +51,22 @@ impl Value {
 
 impl Edits {
     pub(super) fn build(config: &Config, scope: &mut BuildScope<'_>) -> Option<Edits> {
+        let before = scope.subject.error_count();
         let mut remove = Vec::new();
         let mut remove_patterns = Vec::new();
-        for pattern in &config.remove {
+        for (index, pattern) in config.remove.iter().enumerate() {
             match &pattern.value {
-                HeaderPattern::Exact(name) if is_engine_owned(name.as_str()) => {
-                    refuse(name.as_str(), pattern.span, scope);
+                HeaderPattern::Exact(name) if is_engine_owned(name) => {
+                    let mut list = scope.subject.key("remove");
+                    refuse(name, pattern.span, &mut list.index(index));
                 }
                 HeaderPattern::Exact(name) => remove.push(name.clone()),
                 prefix => remove_patterns.push(prefix.clone()),
             }
         }
-        let before = scope.diagnostics.error_count();
-        let set = compile(&config.set, scope);
-        let add = compile(&config.add, scope);
-        (scope.diagnostics.error_count() == before).then_some(Edits {
+        let set = compile(&config.set, scope.variables, &mut scope.subject.key("set"));
+        let add = compile(&config.add, scope.variables, &mut scope.subject.key("add"));
+        (scope.subject.error_count() == before).then_some(Edits {
             remove: remove.into(),
             remove_patterns: remove_patterns.into(),
             set,
@@ -98,7 +83,7 @@ impl Edits {
                 self.remove_patterns
                     .iter()
                     .any(|pattern| pattern.matches(name))
-                    && !is_engine_owned(name.as_str())
+                    && !is_engine_owned(name)
             };
             let names: SmallVec<[http::HeaderName; 4]> = headers
                 .keys()
@@ -125,50 +110,38 @@ impl Edits {
 }
 
 fn compile(
-    edits: &BTreeMap<HeaderName, Spanned<String>>,
-    scope: &mut BuildScope<'_>,
+    edits: &Headers<Spanned<String>>,
+    variables: Variables<'_>,
+    table: &mut Subject<'_>,
 ) -> Box<[(http::HeaderName, Value)]> {
     let mut compiled = Vec::with_capacity(edits.len());
-    for (name, text) in edits {
-        if is_engine_owned(name.as_str()) {
-            refuse(name.as_str(), text.span, scope);
+    for (name, text) in edits.iter() {
+        let mut subject = table.key(name.as_str());
+        if is_engine_owned(name) {
+            refuse(name, name.span, &mut subject);
             continue;
         }
-        let template = match Template::compile(&text.value, scope.variables) {
-            Ok(template) => template,
-            Err(error) => {
-                scope
-                    .diagnostics
-                    .error(text.span, format!("{name}: {error}"));
-                continue;
-            }
+        let Some(template) = Template::build(text, variables, &mut subject) else {
+            continue;
         };
         let value = match template.as_static().map(HeaderValue::from_str) {
             None => Value::Template(template),
             Some(Ok(value)) => Value::Static(value),
             Some(Err(_)) => {
-                scope
-                    .diagnostics
-                    .error(text.span, format!("{name}: not allowed in a header value"));
+                subject.error(text.span, "is not allowed in a header value");
                 continue;
             }
         };
-        compiled.push(((**name).clone(), value));
+        compiled.push(((***name).clone(), value));
     }
     compiled.into()
 }
 
-fn is_engine_owned(name: &str) -> bool {
-    ENGINE_OWNED.contains(&name)
-}
-
-fn refuse(name: &str, span: crate::text::Span, scope: &mut BuildScope<'_>) {
-    let diagnostic = scope.diagnostics.error(
-        span,
-        format!("{name} belongs to the connection or the framing and cannot be edited"),
-    );
-    if name == "host" {
-        diagnostic
-            .help("to change the host that the upstream sees, write rewrite = { host = \"…\" }");
+fn refuse(name: &http::HeaderName, span: Span, subject: &mut Subject<'_>) {
+    let problem = subject.error(span, ENGINE_OWNED);
+    if name == http::header::HOST {
+        problem.help(
+            "to change the host that the upstream sees, write rewrite = { host = \"…\" } in the route",
+        );
     }
 }

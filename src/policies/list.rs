@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::pipeline::{Origin, Pipeline, Scope, Slot};
 use super::{BuildScope, Hooks, Policy, request_headers, response_headers};
 use crate::facts::Variables;
-use crate::text::{Diagnostics, Setting, Spanned};
+use crate::text::{Setting, Spanned, Subject};
 
 macro_rules! policies {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -31,8 +31,9 @@ macro_rules! policies {
                 config: &Config,
                 scope: Scope,
                 variables: Variables<'_>,
-                diagnostics: &mut Diagnostics,
+                subject: &mut Subject<'_>,
             ) -> Layer {
+                let mut policies = subject.key("policies");
                 Layer {
                     $($name: match &config.$name {
                         None => Slot::Unsaid,
@@ -41,7 +42,8 @@ macro_rules! policies {
                             match &setting.value {
                                 Setting::Off => Slot::Off(origin),
                                 Setting::On(config) => {
-                                    let mut scope = BuildScope { span: setting.span, variables, diagnostics };
+                                    let subject = policies.key($name::Policy::NAME);
+                                    let mut scope = BuildScope { subject, variables };
                                     match $name::Policy::build(config, &mut scope) {
                                         Some(policy) => Slot::On(Arc::new(policy), origin),
                                         None => Slot::Unsaid,

@@ -29,7 +29,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::facts::{Variables, View};
-use crate::text::{Diagnostics, Span};
+use crate::text::Subject;
 
 pub use list::{Config, Layer};
 pub use pipeline::{Origin, Pipeline, Scope};
@@ -50,11 +50,10 @@ pub trait Policy: Sized + Send + Sync + 'static {
 
 /// Where a policy is being compiled.
 pub struct BuildScope<'a> {
-    /// Where the policy stands in the configuration.
-    pub span: Span,
+    /// The policy in the configuration.
+    pub subject: Subject<'a>,
     /// The variables that its templates may use.
     pub variables: Variables<'a>,
-    pub diagnostics: &'a mut Diagnostics,
 }
 
 /// Changes the header of the request that an upstream gets. Runs once per attempt, on a copy of the client's.

@@ -35,9 +35,57 @@ pub struct RegexPattern {
 }
 
 /// A regular expression that is malformed or compiles to too much.
-#[derive(Clone, Debug, Error)]
-#[error("invalid regular expression: {0}")]
-pub struct RegexError(#[from] regex::Error);
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RegexError {
+    /// What is wrong and at which byte, where that is known.
+    #[error("is no regular expression: {what}")]
+    Malformed {
+        /// In the words of the `regex` crate.
+        what: Box<str>,
+        /// A byte of the expression.
+        at: Option<usize>,
+    },
+    /// Counted repetitions of repetitions, mostly.
+    #[error("is too large: it compiles to more than {} MiB", REGEX_BYTES >> 20)]
+    TooLarge,
+}
+
+impl RegexError {
+    /// The byte at which the problem begins, where that is known.
+    #[must_use]
+    pub fn at(&self) -> Option<usize> {
+        match self {
+            Self::Malformed { at, .. } => *at,
+            Self::TooLarge => None,
+        }
+    }
+}
+
+/// The crate tells a place only in a drawing for terminals: the pattern and below it carets, both indented by
+/// four, and then `error: ` and the problem.
+impl From<regex::Error> for RegexError {
+    fn from(error: regex::Error) -> Self {
+        let drawing = match error {
+            regex::Error::Syntax(drawing) => drawing,
+            regex::Error::CompiledTooBig(_) => return Self::TooLarge,
+            other => other.to_string(),
+        };
+        let lines: Vec<&str> = drawing.lines().collect();
+        let what = lines.last().copied().unwrap_or_default();
+        let at = match *lines {
+            [_, pattern, carets, _] if carets.trim_start().starts_with('^') => {
+                let column = carets.len() - carets.trim_start().len();
+                let byte = pattern.char_indices().nth(column).map(|(byte, _)| byte);
+                byte.and_then(|byte| byte.checked_sub(4))
+            }
+            _ => None,
+        };
+        Self::Malformed {
+            what: what.trim_start_matches("error: ").into(),
+            at,
+        }
+    }
+}
 
 /// A header that a request must, or must not, have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -258,9 +306,18 @@ mod tests {
 
     #[test]
     fn refuses_bad_expressions() {
-        let check = |source: &str| assert!(ValueMatch::regex(source).is_err(), "{source}");
-        check("a(");
-        check(")(");
-        check("a{1000000}");
+        let check = |source: &str, expected: &str, at: Option<usize>| {
+            let error = ValueMatch::regex(source).expect_err(source);
+            assert_eq!((error.to_string().as_str(), error.at()), (expected, at));
+        };
+        check("a(", "is no regular expression: unclosed group", Some(1));
+        check("é(", "is no regular expression: unclosed group", Some(2));
+        check(")(", "is no regular expression: unopened group", Some(0));
+        check("\n(", "is no regular expression: unclosed group", None);
+        check(
+            "(?:(?:a{1000}){1000}){1000}",
+            "is too large: it compiles to more than 1 MiB",
+            None,
+        );
     }
 }

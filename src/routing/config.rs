@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use http::Method;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use super::{Matcher, PathTemplate, ValueMatch};
+use super::matcher::{Matcher, MatcherBuilder};
+use super::path::{PathError, PathProblem, PathTemplate};
+use super::value_condition::ValueCondition;
 use crate::actions::{RedirectConfig, RespondConfig, RewriteConfig};
 use crate::policies;
 use crate::text::{
-    Diagnostics, Duration, HeaderName, HostPattern, Name, ParsedText, Shorthand, Span, Spanned,
-    parsed_text, shorthand, shorthand_schema,
+    Duration, EndpointAddress, Headers, HostPattern, Invalid, Name, ParsedText, Span, Spanned,
+    Subject, parsed_text, quoted,
 };
 
 /// What a request must be like, and what happens to it then. Exactly one action: `upstream`, `redirect` or
@@ -27,6 +30,7 @@ pub struct Config {
     #[serde(default)]
     pub listeners: Vec<Spanned<Name>>,
     /// Forwards to this upstream.
+    #[serde(default, deserialize_with = "upstream_name")]
     pub upstream: Option<Spanned<Name>>,
     /// What the upstream is asked for instead.
     pub rewrite: Option<Spanned<RewriteConfig>>,
@@ -42,6 +46,54 @@ pub struct Config {
     pub policies: policies::Config,
 }
 
+/// The name of an upstream, where many would write an address.
+struct UpstreamName(Name);
+
+#[derive(Debug, thiserror::Error)]
+enum InvalidUpstream {
+    #[error("{0}")]
+    Name(#[from] Invalid),
+    #[error(
+        "must be the name of an upstream, got {}\ndefine one, [upstreams.NAME] with endpoints = [{address:?}], and write \
+         its name here", quoted(.got)
+    )]
+    Address { got: Box<str>, address: Box<str> },
+}
+
+impl FromStr for UpstreamName {
+    type Err = InvalidUpstream;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
+        let address = text.split_once("://").map_or(text, |(_, address)| address);
+        match text.parse::<Name>() {
+            Ok(name) => Ok(UpstreamName(name)),
+            Err(_) if address.parse::<EndpointAddress>().is_ok() => Err(InvalidUpstream::Address {
+                got: text.into(),
+                address: address.into(),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl ParsedText for UpstreamName {
+    const EXPECTED: &'static str = "the name of an upstream";
+}
+
+parsed_text!(
+    UpstreamName,
+    "string",
+    ".",
+    "Never shown: the schema has a name."
+);
+
+fn upstream_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Spanned<Name>>, D::Error> {
+    let named = Spanned::<UpstreamName>::deserialize(deserializer)?;
+    Ok(Some(named.map(|UpstreamName(name)| name)))
+}
+
 /// Which requests a route is for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -54,9 +106,9 @@ pub struct MatchConfig {
     /// Default: every method. `GET` includes `HEAD`.
     pub methods: Vec<MethodName>,
     /// Conditions on headers; one of a header's values must fulfil its condition.
-    pub headers: BTreeMap<HeaderName, Spanned<ValueCondition>>,
+    pub headers: Headers<ValueCondition>,
     /// Conditions on query parameters, decoded.
-    pub query: BTreeMap<String, Spanned<ValueCondition>>,
+    pub query: BTreeMap<String, ValueCondition>,
     /// A gRPC service, or one method of it; instead of `path` and `methods`.
     pub grpc: Option<Spanned<GrpcMatch>>,
 }
@@ -66,9 +118,9 @@ pub struct MatchConfig {
 #[serde(deny_unknown_fields)]
 pub struct GrpcMatch {
     /// With its package: `shop.v1.Orders`.
-    pub service: String,
+    pub service: Spanned<String>,
     /// Default: every method.
-    pub method: Option<String>,
+    pub method: Option<Spanned<String>>,
 }
 
 /// A method in capitals, as HTTP has it.
@@ -78,8 +130,10 @@ pub struct MethodName(pub Method);
 /// Why a method is no good.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMethod {
-    #[error("must be a method such as \"GET\", got {0:?}")]
+    #[error("must be a method such as \"GET\", got {}", quoted(.0))]
     Malformed(Box<str>),
+    #[error("must be a method such as \"GET\", got \"*\"\nfor every method, leave methods out")]
+    Star,
     #[error("must be in capitals, as methods are case-sensitive: write \"{0}\"")]
     Lowercase(Box<str>),
     #[error("must be a method that the gateway forwards; {0} is refused on every route")]
@@ -92,6 +146,8 @@ impl FromStr for MethodName {
     fn from_str(text: &str) -> Result<MethodName, InvalidMethod> {
         let capitals = text.to_ascii_uppercase();
         match Method::from_bytes(text.as_bytes()) {
+            // The grammar of methods allows it, and no client sends it.
+            _ if text == "*" => Err(InvalidMethod::Star),
             Ok(Method::CONNECT | Method::TRACE) => Err(InvalidMethod::NeverForwarded(text.into())),
             Ok(_) if capitals != text => Err(InvalidMethod::Lowercase(capitals.into())),
             Ok(method) => Ok(MethodName(method)),
@@ -117,89 +173,26 @@ parsed_text!(
     "An HTTP method."
 );
 
-/// What a header or a query parameter must be: `"2"` or `{ regex = "…" }`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ValueCondition(ValueForm);
-
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ValueForm {
-    /// Exactly this.
-    Exact(String),
-    /// Something that begins with this.
-    Prefix(String),
-    /// Something that this matches as a whole.
-    Regex(String),
-    /// `true`: it must be there; `false`: it must not.
-    Present(bool),
-}
-
-impl FromStr for ValueCondition {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(ValueCondition(ValueForm::Exact(text.into())))
-    }
-}
-
-impl From<ValueForm> for ValueCondition {
-    fn from(form: ValueForm) -> Self {
-        ValueCondition(form)
-    }
-}
-
-impl Shorthand for ValueCondition {
-    type Long = ValueForm;
-    const EXPECTED: &'static str = "a value such as \"2\", or a table such as { prefix = \"2.\" }, { regex = \"2|3\" } or { present = true }";
-}
-
-impl<'de> Deserialize<'de> for ValueCondition {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        shorthand(deserializer)
-    }
-}
-
-impl JsonSchema for ValueCondition {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ValueCondition".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        shorthand_schema::<Self>(generator)
-    }
-}
-
 impl MatchConfig {
     /// The compiled matcher. `None` after diagnostics.
-    pub fn build(&self, span: Span, diagnostics: &mut Diagnostics) -> Option<Matcher> {
-        let before = diagnostics.error_count();
+    pub fn build(&self, span: Span, subject: &mut Subject<'_>) -> Option<Matcher> {
+        let before = subject.error_count();
         let mut matcher = match &self.grpc {
             None => Matcher::builder(),
             Some(grpc) => {
                 if self.path.is_some() || !self.methods.is_empty() {
-                    diagnostics
+                    subject
                         .error(
                             grpc.span,
-                            "match has grpc beside path or methods; gRPC fixes both",
+                            "has grpc beside path or methods; gRPC fixes both",
                         )
                         .help("remove path and methods");
                 }
-                Matcher::grpc(&grpc.service, grpc.method.as_deref()).unwrap_or_else(|error| {
-                    diagnostics.error(grpc.span, format!("match.grpc: {error}"));
-                    Matcher::builder()
-                })
+                grpc.build(&mut subject.key("grpc"))
             }
         };
-        if let Some(path) = &self.path {
-            match PathTemplate::parse(&path.value) {
-                Ok(template) => matcher = matcher.path(template),
-                Err(error) => {
-                    diagnostics.error(
-                        path.span,
-                        format!("match.path: {error}, got {:?}", path.value),
-                    );
-                }
-            }
+        if let Some(template) = self.template(subject) {
+            matcher = matcher.path(template);
         }
         for host in &self.hosts {
             matcher = matcher.host(match host {
@@ -210,41 +203,93 @@ impl MatchConfig {
         for method in &self.methods {
             matcher = matcher.method(method.0.clone());
         }
-        for (name, condition) in &self.headers {
-            if let Some(value) = condition.value.build(condition.span, diagnostics) {
-                matcher = matcher.header((**name).clone(), value);
+        for (name, condition) in self.headers.iter() {
+            let mut table = subject.key("headers");
+            if let Some(value) = condition.build(&mut table.key(name.as_str())) {
+                matcher = matcher.header((***name).clone(), value);
             }
         }
         for (name, condition) in &self.query {
-            if let Some(value) = condition.value.build(condition.span, diagnostics) {
+            let mut table = subject.key("query");
+            if let Some(value) = condition.build(&mut table.key(name)) {
                 matcher = matcher.query(name, value);
             }
         }
         if *self == MatchConfig::default() {
-            diagnostics
+            subject
                 .warning(
                     span,
-                    "match is empty: the route takes every request that no other route takes",
+                    "is empty: the route takes every request that no other route takes",
                 )
                 .help("if that is meant, write match = { path = \"/{*rest}\" }");
         }
-        (diagnostics.error_count() == before).then(|| matcher.build())
+        (subject.error_count() == before).then(|| matcher.build())
+    }
+
+    fn template(&self, subject: &mut Subject<'_>) -> Option<PathTemplate> {
+        let path = self.path.as_ref()?;
+        let mut subject = subject.key("path");
+        match PathTemplate::parse(&path.value) {
+            Ok(template) => {
+                warn_of_foreign(path, &mut subject);
+                Some(template)
+            }
+            Err(PathError { at, problem }) => {
+                let what = format!("{problem}, got {}", quoted(&path.value));
+                let report = subject.error(path.part(segment_at(&path.value, at)), what);
+                if problem == PathProblem::NoLeadingSlash {
+                    report.help(format!("write \"/{}\"", path.value));
+                }
+                None
+            }
+        }
     }
 }
 
-impl ValueCondition {
-    fn build(&self, span: Span, diagnostics: &mut Diagnostics) -> Option<ValueMatch> {
-        Some(match &self.0 {
-            ValueForm::Exact(text) => ValueMatch::Exact(text.as_str().into()),
-            ValueForm::Prefix(text) => ValueMatch::Prefix(text.as_str().into()),
-            ValueForm::Present(is_there) => ValueMatch::Present(*is_there),
-            ValueForm::Regex(source) => match ValueMatch::regex(source) {
-                Ok(pattern) => pattern,
-                Err(error) => {
-                    diagnostics.error(span, error.to_string());
-                    return None;
-                }
-            },
+/// The rest of the segment from a byte on, of which there is at least one byte unless the text ends there.
+fn segment_at(path: &str, at: usize) -> Range<usize> {
+    let rest = path.get(at..).unwrap_or("");
+    let length = rest.find('/').unwrap_or(rest.len());
+    at..(at + length.max(1)).min(path.len())
+}
+
+/// Parameters as other routers write them are plain text here, and would match nothing that a client sends.
+fn warn_of_foreign(path: &Spanned<String>, subject: &mut Subject<'_>) {
+    let ours = |segment: &str, is_last: bool| match segment {
+        "*" | "**" if is_last => Some("{*rest}".to_owned()),
+        "*" => Some("{name}".to_owned()),
+        _ => match segment.split_at_checked(1)? {
+            (":", name) if !name.is_empty() => Some(format!("{{{name}}}")),
+            _ => None,
+        },
+    };
+    let mut at = 0;
+    for segment in path.value.split('/') {
+        let end = at + segment.len();
+        if let Some(ours) = ours(segment, end == path.value.len()) {
+            let what = format!("`{segment}` is matched as it stands and captures nothing");
+            let span = path.part(at..end);
+            subject
+                .warning(span, what)
+                .help(format!("for a parameter, write `{ours}`"));
+        }
+        at = end + 1;
+    }
+}
+
+impl GrpcMatch {
+    fn build(&self, subject: &mut Subject<'_>) -> MatcherBuilder {
+        let method = self.method.as_ref();
+        let built = Matcher::grpc(&self.service, method.map(|method| method.as_str()));
+        built.unwrap_or_else(|error| {
+            // The service comes first in the path, after its slash.
+            let (key, written) = match method {
+                Some(method) if error.at > 1 => ("method", method),
+                _ => ("service", &self.service),
+            };
+            let what = format!("must be a plain name, got {}", quoted(written));
+            subject.key(key).error(written.span, what);
+            Matcher::builder()
         })
     }
 }

@@ -63,13 +63,14 @@ mod shadow;
 mod snapshot;
 mod table;
 mod trie;
+mod value_condition;
 
 #[cfg(test)]
 mod property;
 
 pub use captures::Captures;
 pub use condition::{HeaderCondition, QueryCondition, RegexError, RegexPattern, ValueMatch};
-pub use config::{Config, GrpcMatch, MatchConfig, MethodName, ValueCondition};
+pub use config::{Config, GrpcMatch, MatchConfig, MethodName};
 pub use explain::{Explanation, MAX_MISSES, Miss, Reason};
 pub use host::HostMatch;
 pub use matcher::{Matcher, MatcherBuilder};
@@ -80,3 +81,4 @@ pub use route::Route;
 pub use shadow::Shadow;
 pub use snapshot::{Snapshot, View};
 pub use table::{Lookup, RequestParts, Table, TableBuilder};
+pub use value_condition::ValueCondition;

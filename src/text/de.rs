@@ -11,11 +11,13 @@ use toml::Spanned as TomlSpanned;
 use toml::de::DeValue;
 
 use self::access::{Elements, Entries, Parts};
+use super::invalid::quoted;
 use super::problem::Error;
 use super::secret::PRIVATE;
 use super::setting::SETTING;
+use super::shorthand::SHORTHAND;
 use super::span::SPANNED;
-use super::wording::one_of;
+use super::wording::{listed, one_of};
 use super::{SourceId, Span};
 
 /// A value of the tree, by its address: the tree is borrowed for as long as ids of it live, and spans would not
@@ -95,7 +97,7 @@ impl<'r, 'i> Value<'r, 'i> {
 /// A value as a message quotes it.
 pub(super) fn shown(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) => super::invalid::quoted(text).to_string(),
+        DeValue::String(text) => quoted(text).to_string(),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
         DeValue::Boolean(value) => value.to_string(),
@@ -167,7 +169,13 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
     ) -> Result<V::Value, Error> {
         match (name, self.node.get_ref()) {
             (SETTING, DeValue::String(word)) if word == "off" => visitor.visit_none(),
+            (SETTING, DeValue::Boolean(false)) => {
+                let read = visitor.visit_newtype_struct(self);
+                read.map_err(|error| error.or_off().help("to switch it off, write \"off\""))
+            }
             (SETTING, _) => visitor.visit_newtype_struct(self).map_err(Error::or_off),
+            (SHORTHAND, DeValue::Table(_)) => visitor.visit_newtype_struct(self),
+            (SHORTHAND, _) => self.deserialize_any(visitor),
             (PRIVATE, DeValue::Table(_)) => {
                 visitor.visit_newtype_struct(self).map_err(Error::private)
             }
@@ -192,12 +200,27 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _fields: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.node.get_ref() {
             DeValue::Table(table) => visitor.visit_map(Entries::new(self, table)),
-            _ => Err(self.wrong("a table")),
+            DeValue::Boolean(false) => Err(self
+                .wrong("a table")
+                .help("to do without it, remove the key")),
+            _ if fields.is_empty() => Err(self.wrong("a table")),
+            _ => Err(self
+                .wrong("a table")
+                .help(format!("its keys are {}", listed(fields, "and")))),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.node.get_ref() {
+            DeValue::String(text) => Err(self
+                .wrong("an array")
+                .help(format!("write [{}]", quoted(text)))),
+            _ => self.deserialize_any(visitor),
         }
     }
 
@@ -217,10 +240,13 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
                 }),
                 None => Err(self.wrong(one_of(variants))),
             },
-            DeValue::Table(_) => {
+            DeValue::Table(table) => {
                 let expected = format!("a table with one key, {}", one_of(variants));
-                let keys: Vec<_> = self.entries().map(|(key, _)| key).collect();
-                Err(Error::wrong(expected, format!("{} keys", keys.len())))
+                let got = match table.len() {
+                    0 => "an empty table".to_owned(),
+                    many => format!("{many} keys"),
+                };
+                Err(Error::wrong(expected, got))
             }
             _ => Err(self.wrong(one_of(variants))),
         }
@@ -231,7 +257,7 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq tuple map
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct tuple map
         identifier
     }
 }

@@ -65,6 +65,28 @@ parsed_text!(
     "The name of an HTTP header; upper and lower case are the same."
 );
 
+/// Headers that frame a message or belong to one connection. Setting one would break the message or the next one
+/// on the connection, so the engine alone writes them.
+const OF_THE_ENGINE: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What is said of them.
+pub const ENGINE_OWNED: &str = "belongs to the connection or the framing and cannot be changed";
+
+/// Whether only the engine may write this header.
+pub fn is_engine_owned(name: &http::HeaderName) -> bool {
+    OF_THE_ENGINE.contains(&name.as_str())
+}
+
 /// A header name, or the beginning of several: `x-internal-*`.
 ///
 /// A bare `*` is refused: no rule means all headers, and who writes one has made a slip that removes them all.

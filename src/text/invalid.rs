@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// The errors of all parsed values of this room.
+/// The errors of all parsed values of this room. A second line is the help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     #[error("must be a duration such as \"1s\" or \"5m\", got {}", quoted(.got))]
@@ -22,11 +22,23 @@ pub enum Invalid {
     ByteSizeLarge { got: Box<str> },
     #[error("must be a size of 0 bytes or more, got {got}")]
     ByteSizeNegative { got: i64 },
-    #[error("must be an address such as \"10.0.0.5:8002\", \"orders.internal:8002\" or \"unix:/run/orders.sock\", got {}", quoted(.got))]
-    EndpointAddress { got: Box<str> },
-    #[error("must be an address and a port such as \"0.0.0.0:8443\" or \"unix:/run/northgate.sock\", got {}", quoted(.got))]
-    BindAddress { got: Box<str> },
-    #[error("must be an absolute path of at most 107 bytes after \"unix:\", got {}", quoted(.got))]
+    #[error("must be an address such as \"10.0.0.5:8002\", \"orders.internal:8002\" or \"unix:/run/orders.sock\", got {}{}", quoted(.got), second_line(.help))]
+    EndpointAddress {
+        got: Box<str>,
+        help: Option<Box<str>>,
+    },
+    #[error("must be an address and a port such as \"0.0.0.0:8443\" or \"unix:/run/northgate.sock\", got {}{}", quoted(.got), second_line(.help))]
+    BindAddress {
+        got: Box<str>,
+        help: Option<Box<str>>,
+    },
+    #[error(
+        "must be an address and a port such as \"0.0.0.0:8443\", got {got}\nwrite \"0.0.0.0:{got}\""
+    )]
+    BindPort { got: i64 },
+    #[error("must be an address with a port from 1 to 65535, got {}", quoted(.got))]
+    Port { got: Box<str> },
+    #[error("must be \"unix:\" and an absolute path of at most 107 bytes, got {}", quoted(.got))]
     SocketPath { got: Box<str> },
     #[error("must be a header name such as \"x-request-id\", got {}", quoted(.got))]
     HeaderName { got: Box<str> },
@@ -46,6 +58,8 @@ pub enum Invalid {
     },
     #[error("must be a host such as \"api.example.com\" or \"*.example.com\", got {}", quoted(.got))]
     Host { got: Box<str> },
+    #[error("must be one host, not a pattern of many, got {}", quoted(.got))]
+    HostOfMany { got: Box<str> },
     #[error("must be a host without a scheme or path, such as \"api.example.com\", got {}", quoted(.got))]
     HostScheme { got: Box<str> },
     #[error("must be a host without a port, such as \"{host}\", got \"{host}:{port}\"")]
@@ -71,9 +85,15 @@ pub enum Invalid {
     PercentRange { got: Box<str> },
 }
 
+fn second_line(help: &Option<Box<str>>) -> String {
+    help.as_ref()
+        .map(|help| format!("\n{help}"))
+        .unwrap_or_default()
+}
+
 /// User text in a message: in quotes, control characters escaped so that it cannot drive a terminal or forge a
 /// log line, and cut where it would drown the message.
-pub(super) fn quoted(text: &str) -> impl fmt::Display {
+pub fn quoted(text: &str) -> impl fmt::Display {
     const LONGEST: usize = 60;
     let cut = text.char_indices().nth(LONGEST).map(|(at, _)| at);
     let shown = cut.and_then(|at| text.get(..at)).unwrap_or(text);

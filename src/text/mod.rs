@@ -23,12 +23,15 @@
 //! **Invariant:** nothing in here panics, overflows the stack or prints a secret, whatever the text.
 
 mod address;
+mod bounded;
 mod byte_size;
 mod cidr;
 mod de;
 mod diagnostic;
 mod duration;
 mod header;
+mod headers;
+mod host;
 mod host_pattern;
 mod invalid;
 mod name;
@@ -45,16 +48,20 @@ mod setting;
 mod shorthand;
 mod sources;
 mod span;
+mod subject;
 mod wording;
 
 pub use address::{BindAddress, EndpointAddress};
+pub use bounded::Bounded;
 pub use byte_size::ByteSize;
 pub use cidr::Cidr;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::Duration;
-pub use header::{HeaderName, HeaderPattern};
+pub use header::{ENGINE_OWNED, HeaderName, HeaderPattern, is_engine_owned};
+pub use headers::Headers;
+pub use host::Host;
 pub use host_pattern::HostPattern;
-pub use invalid::Invalid;
+pub use invalid::{Invalid, quoted};
 pub use name::Name;
 pub use nearest::nearest;
 pub use parsed::ParsedText;
@@ -66,5 +73,6 @@ pub use setting::Setting;
 pub use shorthand::{Shorthand, shorthand, shorthand_schema};
 pub use sources::{Position, Sources};
 pub use span::{SourceId, Span, Spanned};
+pub use subject::Subject;
 
 pub(crate) use parsed::parsed_text;

@@ -2,22 +2,33 @@
 
 /// The known word that `word` most likely stands for, or none when all are too far away.
 ///
-/// One slip in three letters is allowed: `upstreem` finds `upstream`, `cat` does not find `dog`.
+/// One slip in three letters is allowed: `upstreem` finds `upstream`, `cat` does not find `dog`. In a word of three
+/// letters or fewer none may be another: `pth` finds `path` and `tsl` finds `tls`, but `h3` is no misspelt `h2`.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     /// The distance is quadratic in length, and no key is this long.
     const LONGEST: usize = 64;
+    const SHORT: usize = 3;
     if word.len() > LONGEST {
         return None;
     }
     let word = word.to_ascii_lowercase().replace('-', "_");
-    let allowed = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
     let distances = known.into_iter().map(|known| {
         let plain = known.to_ascii_lowercase().replace('-', "_");
-        (strsim::damerau_levenshtein(&word, &plain), known)
+        let distance = strsim::damerau_levenshtein(&word, &plain);
+        let is_slip =
+            length > SHORT || plain.chars().count() > length || letters(&word) == letters(&plain);
+        (distance, is_slip, known)
     });
-    let (distance, known) = distances.min_by_key(|&(distance, _)| distance)?;
+    let (distance, is_slip, known) = distances.min_by_key(|&(distance, ..)| distance)?;
     // A word that shares nothing with the known one is no slip, however short both are.
-    (distance <= allowed && distance < word.chars().count()).then_some(known)
+    (is_slip && distance <= (length / 3).max(1) && distance < length).then_some(known)
+}
+
+fn letters(word: &str) -> Vec<char> {
+    let mut letters: Vec<char> = word.chars().collect();
+    letters.sort_unstable();
+    letters
 }
 
 #[cfg(test)]
@@ -36,6 +47,9 @@ mod tests {
         check("upstrema", Some("upstream"));
         check("time-out", Some("timeout"));
         check("ttls", Some("tls"));
+        check("tsl", Some("tls"));
+        check("TLS", Some("tls"));
+        check("tlx", None);
         check("y", None);
         check("", None);
         check("weight", None);

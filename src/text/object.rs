@@ -139,17 +139,17 @@ pair = [1, 2, 3]
         check(
             text,
             &[
-                "2:1 unknown key \"upstreem\", did you mean \"upstream\"?",
-                &format!("3:24 timeouts.connect {duration}, got \"five\""),
-                "3:39 timeouts.idle must be a duration with its unit, such as \"7s\" or \"7ms\", got 7",
-                "3:42 unknown key \"conect\", did you mean \"connect\"?",
-                "4:11 balance must be \"round_robin\", \"random\", \"hash\" or \"sticky\", got \"rondom\" (did you mean \"random\"?)",
-                &format!("5:15 tags[1] {name}, got \"not ok\""),
-                &format!("5:25 tags[2] {name}, got \"-no\""),
-                "6:11 parts.a must be a whole number from 1 to 4294967295, got 0",
-                &format!("7:7 parts.\"b c\" {name}, got \"b c\""),
-                &format!("8:9 cache {duration}, got \"on\""),
-                "9:8 pair must be an array of 2, got an array of 3",
+                "2:1 routes.a: unknown key \"upstreem\", did you mean \"upstream\"?",
+                &format!("3:24 routes.a.timeouts.connect {duration}, got \"five\""),
+                "3:39 routes.a.timeouts.idle must be a duration with its unit, such as \"7s\" or \"7ms\", got 7",
+                "3:42 routes.a.timeouts: unknown key \"conect\", did you mean \"connect\"?",
+                "4:11 routes.a.balance must be \"round_robin\", \"random\", \"hash\" or \"sticky\", got \"rondom\" (did you mean \"random\"?)",
+                &format!("5:15 routes.a.tags[1] {name}, got \"not ok\""),
+                &format!("5:25 routes.a.tags[2] {name}, got \"-no\""),
+                "6:11 routes.a.parts.a must be a whole number from 1 to 4294967295, got 0",
+                &format!("7:7 routes.a.parts.\"b c\" {name}, got \"b c\""),
+                &format!("8:9 routes.a.cache {duration}, got \"on\""),
+                "9:8 routes.a.pair must be an array of 2, got an array of 3",
             ],
         );
     }
@@ -170,10 +170,10 @@ pair = [1, 2, 3]
     #[test]
     fn missing_keys() {
         check("upstream = \"a\"", &["1:1 routes.a: missing key \"path\""]);
-        check("path = 3", &["1:8 path must be a string, got 3"]);
+        check("path = 3", &["1:8 routes.a.path must be a string, got 3"]);
         check(
             "pth = \"/\"",
-            &["1:1 unknown key \"pth\", did you mean \"path\"?"],
+            &["1:1 routes.a: unknown key \"pth\", did you mean \"path\"?"],
         );
         check(
             "path = \"/\"\n[timeouts]",
@@ -192,31 +192,39 @@ pair = [1, 2, 3]
     fn wrong_shapes() {
         check(
             "path = \"/\"\ntimeouts = [\"1s\"]",
-            &["2:12 timeouts must be a table, got an array"],
+            &[
+                "2:12 routes.a.timeouts must be a table, got an array (its keys are \"connect\" and \"idle\")",
+            ],
         );
         check(
             "path = \"/\"\ntags = 1",
-            &["2:8 tags must be an array, got 1"],
+            &["2:8 routes.a.tags must be an array, got 1"],
         );
         check(
             "path = 2001-01-01",
-            &["1:8 path must be a string, got the date 2001-01-01"],
+            &["1:8 routes.a.path must be a string, got the date 2001-01-01"],
         );
         check(
             "path = \"/\"\npair = [1, 256]",
-            &["2:12 pair[1] must be a whole number from 0 to 255, got 256"],
+            &["2:12 routes.a.pair[1] must be a whole number from 0 to 255, got 256"],
         );
         check(
             "path = \"/\"\npair = [99999999999999999999, 1]",
-            &["2:9 pair[0] must be a whole number of at most 64 bits, got 99999999999999999999"],
+            &[
+                "2:9 routes.a.pair[0] must be a whole number of at most 64 bits, got 99999999999999999999",
+            ],
         );
         check(
             "path = \"/\"\ncache = 5",
-            &["2:9 cache must be a duration with its unit, such as \"5s\" or \"5ms\", got 5"],
+            &[
+                "2:9 routes.a.cache must be a duration with its unit, such as \"5s\" or \"5ms\", got 5",
+            ],
         );
         check(
             "path = \"/\"\ncache = []",
-            &["2:9 cache must be a duration such as \"1s\" or \"5m\" or \"off\", got an array"],
+            &[
+                "2:9 routes.a.cache must be a duration such as \"1s\" or \"5m\" or \"off\", got an array",
+            ],
         );
     }
 
@@ -230,34 +238,41 @@ pair = [1, 2, 3]
         check("{ sticky = { cookie = \"c\", ttl = \"1h\" } }", &[]);
         check(
             "\"hash\"",
-            &["2:11 balance must be a table such as { hash = … }, got \"hash\""],
+            &["2:11 routes.a.balance must be a table such as { hash = … }, got \"hash\""],
         );
-        check("3", &[&format!("2:11 balance must be {words}, got 3")]);
+        check(
+            "3",
+            &[&format!("2:11 routes.a.balance must be {words}, got 3")],
+        );
         check(
             "{ hash = 3 }",
-            &["2:20 balance.hash must be a string, got 3"],
+            &["2:20 routes.a.balance.hash must be a string, got 3"],
         );
         check(
             "{ hsh = 3 }",
-            &[&format!(
-                "2:13 balance must be {words}, got \"hsh\" (did you mean \"hash\"?)"
-            )],
+            &["2:13 routes.a.balance: unknown key \"hsh\", did you mean \"hash\"?"],
         );
         check(
             "{ random = {} }",
-            &["2:11 balance must be the plain word \"random\", got a table"],
+            &["2:11 routes.a.balance must be the plain word \"random\", got a table"],
+        );
+        check(
+            "{}",
+            &[&format!(
+                "2:11 routes.a.balance must be a table with one key, {words}, got an empty table"
+            )],
         );
         check(
             "{ hash = \"a\", random = 1 }",
             &[&format!(
-                "2:11 balance must be a table with one key, {words}, got 2 keys"
+                "2:11 routes.a.balance must be a table with one key, {words}, got 2 keys"
             )],
         );
         check(
             "{ sticky = { cookie = 1, tll = \"1h\" } }",
             &[
-                "2:33 balance.sticky.cookie must be a string, got 1",
-                "2:36 unknown key \"tll\", did you mean \"ttl\"?",
+                "2:33 routes.a.balance.sticky.cookie must be a string, got 1",
+                "2:36 routes.a.balance.sticky: unknown key \"tll\" (known keys are \"cookie\" and \"ttl\")",
             ],
         );
     }
@@ -268,7 +283,7 @@ pair = [1, 2, 3]
         assert_eq!(
             problems,
             [
-                "2:7 key must be { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }: secrets are not written in the configuration"
+                "2:7 routes.a.key must be { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }: secrets are not written in the configuration"
             ]
         );
     }

@@ -6,6 +6,7 @@ use serde::de::{Expected, Unexpected};
 
 use super::de::{NodeId, Value};
 use super::invalid::quoted;
+use super::subject::sentence;
 use super::wording::{found, one_of, path_text, plain_words, unknown_key};
 use super::{Diagnostic, Severity, Span, nearest};
 
@@ -22,11 +23,17 @@ struct Detail {
     culprit: Option<NodeId>,
     is_echo: bool,
     is_private: bool,
+    help: Option<String>,
 }
 
 #[derive(Debug)]
 enum Problem {
     UnknownKey {
+        key: String,
+        known: &'static [&'static str],
+    },
+    /// The only key of a table that chooses.
+    UnknownChoice {
         key: String,
         known: &'static [&'static str],
     },
@@ -41,7 +48,8 @@ enum Problem {
         expected: String,
         got: Option<String>,
     },
-    /// What a type's own `Deserialize` says. By convention it begins with "must" and follows the path.
+    /// What a type's own `Deserialize` says. By convention it begins with "must" and follows the path; a second
+    /// line is the help.
     Other {
         message: String,
     },
@@ -63,6 +71,7 @@ impl Error {
             culprit,
             is_echo: false,
             is_private: false,
+            help: None,
         }))
     }
 
@@ -71,6 +80,19 @@ impl Error {
             expected: expected.into(),
             got: got.into(),
         })
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.0.help = Some(help.into());
+        self
+    }
+
+    /// Makes an unknown word an unknown key, for the key that chooses.
+    pub(super) fn chosen_by_key(mut self) -> Self {
+        if let Problem::UnknownWord { word, known } = self.0.problem {
+            self.0.problem = Problem::UnknownChoice { key: word, known };
+        }
+        self
     }
 
     /// Says which value was being read; the innermost caller knows best, so the others change nothing.
@@ -136,46 +158,49 @@ impl Error {
     }
 
     pub(super) fn into_diagnostic(self, object: &str) -> Diagnostic {
-        let detail = *self.0;
+        let mut detail = *self.0;
+        // An unknown key is a problem of the table that it stands in.
+        if matches!(detail.problem, Problem::UnknownKey { .. }) && !detail.path.is_empty() {
+            detail.path.remove(0);
+        }
         let path = path_text(&detail.path);
-        // An index alone names nothing, and an empty path means the object itself.
-        let subject = match detail.path.last() {
-            Some(Segment::Key(_)) => path.clone(),
-            _ => format!("{object}{path}"),
+        // An empty path means the object itself.
+        let dot = match path.is_empty() || path.starts_with('[') {
+            true => "",
+            false => ".",
         };
+        let subject = format!("{object}{dot}{path}");
+        let must_be = |expected: &str| format!("{subject} must be {expected}");
         let (message, help) = match detail.problem {
-            Problem::UnknownKey { key, known } => unknown_key(&key, known),
+            Problem::UnknownKey { key, known } | Problem::UnknownChoice { key, known } => {
+                let (message, help) = unknown_key(&key, known);
+                (sentence(&subject, &message), help)
+            }
             Problem::UnknownWord { word, known } => {
                 let help = nearest(&word, known.iter().copied())
                     .map(|near| format!("did you mean \"{near}\"?"));
+                let expected = one_of(known);
                 (
-                    format!("{subject} must be {}, got {}", one_of(known), quoted(&word)),
+                    format!("{}, got {}", must_be(&expected), quoted(&word)),
                     help,
                 )
             }
-            Problem::Missing { key } => {
-                let dot = if path.is_empty() || path.starts_with('[') {
-                    ""
-                } else {
-                    "."
-                };
-                (format!("{object}{dot}{path}: missing key \"{key}\""), None)
-            }
+            Problem::Missing { key } => (format!("{subject}: missing key \"{key}\""), None),
             Problem::Wrong {
                 expected,
                 got: Some(got),
-            } => (format!("{subject} must be {expected}, got {got}"), None),
+            } => (format!("{}, got {got}", must_be(&expected)), None),
             Problem::Wrong {
                 expected,
                 got: None,
-            } => (format!("{subject} must be {expected}"), None),
-            Problem::Other { message } if message.starts_with("must ") => {
-                (format!("{subject} {message}"), None)
-            }
-            Problem::Other { message } => (format!("{subject}: {message}"), None),
+            } => (must_be(&expected), None),
+            Problem::Other { message } => match message.split_once('\n') {
+                Some((message, help)) => (sentence(&subject, message), Some(help.to_owned())),
+                None => (sentence(&subject, &message), None),
+            },
         };
         let mut diagnostic = Diagnostic::new(Severity::Error, detail.span, message);
-        diagnostic.help = help;
+        diagnostic.help = help.or(detail.help);
         diagnostic.is_private = detail.is_private;
         diagnostic
     }
@@ -260,11 +285,11 @@ mod tests {
             Error::custom("must be odd")
                 .within(key("a b"), None)
                 .within(key("c"), None),
-            "c.\"a b\" must be odd",
+            "routes.home.c.\"a b\" must be odd",
         );
         check(
             Error::custom("no regex").within(key("c"), None),
-            "c: no regex",
+            "routes.home.c: no regex",
         );
         check(
             Error::unknown_variant("x", &["a", "b", "c"]),

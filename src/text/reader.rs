@@ -6,6 +6,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::de::shown;
 use super::object::object;
+use super::subject::sentence;
 use super::wording::unknown_key;
 use super::{Diagnostics, Name, SourceId, Span, Spanned, nesting};
 
@@ -139,7 +140,10 @@ impl<'d, 'i> Table<'d, 'i> {
     pub fn finish(self) {
         for (key, _) in &self.entries {
             let span = Span::new(self.source, key.span());
-            let (message, help) = unknown_key(key.get_ref(), &self.known);
+            let (mut message, help) = unknown_key(key.get_ref(), &self.known);
+            if !self.path.is_empty() {
+                message = sentence(&self.path, &message);
+            }
             self.diagnostics.error(span, message).help = help;
         }
     }

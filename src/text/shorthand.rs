@@ -5,8 +5,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, Visitor};
 
 /// A type whose short form is a string, read by its `FromStr`, and whose long form is a table.
 ///
@@ -31,9 +30,13 @@ pub trait Shorthand: FromStr<Err: fmt::Display> + From<Self::Long> {
     const EXPECTED: &'static str;
 }
 
+/// The reader recognises this name and gives a table as a newtype, so that the long form is read with all of the
+/// reader's checks. Another deserializer sees only the long form.
+pub(super) const SHORTHAND: &str = "$northgate::Shorthand";
+
 /// The body of a [`Shorthand`] type's `deserialize`.
 pub fn shorthand<'de, D: Deserializer<'de>, T: Shorthand>(deserializer: D) -> Result<T, D::Error> {
-    deserializer.deserialize_any(Either(PhantomData))
+    deserializer.deserialize_newtype_struct(SHORTHAND, Either(PhantomData))
 }
 
 /// The body of a [`Shorthand`] type's `json_schema`.
@@ -55,8 +58,8 @@ impl<'de, T: Shorthand> Visitor<'de> for Either<T> {
         text.parse().map_err(E::custom)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<T, A::Error> {
-        T::Long::deserialize(MapAccessDeserializer::new(table)).map(T::from)
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, table: D) -> Result<T, D::Error> {
+        T::Long::deserialize(table).map(T::from)
     }
 }
 
@@ -172,7 +175,7 @@ mod tests {
                 "14 endpoints[0] must be a port such as \":80\"",
                 "20 endpoints[1] must be a port such as \":80\" or a table, got 7",
                 "32 endpoints[2].port must be a whole number from 0 to 65535, got \"x\"",
-                "37 unknown key \"wieght\", did you mean \"weight\"?",
+                "37 endpoints[2]: unknown key \"wieght\", did you mean \"weight\"?",
                 "51 endpoints[3]: missing key \"weight\"",
             ]),
         );

@@ -63,6 +63,19 @@ impl<T> Spanned<T> {
     }
 }
 
+impl Spanned<String> {
+    /// The place of some bytes of the text; of all of it where escapes or an empty range leave that open.
+    pub fn part(&self, at: std::ops::Range<usize>) -> Span {
+        let (start, end) = (self.span.start as usize, self.span.end as usize);
+        // What is as long as its text and two quotes has no escapes: each of them is longer than what it means.
+        let is_plain = end.saturating_sub(start) == self.value.len() + 2;
+        match is_plain && !at.is_empty() && at.end <= self.value.len() {
+            true => Span::new(self.span.source, start + 1 + at.start..start + 1 + at.end),
+            false => self.span,
+        }
+    }
+}
+
 impl<T> Deref for Spanned<T> {
     type Target = T;
 
@@ -184,6 +197,20 @@ mod tests {
         assert_eq!(at("a", 0), at("a", 7));
         assert!(at("a", 9) < at("b", 0));
         assert_eq!(format!("{:?}", at("a", 0)), "\"a\"");
+    }
+
+    #[test]
+    fn parts_are_known_where_the_text_is_plain() {
+        let check = |length: usize, at: std::ops::Range<usize>, expected: (u32, u32)| {
+            let span = Span::new(SourceId(0), 10..10 + length);
+            let part = Spanned::new("abc".to_owned(), span).part(at);
+            assert_eq!((part.start, part.end), expected);
+        };
+        check(5, 0..1, (11, 12));
+        check(5, 1..3, (12, 14));
+        check(5, 1..1, (10, 15));
+        check(5, 1..4, (10, 15));
+        check(7, 0..1, (10, 17));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How the reader's problems are put into words.
 
+use std::fmt;
+
 use serde::de::{Expected, Unexpected};
 
 use super::invalid::quoted;
@@ -30,7 +32,7 @@ pub(super) fn one_of(words: &[&str]) -> String {
     listed(words, "or")
 }
 
-fn listed(words: &[&str], last: &str) -> String {
+pub(super) fn listed(words: &[&str], last: &str) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
     match quoted.as_slice() {
         [] => "nothing".to_owned(),
@@ -49,15 +51,21 @@ pub(super) fn path_text(segments: &[Segment]) -> String {
                 if !text.is_empty() {
                     text.push('.');
                 }
-                let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-                match !key.is_empty() && key.chars().all(is_bare) {
-                    true => text.push_str(key),
-                    false => text.push_str(&quoted(key).to_string()),
-                }
+                // Writing to a String cannot fail.
+                let _ = write_key(&mut text, key);
             }
         }
     }
     text
+}
+
+/// A key as TOML would have it, in quotes where it must be.
+pub(super) fn write_key(out: &mut dyn fmt::Write, key: &str) -> fmt::Result {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    match !key.is_empty() && key.chars().all(is_bare) {
+        true => out.write_str(key),
+        false => write!(out, "{}", quoted(key)),
+    }
 }
 
 /// serde names Rust's types; people who write TOML do not know them.

@@ -1,14 +1,16 @@
 //! `[upstreams.NAME]` as written.
 
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::Balance;
 use crate::text::{
-    Duration, EndpointAddress, Secret, Shorthand, Spanned, shorthand, shorthand_schema,
+    Bounded, Duration, EndpointAddress, Host, ParsedText, Secret, Shorthand, Span, Spanned,
+    Subject, parsed_text, quoted, shorthand, shorthand_schema,
 };
 
 /// A group of endpoints that serve the same thing.
@@ -18,7 +20,7 @@ pub struct Config {
     /// Where to send requests: `"host:port"` or `{ address = "host:port", weight = 2 }`. A host name is resolved
     /// at start and again every ten seconds; each of its addresses is an endpoint. `"unix:/path"` is a Unix
     /// socket.
-    pub endpoints: Vec<EndpointConfig>,
+    pub endpoints: Spanned<Vec<Spanned<EndpointConfig>>>,
     /// How an endpoint is chosen.
     #[serde(default)]
     pub balance: Balance,
@@ -31,6 +33,50 @@ pub struct Config {
     pub health: Option<HealthConfig>,
     /// Speaks TLS to the endpoints. Their certificates are verified.
     pub tls: Option<Spanned<TlsConfig>>,
+}
+
+impl Config {
+    /// Reports what its parts cannot see.
+    pub(super) fn check(&self, name: &str, span: Span, subject: &mut Subject<'_>) {
+        let mut endpoints = subject.key("endpoints");
+        if self.endpoints.is_empty() {
+            endpoints
+                .error(
+                    self.endpoints.span,
+                    "is empty; an upstream needs at least one",
+                )
+                .help("write endpoints = [\"10.0.0.5:8002\"]");
+        }
+        let mut known = HashMap::new();
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            if let Some(first) = known.insert(&endpoint.address, endpoint.span) {
+                endpoints
+                    .index(index)
+                    .warning(endpoint.span, "is in the list twice")
+                    .also(first, "first here")
+                    .help("for a larger share, write { address = \"…\", weight = 2 }");
+            }
+        }
+        match (self.protocol, &self.tls) {
+            (Protocol::H2, None) => {
+                subject
+                    .key("protocol")
+                    .error(span, "\"h2\" is HTTP/2 over TLS, but tls is not set")
+                    .help(format!(
+                        "add [upstreams.{name}.tls], or write protocol = \"h2c\" for HTTP/2 without TLS"
+                    ));
+            }
+            (Protocol::H2c, Some(tls)) => {
+                subject
+                    .key("protocol")
+                    .error(tls.span, "\"h2c\" is HTTP/2 without TLS, but tls is set")
+                    .help(format!(
+                        "write protocol = \"h2\" in [upstreams.{name}], or remove tls"
+                    ));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// One endpoint of an upstream.
@@ -49,12 +95,15 @@ pub struct LongEndpoint {
     address: EndpointAddress,
     /// The share of requests that it gets, relative to the others: 1 to 1000.
     #[serde(default = "one")]
-    weight: NonZeroU16,
+    weight: Weight,
 }
 
 impl From<LongEndpoint> for EndpointConfig {
     fn from(LongEndpoint { address, weight }: LongEndpoint) -> Self {
-        EndpointConfig { address, weight }
+        EndpointConfig {
+            address,
+            weight: NonZeroU16::new(weight.get()).unwrap_or(NonZeroU16::MIN),
+        }
     }
 }
 
@@ -79,8 +128,11 @@ impl JsonSchema for EndpointConfig {
     }
 }
 
-fn one() -> NonZeroU16 {
-    NonZeroU16::MIN
+/// Each unit of weight is a place in the order in which endpoints take turns, which bounds it.
+type Weight = Bounded<1, 1000>;
+
+fn one() -> Weight {
+    Weight::new(1).expect("1 is between 1 and 1000")
 }
 
 impl std::str::FromStr for EndpointConfig {
@@ -89,7 +141,7 @@ impl std::str::FromStr for EndpointConfig {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(EndpointConfig {
             address: text.parse()?,
-            weight: one(),
+            weight: NonZeroU16::MIN,
         })
     }
 }
@@ -179,9 +231,7 @@ fn three() -> NonZeroU16 {
 }
 
 /// A path for health checks: it begins with `/` and fits a request line.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthPath(Box<str>);
 
 impl HealthPath {
@@ -190,37 +240,60 @@ impl HealthPath {
     }
 }
 
-impl TryFrom<String> for HealthPath {
-    type Error = &'static str;
+/// Why a path is no good for health checks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a path such as \"/healthz\", got {}", quoted(.got))]
+pub struct InvalidHealthPath {
+    got: Box<str>,
+}
 
-    fn try_from(text: String) -> Result<HealthPath, Self::Error> {
+impl std::str::FromStr for HealthPath {
+    type Err = InvalidHealthPath;
+
+    fn from_str(text: &str) -> Result<HealthPath, InvalidHealthPath> {
         let is_path = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
-        if is_path {
-            Ok(HealthPath(text.into()))
-        } else {
-            Err("must be a path such as \"/healthz\"")
+        match is_path {
+            true => Ok(HealthPath(text.into())),
+            false => Err(InvalidHealthPath { got: text.into() }),
         }
     }
 }
+
+impl ParsedText for HealthPath {
+    const EXPECTED: &'static str = "a path such as \"/healthz\"";
+}
+
+parsed_text!(
+    HealthPath,
+    "string",
+    "^/",
+    "The path that health checks GET."
+);
 
 /// TLS towards an upstream.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
     /// The name that the endpoint's certificate must be for, sent as SNI. Default: the host of its address.
+    #[serde(deserialize_with = "host")]
+    #[schemars(with = "Option<Host>")]
     pub sni: Option<Box<str>>,
     /// PEM file with the authorities to trust instead of the system's.
     pub ca: Option<Spanned<PathBuf>>,
     /// Shown to endpoints that ask for one.
-    pub client_certificate: Option<Spanned<CertificateConfig>>,
+    pub client_certificate: Option<CertificateConfig>,
     /// Talks to an endpoint whoever it is: anybody on the way can read and change everything. `check` warns.
     pub insecure_skip_verify: bool,
+}
+
+fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<str>>, D::Error> {
+    Host::deserialize(deserializer).map(|host| Some(host.into_inner()))
 }
 
 /// A certificate chain and its key, as PEM.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateConfig {
-    pub cert: PathBuf,
-    pub key: Secret,
+    pub cert: Spanned<PathBuf>,
+    pub key: Spanned<Secret>,
 }

@@ -33,9 +33,9 @@ use arc_swap::ArcSwap;
 
 use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
-use crate::text::{Diagnostics, Span};
+use crate::text::{Span, Subject};
 
-pub use attempt::{Attempt, Verdict};
+pub use attempt::{Attempt, Failure, Replay, Upload, Verdict};
 pub use balance::Balance;
 pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
 
@@ -62,39 +62,13 @@ pub struct Upstream {
 impl Upstream {
     /// Compiles an upstream; `base` is the folder that its file paths are relative to. `None` after diagnostics.
     pub fn build(name: &str, config: &Config, context: &mut Build<'_>) -> Option<Arc<Upstream>> {
+        let before = context.subject.error_count();
         let tls = match &config.tls {
             None => None,
-            Some(tls) => Some(tls::UpstreamTls::build(tls, context)?),
+            Some(tls) => tls::UpstreamTls::build(tls, context),
         };
-        if config.endpoints.is_empty() {
-            context.diagnostics.error(
-                context.span,
-                format!("upstream {name}: endpoints is empty; it needs at least one"),
-            );
-            return None;
-        }
-        if config.protocol == Protocol::H2 && tls.is_none() {
-            context
-                .diagnostics
-                .error(
-                    context.span,
-                    format!("upstream {name}: protocol \"h2\" needs tls"),
-                )
-                .help(
-                    "add [upstreams.NAME.tls], or write protocol = \"h2c\" for HTTP/2 without TLS",
-                );
-            return None;
-        }
-        if config.protocol == Protocol::H2c && tls.is_some() {
-            context
-                .diagnostics
-                .error(
-                    context.span,
-                    format!(
-                        "upstream {name}: protocol \"h2c\" is HTTP/2 without TLS, but tls is set"
-                    ),
-                )
-                .help("write protocol = \"h2\"");
+        config.check(name, context.span, &mut context.subject);
+        if context.subject.error_count() > before {
             return None;
         }
         let upstream = Arc::new(Upstream {
@@ -102,7 +76,11 @@ impl Upstream {
             balance: config.balance,
             timeouts: config.timeouts.clone(),
             protocol: config.protocol,
-            addresses: config.endpoints.iter().map(Address::of).collect(),
+            addresses: config
+                .endpoints
+                .iter()
+                .map(|endpoint| Address::of(endpoint))
+                .collect(),
             template: PeerTemplate::new(name, config, tls),
             health: config
                 .health
@@ -215,11 +193,12 @@ impl Upstream {
 
 /// What compiling an upstream needs from around it.
 pub struct Build<'a> {
-    /// Where the upstream stands in the configuration.
+    /// Where its name stands.
     pub span: Span,
     pub base: &'a std::path::Path,
     pub metrics: &'a Metrics,
-    pub diagnostics: &'a mut Diagnostics,
+    /// The upstream in the configuration.
+    pub subject: Subject<'a>,
 }
 
 /// The upstream behind a background task, or `None` once it is no longer in use.

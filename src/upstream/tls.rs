@@ -1,17 +1,16 @@
 //! TLS towards an upstream: authorities, the client certificate and what is verified.
 
 use std::hash::{Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Build;
 use super::config::{CertificateConfig, TlsConfig};
-use crate::text::{Diagnostics, Span};
+use crate::listener::{read_chain, read_key};
+use crate::text::{Spanned, Subject};
 
 /// What is needed to speak TLS to the endpoints of an upstream.
 #[derive(Clone)]
@@ -35,27 +34,24 @@ impl std::fmt::Debug for UpstreamTls {
 
 impl UpstreamTls {
     pub(super) fn build(
-        config: &crate::text::Spanned<TlsConfig>,
+        config: &Spanned<TlsConfig>,
         context: &mut Build<'_>,
     ) -> Option<UpstreamTls> {
         let mut hasher = std::hash::DefaultHasher::new();
+        let mut subject = context.subject.key("tls");
         if config.insecure_skip_verify {
-            context
-                .diagnostics
+            subject
+                .key("insecure_skip_verify")
                 .warning(
                     config.span,
-                    "insecure_skip_verify: whoever answers at these addresses is believed",
+                    "whoever answers at these addresses is believed",
                 )
                 .help("set ca to the authority that signed the endpoints' certificates instead");
         }
         let authorities = match &config.ca {
             None => None,
             Some(path) => {
-                let certificates = read_certificates(
-                    &context.base.join(&path.value),
-                    path.span,
-                    context.diagnostics,
-                )?;
+                let certificates = read_der(path, context.base, &mut subject.key("ca"))?;
                 certificates.hash(&mut hasher);
                 Some(certificates.into_iter().map(wrap).collect::<Arc<CaType>>())
             }
@@ -63,8 +59,8 @@ impl UpstreamTls {
         let client_certificate = match &config.client_certificate {
             None => None,
             Some(pair) => {
-                let (chain, key) =
-                    read_pair(&pair.value, pair.span, context.base, context.diagnostics)?;
+                let mut subject = subject.key("client_certificate");
+                let (chain, key) = read_pair(pair, context.base, &mut subject)?;
                 chain.hash(&mut hasher);
                 Some(Arc::new(CertKey::new(chain, key)))
             }
@@ -84,63 +80,31 @@ fn wrap(der: Vec<u8>) -> WrappedX509 {
     WrappedX509::new(der, parse_x509)
 }
 
-/// The certificates of a PEM file as DER, checked to be certificates.
-fn read_certificates(
-    path: &Path,
-    span: Span,
-    diagnostics: &mut Diagnostics,
-) -> Option<Vec<Vec<u8>>> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = match read {
-        Ok(certificates) if certificates.is_empty() => {
-            diagnostics.error(span, format!("{}: no certificate in it", path.display()));
-            return None;
-        }
-        Ok(certificates) => certificates,
-        Err(error) => {
-            diagnostics.error(span, format!("{}: {error}", path.display()));
-            return None;
-        }
-    };
-    // Pingora panics on a certificate that it cannot parse, so what reaches it must have been parsed before.
-    for certificate in &certificates {
-        if rustls::server::ParsedCertificate::try_from(certificate).is_err() {
-            diagnostics.error(
-                span,
-                format!(
-                    "{}: holds a certificate that cannot be parsed",
-                    path.display()
-                ),
-            );
-            return None;
-        }
-    }
-    Some(
-        certificates
-            .into_iter()
-            .map(|certificate| certificate.to_vec())
-            .collect(),
-    )
-}
-
+/// Both files are looked at, so that both are told of.
 fn read_pair(
     pair: &CertificateConfig,
-    span: Span,
     base: &Path,
-    diagnostics: &mut Diagnostics,
+    subject: &mut Subject<'_>,
 ) -> Option<(Vec<Vec<u8>>, Vec<u8>)> {
-    let chain = read_certificates(&base.join(&pair.cert), span, diagnostics)?;
-    let secret = match pair.key.read(base) {
-        Ok(secret) => secret,
+    let chain = read_der(&pair.cert, base, &mut subject.key("cert"));
+    let key = read_key(&pair.key.value, base)
+        .map_err(|error| {
+            subject.key("key").error(pair.key.span, error);
+        })
+        .ok();
+    Some((chain?, key?.secret_der().to_vec()))
+}
+
+/// The certificates of a PEM file as DER.
+fn read_der(
+    path: &Spanned<PathBuf>,
+    base: &Path,
+    subject: &mut Subject<'_>,
+) -> Option<Vec<Vec<u8>>> {
+    match read_chain(base.join(&path.value)) {
+        Ok(chain) => Some(chain.into_iter().map(|one| one.to_vec()).collect()),
         Err(error) => {
-            diagnostics.error(span, format!("key: {error}"));
-            return None;
-        }
-    };
-    match PrivateKeyDer::from_pem_slice(secret.expose()) {
-        Ok(key) => Some((chain, key.secret_der().to_vec())),
-        Err(error) => {
-            diagnostics.error(span, format!("key: {error}"));
+            subject.error(path.span, error);
             None
         }
     }

@@ -72,7 +72,8 @@ impl<'de> EnumAccess<'de> for Tagged<'_, '_> {
             self.key.get_ref().as_ref().into_deserializer();
         let span = Span::new(self.content.context.source, self.key.span());
         Ok((
-            seed.deserialize(word).map_err(|error| error.at(span))?,
+            seed.deserialize(word)
+                .map_err(|error| error.chosen_by_key().at(span))?,
             self,
         ))
     }

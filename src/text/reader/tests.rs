@@ -153,11 +153,11 @@ cache = { ttl = "1s", size = "big" }
 [rutes.d]
 match.path = "/d"
 "#,
-        r#"2:31: match.from[0] must be a network without host bits, such as "10.0.0.0/8" (or "10.1.0.0" for the one address), got "10.1.0.0/8"
-3:11: timeout must be a duration such as "1s" or "5m", got "five"
+        r#"2:31: routes.a.match.from[0] must be a network without host bits, such as "10.0.0.0/8" (or "10.1.0.0" for the one address), got "10.1.0.0/8"
+3:11: routes.a.timeout must be a duration such as "1s" or "5m", got "five"
 4:1: routes.b: missing key "match"
-8:1: unknown key "upstreem", did you mean "upstream"?
-9:30: cache.size must be a size such as "512B", "32KiB" or "10MB", got "big"
+8:1: routes.c: unknown key "upstreem", did you mean "upstream"?
+9:30: routes.c.cache.size must be a size such as "512B", "32KiB" or "10MB", got "big"
 10:2: unknown key "rutes", did you mean "routes"?
 "#,
     );
@@ -167,7 +167,7 @@ match.path = "/d"
 fn the_top_is_checked_too() {
     check(
         "include = \"x\"",
-        "1:11: include must be an array, got \"x\"\n",
+        "1:11: include must be an array, got \"x\" (write [\"x\"])\n",
     );
     check(
         "include = [\"x\", 2]",
@@ -178,14 +178,17 @@ fn the_top_is_checked_too() {
         "[[routes]]",
         "1:1: routes must be a table, got an array (objects have names: write [routes.NAME])\n",
     );
-    check("routes.a = 3", "1:12: routes.a must be a table, got 3\n");
+    check(
+        "routes.a = 3",
+        "1:12: routes.a must be a table, got 3 (its keys are \"match\", \"upstream\", \"timeout\", \"respond\", \"headers\" and \"cache\")\n",
+    );
     check(
         "[identity.jwt]\nmain = {}",
         "2:8: identity.jwt.main: missing key \"issuer\"\n",
     );
     check(
         "[identity.saml]",
-        "1:11: unknown key \"saml\" (known keys are \"jwt\")\n",
+        "1:11: identity: unknown key \"saml\" (known keys are \"jwt\")\n",
     );
     check(
         "zebra = 1",
@@ -193,12 +196,14 @@ fn the_top_is_checked_too() {
     );
     check(
         "[routes.a]\nmatch.path = \"/\"\ncache = 1",
-        "3:9: cache must be a table or \"off\", got 1\n",
+        "3:9: routes.a.cache must be a table or \"off\", got 1 (its keys are \"ttl\" and \"size\")\n",
     );
     let name = "must be a name of 1 to 63 letters, digits, \"_\", \"-\" or \".\", beginning with a letter or digit";
     check(
         "[routes.\"a b\"]\nmatch = 1",
-        &format!("1:9: the key in routes {name}, got \"a b\"\n2:9: match must be a table, got 1\n"),
+        &format!(
+            "1:9: the key in routes {name}, got \"a b\"\n2:9: routes.match must be a table, got 1 (its keys are \"path\" and \"from\")\n"
+        ),
     );
 }
 
@@ -226,11 +231,11 @@ fn secrets_stay_out_of_the_output() {
     document(&mut diagnostics, source, text);
     let shown = diagnostics.render(&sources, false);
     assert!(
-        shown.contains("a.toml:3:7: error: key must be { file"),
+        shown.contains("a.toml:3:7: error: identity.jwt.a.key must be { file"),
         "{shown}"
     );
     assert!(
-        shown.contains("a.toml:6:9: error: key must be \"file\""),
+        shown.contains("a.toml:6:9: error: identity.jwt.b.key: unknown key"),
         "{shown}"
     );
     assert!(!shown.contains("hunter2"), "{shown}");

@@ -1,0 +1,195 @@
+//! Compiling routes: what they match, what they do, and which policies are their own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::document::Document;
+use crate::actions::{Action, Proxy, Redirect, Respond, Rewrite};
+use crate::facts::Variables;
+use crate::observability::{Metrics, RouteMetrics};
+use crate::policies::{Layer, Scope};
+use crate::routing::{self, Matcher};
+use crate::text::{Diagnostics, Name, Span, Spanned, Subject, nearest};
+use crate::upstream::Upstream;
+
+/// All upstreams by name; `None` for one with errors, so that naming it is not another error.
+pub(super) type Upstreams = BTreeMap<Name, Option<Arc<Upstream>>>;
+
+/// A route as far as it is the same on every listener.
+pub(super) struct CompiledRoute {
+    pub(super) name: Name,
+    pub(super) span: Span,
+    pub(super) listeners: Vec<Name>,
+    pub(super) matcher: Matcher,
+    pub(super) layer: Layer,
+    pub(super) action: Arc<Action>,
+    pub(super) timeout: Option<std::time::Duration>,
+    pub(super) metrics: Arc<RouteMetrics>,
+}
+
+pub(super) fn compile(
+    document: &Document,
+    upstreams: &Upstreams,
+    metrics: &Metrics,
+    diagnostics: &mut Diagnostics,
+) -> Vec<CompiledRoute> {
+    let mut routes = Subject::new(diagnostics, "routes");
+    let mut compiled = Vec::with_capacity(document.routes.len());
+    for (name, (place, config)) in &document.routes {
+        let mut subject = routes.key(name);
+        for (index, listener) in config.listeners.iter().enumerate() {
+            if !document.listeners.contains_key(&listener.value) {
+                let known = document.listeners.keys().map(Name::as_str);
+                let mut list = subject.key("listeners");
+                unknown("listener", listener, known, &mut list.index(index));
+            }
+        }
+        let matcher = config
+            .r#match
+            .build(config.r#match.span, &mut subject.key("match"));
+        // Without its matcher a route's parameters are not known, and every use of one would look like a mistake.
+        let Some(matcher) = matcher else {
+            resolve_action(config, place.span, upstreams, &mut subject);
+            continue;
+        };
+        let parameters = matcher.path().captures();
+        let action = resolve_action(config, place.span, upstreams, &mut subject)
+            .and_then(|wanted| wanted.build(config, parameters, &mut subject));
+        let variables = Variables::Route(parameters);
+        let layer = Layer::build(&config.policies, Scope::Route, variables, &mut subject);
+        let Some(action) = action else { continue };
+        let listeners = config.listeners.iter();
+        compiled.push(CompiledRoute {
+            name: name.clone(),
+            span: place.span,
+            listeners: listeners.map(|listener| listener.value.clone()).collect(),
+            layer,
+            action: Arc::new(action),
+            timeout: config.timeout.as_ref().map(|timeout| timeout.as_std()),
+            metrics: Arc::new(metrics.route(name)),
+            matcher,
+        });
+    }
+    compiled
+}
+
+/// The one action of a route, resolved but not compiled.
+enum Wanted<'d> {
+    /// `None` for an upstream with errors or an unknown one.
+    Proxy(Option<Arc<Upstream>>),
+    Redirect(&'d crate::actions::RedirectConfig),
+    Respond(&'d Spanned<crate::actions::RespondConfig>),
+}
+
+fn resolve_action<'d>(
+    config: &'d routing::Config,
+    span: Span,
+    upstreams: &Upstreams,
+    subject: &mut Subject<'_>,
+) -> Option<Wanted<'d>> {
+    let places = [
+        ("upstream", config.upstream.as_ref().map(|it| it.span)),
+        ("redirect", config.redirect.as_ref().map(|it| it.span)),
+        ("respond", config.respond.as_ref().map(|it| it.span)),
+    ];
+    let actions: Vec<_> = places
+        .into_iter()
+        .filter_map(|(key, span)| Some((key, span?)))
+        .collect();
+    if config.upstream.is_none() && !actions.is_empty() {
+        refuse_needless(config, subject);
+    }
+    if let [_, _, ..] = *actions {
+        let keys: Vec<_> = actions.iter().map(|(key, _)| *key).collect();
+        let what = format!(
+            "has {} actions; keep one of {}",
+            keys.len(),
+            keys.join(", ")
+        );
+        let problem = subject.error(span, what);
+        for (key, span) in actions {
+            problem.also(span, key);
+        }
+        return None;
+    }
+    match (&config.upstream, &config.redirect, &config.respond) {
+        (Some(named), ..) => Some(Wanted::Proxy(match upstreams.get(&named.value) {
+            Some(upstream) => upstream.clone(),
+            None => {
+                let known = upstreams.keys().map(Name::as_str);
+                unknown("upstream", named, known, &mut subject.key("upstream"));
+                None
+            }
+        })),
+        (_, Some(redirect), _) => Some(Wanted::Redirect(redirect)),
+        (.., Some(respond)) => Some(Wanted::Respond(respond)),
+        (None, None, None) => {
+            let problem = subject.error(span, "has no action");
+            problem.help("give it upstream, redirect or respond");
+            None
+        }
+    }
+}
+
+fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
+    let needless = [
+        ("rewrite", config.rewrite.as_ref().map(|it| it.span)),
+        ("timeout", config.timeout.as_ref().map(|it| it.span)),
+    ];
+    for (key, span) in needless {
+        if let Some(span) = span {
+            let mut subject = subject.key(key);
+            subject
+                .error(span, "is of use only beside upstream")
+                .help("remove it, or forward with upstream = \"…\" instead");
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn build(
+        self,
+        config: &routing::Config,
+        parameters: &[Box<str>],
+        subject: &mut Subject<'_>,
+    ) -> Option<Action> {
+        match self {
+            Wanted::Proxy(upstream) => {
+                let rewrite = match &config.rewrite {
+                    None => Some(None),
+                    Some(rewrite) => {
+                        Rewrite::build(rewrite, parameters, &mut subject.key("rewrite")).map(Some)
+                    }
+                };
+                Some(Action::Proxy(Proxy {
+                    upstream: upstream?,
+                    rewrite: rewrite?,
+                }))
+            }
+            Wanted::Redirect(redirect) => {
+                Redirect::build(redirect, parameters, &mut subject.key("redirect"))
+                    .map(Action::Redirect)
+            }
+            Wanted::Respond(respond) => {
+                Respond::build(respond, respond.span, &mut subject.key("respond"))
+                    .map(Action::Respond)
+            }
+        }
+    }
+}
+
+fn unknown<'a>(
+    kind: &str,
+    named: &Spanned<Name>,
+    known: impl Iterator<Item = &'a str> + Clone,
+    subject: &mut Subject<'_>,
+) {
+    let name = named.as_str();
+    let problem = subject.error(named.span, format!("there is no {kind} {name:?}"));
+    let some: Vec<&str> = known.clone().take(10).collect();
+    problem.help(match nearest(name, known) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None if some.is_empty() => format!("define it: [{kind}s.{name}]"),
+        None => format!("known are {}", some.join(", ")),
+    });
+}
