@@ -14,12 +14,13 @@ use northgate::facts::{Facts, RequestId, Scheme, Template, TraceContext, Variabl
 use northgate::observability::{AccessRecord, Format, Metrics};
 use northgate::response::{Code, Dialect, Reply};
 use northgate::routing::{Lookup, RequestParts, Route, Table};
-use northgate::upstream::Attempt;
+use northgate::upstream::{Attempt, Upload};
 use pingora::http::RequestHeader;
 use rand::RngCore;
 
 const ROUTES: usize = 1_000;
 const MEASURED_PATH: &str = "/v1/service-617/orders/1234";
+const CLIENT_IDLE: Duration = Duration::from_secs(15);
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// A configuration with two upstreams of ten endpoints each and the measured kinds of route among a thousand.
@@ -258,8 +259,8 @@ fn picks(criterion: &mut Criterion) {
             .expect("it is configured");
         group.bench_function(balance, |bencher| {
             bencher.iter(|| {
-                let mut attempt = Attempt::new(upstream.clone(), Instant::now(), None);
-                attempt.pick().is_ok()
+                let mut attempt = Attempt::new(upstream.clone(), Instant::now(), None, CLIENT_IDLE);
+                attempt.pick(Upload::Short).is_ok()
             })
         });
     }

@@ -14,8 +14,9 @@
 //! this room and watched (`connect.rs`): the exchange moves the watch's deadline as it goes (first byte, then
 //! idle, never past the route's whole-exchange deadline), and a connection whose deadline passes is shut down,
 //! whatever it was waiting for. HTTP/2 connections carry many exchanges, so there the engine's read timeout is
-//! the limit (the longer of first byte and idle, capped by what is left of the exchange when the attempt begins),
-//! and the whole-exchange deadline is looked at whenever a piece of a body moves.
+//! the limit (the longer of first byte and idle, ten minutes for a body that may be long, and never more than what is
+//! left of the exchange when the attempt begins), and the whole-exchange deadline is looked at whenever a piece of a
+//! body moves.
 
 mod attempt;
 mod balance;
