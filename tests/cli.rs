@@ -115,7 +115,7 @@ fn check_of_a_file_that_is_not_there() {
 fn check_reads_a_folder() {
     let run = northgate(&["check", "-c", "tests/config/accept/folder"]);
     assert_eq!(run.code, 0, "{run:?}");
-    assert_eq!(run.err, "ok: 1 listeners, 1 upstreams, 1 routes\n");
+    assert_eq!(run.err, "ok: 1 listener, 1 upstream, 1 route\n");
     let empty = northgate(&["check", "-c", "tests/cli/explain"]);
     assert_eq!(empty.code, 1);
     assert!(
