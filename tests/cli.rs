@@ -267,6 +267,8 @@ fn explain_tells_of_conditions() {
         0,
         &["GET", "/orders/7/", "-H", "host: acme.example.com"],
     );
+    explain("query-is-another", file, 1, &["GET", "/filter?v=2&v=a%20b"]);
+    explain("method-is-another", file, 1, &["DELETE", "/orders"]);
     explain(
         "host-is-another",
         file,
