@@ -331,7 +331,7 @@ mod tests {
                 "order-any: matches too, but order is more specific: method",
                 "all: matches too, but order is more specific: path",
                 "order-q: query q: wanted `1`, but it is absent",
-                "order-dev: header x-env: wanted prefix `dev`, got `prod`",
+                "order-dev: header x-env: wanted prefix `dev`, but it is absent",
                 "order-write: method: allowed PUT, got GET",
                 "z-elsewhere: host: wanted `b.example` or `*.c.example`, got `a.example`",
                 "orders: path: wanted `/v1/orders`",

@@ -228,7 +228,13 @@ fn unclosed_bracket(text: &str) -> Option<(usize, u8)> {
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'#' => at = end_of_line(bytes, at),
-            b'"' | b'\'' => at = end_of_string(bytes, at, byte),
+            b'"' | b'\'' => {
+                at = end_of_string(bytes, at, byte);
+                // Then it is the string that is never closed, and the parser says so.
+                if at >= bytes.len() {
+                    return None;
+                }
+            }
             b'[' if is_line_start && open.is_empty() => at = end_of_line(bytes, at),
             b'[' | b'{' => open.push((at, byte)),
             b']' => drop(open.pop_if(|(_, opened)| *opened == b'[')),
@@ -300,6 +306,17 @@ mod tests {
             &[
                 "1:5 string values must be quoted (write \"x\")",
                 "2:5 this inline table is never closed (add `}` at its end)",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_unclosed_string_hides_brackets() {
+        check(
+            "a = [\"\"\"x\n[t]\n",
+            &[
+                "3:1 unclosed array, expected `]`",
+                "3:1 invalid multi-line basic string, expected `\"`",
             ],
         );
     }
