@@ -21,7 +21,12 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 #[async_trait]
 pub trait Serve: Send + Sync + 'static {
     /// Serves one connection until it is closed.
-    async fn serve(&self, stream: Stream, shutdown: &watch::Receiver<bool>);
+    async fn serve(
+        &self,
+        stream: Stream,
+        connection: Arc<Connection>,
+        shutdown: &watch::Receiver<bool>,
+    );
 }
 
 /// Accepts until `shutdown` becomes true. Connections are served by tasks of their own and outlive the loop.
@@ -58,10 +63,15 @@ pub async fn accept(
         }
         // It counts from here on, handshake included.
         let connection = Connection::new(listener.clone(), peer);
-        let (server, shutdown) = (server.clone(), shutdown.clone());
+        let (server, mut shutdown) = (server.clone(), shutdown.clone());
         tokio::spawn(async move {
-            if let Some(stream) = establish(transport, connection).await {
-                server.serve(stream, &shutdown).await;
+            let established = tokio::select! {
+                established = establish(transport, connection.clone()) => established,
+                // Nothing has been asked for yet, so nothing is lost.
+                _ = shutdown.wait_for(|&is_down| is_down) => return,
+            };
+            if let Some(stream) = established {
+                server.serve(stream, connection, &shutdown).await;
             }
         });
     }

@@ -78,14 +78,23 @@ impl Connection {
     pub fn exchange_ended(&self) {
         self.listener.metrics.active_requests.dec();
         self.active.fetch_sub(1, Ordering::Relaxed);
+        if self.is_h2() {
+            self.wait_ends.store(UNTIMED, Ordering::Relaxed);
+            return;
+        }
         self.is_in_header.store(false, Ordering::Relaxed);
         self.wait_at_most(self.listener.timeouts.keepalive.as_std());
     }
 
-    /// When the wait for a request must have ended; `None` while requests are in flight, and on HTTP/2, where
-    /// the engine itself closes idle connections in order to say goodbye.
+    /// Whether it carries many requests at a time.
+    pub fn is_h2(&self) -> bool {
+        self.is_h2.load(Ordering::Relaxed)
+    }
+
+    /// When the wait for a request must have ended; `None` while requests are in flight, and on HTTP/2 once there
+    /// has been one: the engine itself closes idle connections then, in order to say goodbye.
     pub(super) fn wait_deadline(&self) -> Option<Instant> {
-        if self.active.load(Ordering::Relaxed) > 0 || self.is_h2.load(Ordering::Relaxed) {
+        if self.active.load(Ordering::Relaxed) > 0 {
             return None;
         }
         match self.wait_ends.load(Ordering::Relaxed) {

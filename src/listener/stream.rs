@@ -170,6 +170,11 @@ impl AsyncRead for Downstream {
                 Poll::Ready(result)
             }
             Poll::Pending => {
+                // The engine waits, so nothing more is coming for now to go along with what was gathered. (It
+                // flushes a response of known length only at its end.) An error shows at the next write.
+                if !this.out.is_empty() {
+                    let _ = this.poll_drain(cx);
+                }
                 ready!(this.poll_late(cx));
                 this.connection.listener.metrics.refused_timeout.inc();
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::HeaderName;
+use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
+use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
@@ -14,7 +16,7 @@ use crate::facts::{Facts, Scheme, View, host};
 use crate::listener::{Connection, connection_of};
 use crate::response::{Code, Reply};
 use crate::routing::{Lookup, RequestParts, Route, Snapshot};
-use crate::upstream::{Attempt, Verdict};
+use crate::upstream::{Attempt, Replay, Upload, Verdict};
 
 /// About how many headers the gateway and its policies add to a message.
 const ADDED_HEADERS: usize = 8;
@@ -114,7 +116,9 @@ impl Exchange {
             (Some(route), Some(client)) => Some(route.min(client)),
             (route, client) => route.or(client),
         };
-        self.attempt = Some(Attempt::new(proxy.upstream.clone(), self.began, limit));
+        let client_idle = connection.listener.timeouts.request_body_idle.as_std();
+        let upstream = proxy.upstream.clone();
+        self.attempt = Some(Attempt::new(upstream, self.began, limit, client_idle));
         None
     }
 
@@ -135,7 +139,6 @@ impl Exchange {
         };
         let view = self.view(request);
         let mut parts = take_request(upstream_request);
-        // In one step: each of the headers below would otherwise find the map full in turn.
         parts.headers.reserve(ADDED_HEADERS);
         forwarding::write(view, connection, &mut parts.headers);
         if attempt.upstream().protocol().is_h2() {
@@ -154,46 +157,66 @@ impl Exchange {
         Ok(())
     }
 
-    /// The header of an upstream's response has come.
-    pub(super) fn received(&mut self, response: &ResponseHeader) {
+    /// The header of an upstream's response has come; makes it the client's.
+    pub(super) fn received(&mut self, request: &RequestHeader, response: &mut ResponseHeader) {
         let now = Instant::now();
         self.first_byte.get_or_insert(now - self.began);
+        let is_upgrade = response.status == StatusCode::SWITCHING_PROTOCOLS;
         if let Some(attempt) = &mut self.attempt {
-            if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            if is_upgrade {
                 attempt.upgraded(now);
             } else {
                 attempt.moved(now);
             }
         }
-    }
-
-    /// What every response gets, whoever made it: the policies' hooks, then the ids of the request.
-    pub(super) fn finish_response(&self, request: &RequestHeader, response: &mut ResponseHeader) {
         let mut parts = take_response(response);
-        parts.headers.reserve(ADDED_HEADERS);
-        self.route
-            .pipeline
-            .response(&mut parts.headers, self.view(request));
-        parts
-            .headers
-            .insert(X_REQUEST_ID, self.facts.request_id.header());
-        parts
-            .headers
-            .insert(X_TRACE_ID, self.facts.trace.trace_id_header());
+        if !is_upgrade {
+            forwarding::strip_hop_by_hop(&mut parts.headers);
+        }
+        if request.version == Version::HTTP_10 {
+            // A client of HTTP/1.0 knows no chunks (RFC 9112 section 6.1); the end of the connection ends the body.
+            parts.headers.remove(TRANSFER_ENCODING);
+        }
+        self.finish(request, &mut parts);
         *response = parts.into();
     }
 
-    /// Bytes of a body have moved, up or down; `request_ends` where they were the request's last.
-    pub(super) fn moved(&mut self, request_ends: bool) -> Result<()> {
-        let Some(attempt) = &self.attempt else {
-            return Ok(());
-        };
+    /// What every response gets, whoever made it: the policies' hooks, then the ids of the request.
+    pub(super) fn finish(&self, request: &RequestHeader, response: &mut http::response::Parts) {
+        // In one step: each of the headers below would otherwise find the map full in turn.
+        response.headers.reserve(ADDED_HEADERS);
+        let view = self.view(request);
+        self.route.pipeline.response(&mut response.headers, view);
+        response
+            .headers
+            .insert(X_REQUEST_ID, self.facts.request_id.header());
+        response
+            .headers
+            .insert(X_TRACE_ID, self.facts.trace.trace_id_header());
+    }
+
+    /// A part of the request's body has gone up; `ends` where it was the last.
+    pub(super) fn sent(&mut self, ends: bool) -> Result<()> {
         let now = Instant::now();
-        let is_in_time = if request_ends {
-            attempt.sent(now)
-        } else {
-            attempt.moved(now)
+        let is_in_time = match &mut self.attempt {
+            Some(attempt) if ends => attempt.sent(now),
+            Some(attempt) => attempt.sending(now),
+            None => true,
         };
+        self.in_time(is_in_time)
+    }
+
+    /// A part of the response's body has come down.
+    pub(super) fn moved(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let is_in_time = self
+            .attempt
+            .as_mut()
+            .is_none_or(|attempt| attempt.moved(now));
+        self.in_time(is_in_time)
+    }
+
+    fn in_time(&mut self, is_in_time: bool) -> Result<()> {
         if is_in_time {
             return Ok(());
         }
@@ -224,4 +247,32 @@ fn take_request(header: &mut RequestHeader) -> http::request::Parts {
 fn take_response(header: &mut ResponseHeader) -> http::response::Parts {
     let empty = http::Response::new(()).into_parts().0;
     std::mem::replace(header, empty.into()).into()
+}
+
+/// A body of at most this many bytes is taken to be sent in a moment.
+const SHORT_UPLOAD: usize = 64 * 1024;
+
+/// What the request brings along.
+pub(super) fn upload(session: &mut Session) -> Upload {
+    if session.is_body_empty() {
+        return Upload::Short;
+    }
+    let length = session.req_header().headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    match length {
+        Some(length) if length <= SHORT_UPLOAD => Upload::Short,
+        _ => Upload::Long,
+    }
+}
+
+/// Whether the request can be sent again.
+pub(super) fn replay(session: &Session) -> Replay {
+    let session: &ServerSession = session.as_ref();
+    if session.retry_buffer_truncated() || session.response_written().is_some() {
+        Replay::Never
+    } else if session.req_header().method.is_idempotent() {
+        Replay::Always
+    } else {
+        Replay::IfUnprocessed
+    }
 }

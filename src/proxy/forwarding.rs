@@ -4,9 +4,12 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::header::{FORWARDED, HeaderName, TE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
+use smallvec::SmallVec;
 
 use super::exchange::X_REQUEST_ID;
 use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host};
@@ -17,6 +20,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What says where a request came from. From anybody but a trusted hop these are a claim that nothing supports,
@@ -196,6 +201,27 @@ pub(super) fn allow_trailers(request: &RequestHeader, headers: &mut HeaderMap) {
         .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes what concerns only the connection to the upstream (RFC 9110 section 7.6.1): the fields that its
+/// `Connection` names, `Connection` itself, and those that older software sends without naming them.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let nominations: SmallVec<[HeaderValue; 2]> =
+        headers.get_all(CONNECTION).iter().cloned().collect();
+    for line in &nominations {
+        for name in line.as_bytes().split(|&byte| byte == b',') {
+            match HeaderName::from_bytes(name.trim_ascii()) {
+                // These frame the message that is being passed on, whatever an upstream says of them.
+                Ok(CONTENT_LENGTH | TRANSFER_ENCODING) | Err(_) => {}
+                Ok(name) => {
+                    headers.remove(name);
+                }
+            }
+        }
+    }
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, UPGRADE] {
+        headers.remove(name);
     }
 }
 

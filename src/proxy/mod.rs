@@ -9,6 +9,7 @@
 //! replies or opens an attempt on an upstream. From there the engine calls back as the attempt goes on, and
 //! whatever happens ends in `logging`, which writes the one access record.
 
+mod engine;
 mod exchange;
 mod forwarding;
 mod record;
@@ -22,23 +23,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
-use pingora::protocols::Stream;
-use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use pingora::server::configuration::ServerConf;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
-use tokio::sync::watch;
 
-use crate::listener::Serve;
 use crate::observability::AccessLog;
 use crate::response::Code;
 use crate::routing::Snapshot;
-use crate::upstream::Verdict;
+use crate::upstream::{Failure, Verdict};
 
+pub use engine::Engine;
 use exchange::Exchange;
 
-/// HTTP/2 connections of clients that are idle this long are told to go (GOAWAY) and closed.
-const H2_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
 /// How long the rest of a refused request's body is read in order to keep its connection.
 const DRAIN_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -54,39 +50,6 @@ impl Proxy {
             snapshot,
             access_log,
         }
-    }
-
-    /// Puts the engine around it. `workers` sizes what the engine shards by thread; `keepalive_pool` is how many
-    /// unused connections to upstreams are kept over all of them.
-    pub fn into_engine(self, workers: usize, keepalive_pool: usize) -> Arc<Engine> {
-        let conf = ServerConf {
-            threads: workers,
-            upstream_keepalive_pool_size: keepalive_pool.div_ceil(workers.max(1)),
-            ..ServerConf::default()
-        };
-        let mut engine = HttpProxy::new(self, Arc::new(conf));
-        let mut options = pingora::apps::HttpServerOptions::default();
-        options.h2_idle_timeout = Some(H2_IDLE);
-        engine.server_options = Some(options);
-        engine.handle_init_modules();
-        Arc::new(Engine(Arc::new(engine)))
-    }
-}
-
-/// The engine as the listeners see it.
-pub struct Engine(Arc<HttpProxy<Proxy>>);
-
-impl Engine {
-    /// Ends idle connections; call once when the process begins to shut down.
-    pub async fn close_idle(&self) {
-        pingora::apps::HttpServerApp::http_cleanup(&*self.0).await;
-    }
-}
-
-#[async_trait]
-impl Serve for Engine {
-    async fn serve(&self, stream: Stream, shutdown: &watch::Receiver<bool>) {
-        pingora::apps::ServerApp::process_new(&self.0, stream, shutdown).await;
     }
 }
 
@@ -118,13 +81,14 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
+        let upload = exchange::upload(session);
         let picked = exchange
             .attempt
             .as_mut()
-            .map_or(Err(Code::Internal), |attempt| attempt.pick());
+            .map_or(Err(Code::Internal), |attempt| attempt.pick(upload));
         picked.map_err(|code| exchange.give_up(code))
     }
 
@@ -173,7 +137,7 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        exchange.moved(end_of_stream)
+        exchange.sent(end_of_stream)
     }
 
     async fn response_filter(
@@ -182,8 +146,11 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        exchange.received(response);
-        exchange.finish_response(session.req_header(), response);
+        exchange.received(session.req_header(), response);
+        let is_http_1_0 = session.req_header().version == http::Version::HTTP_10;
+        if session.is_process_shutting_down() || is_http_1_0 {
+            session.set_keepalive(None);
+        }
         Ok(())
     }
 
@@ -194,7 +161,7 @@ impl ProxyHttp for Proxy {
         _end_of_stream: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<Option<std::time::Duration>> {
-        exchange.moved(false).map(|()| None)
+        exchange.moved().map(|()| None)
     }
 
     fn error_while_proxy(
@@ -208,10 +175,11 @@ impl ProxyHttp for Proxy {
         let Some(attempt) = &mut exchange.attempt else {
             return error;
         };
-        let can_repeat = session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated()
-            && session.response_written().is_none();
-        let verdict = attempt.failed_in_exchange(&error, client_reused, can_repeat);
+        let verdict = attempt.failed_in_exchange(&Failure {
+            error: &error,
+            was_pooled: client_reused,
+            replay: exchange::replay(session),
+        });
         exchange.judge(error, verdict)
     }
 

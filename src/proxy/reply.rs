@@ -3,6 +3,7 @@
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, Result};
 
@@ -20,31 +21,38 @@ pub(super) async fn write(
     let dialect = Dialect::of(request.headers.get(http::header::CONTENT_TYPE));
     reply.render(dialect, exchange.facts.request_id.as_str());
     exchange.outcome = reply.code.or(exchange.outcome);
-    let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 4))?;
+    let mut header = http::Response::new(()).into_parts().0;
+    header.status = reply.status;
     for (name, value) in reply.headers {
-        header.append_header(name, value)?;
+        header.headers.append(name, value);
     }
     // RFC 9110 section 8.6: no Content-Length where there can be no content.
     let can_have_content =
         reply.status != StatusCode::NO_CONTENT && reply.status != StatusCode::NOT_MODIFIED;
     if can_have_content {
-        header.insert_header(CONTENT_LENGTH, reply.body.len())?;
+        header
+            .headers
+            .insert(CONTENT_LENGTH, reply.body.len().into());
     }
-    exchange.finish_response(request, &mut header);
-    if reply.close {
+    exchange.finish(request, &mut header);
+    if reply.close || session.is_process_shutting_down() {
         session.set_keepalive(None);
     }
-    let has_body = can_have_content && !is_head && !reply.body.is_empty();
     exchange
         .first_byte
         .get_or_insert_with(|| exchange.began.elapsed());
-    session
-        .write_response_header(Box::new(header), !has_body)
-        .await?;
+    let has_body = can_have_content && !is_head && !reply.body.is_empty();
+    let header = Box::new(ResponseHeader::from(header));
     if has_body {
-        session.write_response_body(Some(reply.body), true).await?;
+        session.write_response_header(header, false).await?;
+        return session.write_response_body(Some(reply.body), true).await;
     }
-    Ok(())
+    match &mut *session.downstream_session {
+        // The stream ends with its header: what is left open here is reset when the engine gives a failed session
+        // up, and a gRPC client takes a header that does not end the stream for the beginning of a response.
+        ServerSession::H2(stream) => stream.write_response_header(header, true),
+        _ => session.write_response_header(header, true).await,
+    }
 }
 
 /// The end of an exchange that failed: replies where the client can still be told.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType};
+use pingora::{Error, ErrorType, RetryType};
 use smallvec::SmallVec;
 
 use super::Upstream;
@@ -15,6 +15,39 @@ use crate::response::{Code, rescue};
 
 /// How many endpoints one request may be tried on before the client is told.
 const MAX_ATTEMPTS: u32 = 3;
+
+/// On HTTP/2 the engine counts the wait for a response's header from the end of the request's header, and a body
+/// that is still being sent does not stop the clock. So a long body gets this long.
+const LONG_UPLOAD: Duration = Duration::from_secs(600);
+
+/// How an exchange broke.
+#[derive(Debug)]
+pub struct Failure<'e> {
+    pub error: &'e Error,
+    /// Whether its connection had served others before.
+    pub was_pooled: bool,
+    pub replay: Replay,
+}
+
+/// Whether a request can be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Its body is no longer at hand, or its response has begun.
+    Never,
+    /// Sending it twice could do something twice, so only where the first was certainly not looked at.
+    IfUnprocessed,
+    /// It is idempotent (RFC 9110 section 9.2.2).
+    Always,
+}
+
+/// What a request brings along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upload {
+    /// No body, or one that is sent in a moment.
+    Short,
+    /// A body that may take any time.
+    Long,
+}
 
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +69,12 @@ pub struct Attempt {
     tried: SmallVec<[Arc<Endpoint>; 2]>,
     lease: Option<Lease>,
     turn: Option<Turn>,
+    /// The longest silence of a client that has not sent all of its request.
+    client_idle: Duration,
+    /// Whether the rest of the request is what is being waited for.
+    awaits_client: bool,
+    /// Whether it has become a tunnel, in which neither side has to say anything.
+    is_tunnel: bool,
 }
 
 /// One request in flight on an endpoint.
@@ -56,8 +95,14 @@ impl Drop for Lease {
 }
 
 impl Attempt {
-    /// An exchange that begins now and may take as long as `limit`.
-    pub fn new(upstream: Arc<Upstream>, began: Instant, limit: Option<Duration>) -> Attempt {
+    /// An exchange that may take as long as `limit`, with a client that may be silent for `client_idle` while it
+    /// sends its request.
+    pub fn new(
+        upstream: Arc<Upstream>,
+        began: Instant,
+        limit: Option<Duration>,
+        client_idle: Duration,
+    ) -> Attempt {
         Attempt {
             upstream,
             deadline: limit.map(|limit| began + limit),
@@ -66,6 +111,9 @@ impl Attempt {
             tried: SmallVec::new(),
             lease: None,
             turn: None,
+            client_idle,
+            awaits_client: false,
+            is_tunnel: false,
         }
     }
 
@@ -88,13 +136,17 @@ impl Attempt {
     }
 
     /// Chooses the next endpoint.
-    pub fn pick(&mut self) -> Result<Box<HttpPeer>, Code> {
+    pub fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
         if self.is_late() {
             return Err(Code::UpstreamTimeout);
         }
         self.turn = None;
         let endpoint = self.upstream.pick(&self.tried)?;
         let mut peer = Box::new(endpoint.peer().clone());
+        if upload == Upload::Long {
+            let timeout = &mut peer.options.read_timeout;
+            *timeout = timeout.map(|timeout| timeout.max(LONG_UPLOAD));
+        }
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             let cap = |timeout: &mut Option<Duration>| {
@@ -109,27 +161,38 @@ impl Attempt {
         Ok(peer)
     }
 
-    /// A connection is there and the request is about to be sent on it. Until its first bytes have gone, the
-    /// client's own deadlines bound the wait.
+    /// A connection is there and the request is about to be sent on it.
     pub fn connected(&mut self, digest: Option<&Digest>) {
         self.turn = digest.and_then(Turn::begin);
+        self.sending(Instant::now());
     }
 
-    /// Bytes have moved in either direction: the idle clock starts again. False where the whole exchange has
-    /// taken longer than it may.
-    pub fn moved(&self, now: Instant) -> bool {
+    /// Bytes of the response or of a tunnel have moved: the idle clock starts again. False where the whole
+    /// exchange has taken longer than it may.
+    pub fn moved(&mut self, now: Instant) -> bool {
+        self.awaits_client = false;
         self.allow(now, self.upstream.timeouts().idle.as_std())
     }
 
-    /// The whole request has been sent; the clock for the first byte starts.
-    /// False as for [`Attempt::moved`].
-    pub fn sent(&self, now: Instant) -> bool {
+    /// A part of the request has been sent, and more is to come. False as for [`Attempt::moved`].
+    pub fn sending(&mut self, now: Instant) -> bool {
+        if self.is_tunnel {
+            return self.moved(now);
+        }
+        self.awaits_client = true;
+        self.allow(now, self.client_idle)
+    }
+
+    /// The whole request has been sent; the clock for the first byte starts. False as for [`Attempt::moved`].
+    pub fn sent(&mut self, now: Instant) -> bool {
+        self.awaits_client = false;
         self.allow(now, self.upstream.timeouts().first_byte.as_std())
     }
 
     /// The connection has become a tunnel (101): it may live on as long as it is not silent.
     pub fn upgraded(&mut self, now: Instant) {
         self.deadline = None;
+        self.is_tunnel = true;
         self.moved(now);
     }
 
@@ -163,23 +226,26 @@ impl Attempt {
         }
     }
 
-    /// The exchange broke. It is tried again only where it broke because a pooled connection had been closed
-    /// under it and the request `can_repeat` (it is idempotent and its body is still at hand).
-    pub fn failed_in_exchange(
-        &mut self,
-        error: &Error,
-        was_pooled: bool,
-        can_repeat: bool,
-    ) -> Verdict {
-        let code = self.code(error);
+    /// The exchange broke. It is tried again where the upstream says that it has not looked at the request
+    /// (RFC 9113 section 8.7), or where a pooled connection had been closed under it.
+    pub fn failed_in_exchange(&mut self, failure: &Failure<'_>) -> Verdict {
+        let code = self.code(failure.error);
         self.upstream.metrics().count_failure(code.slug());
-        let is_stale_connection = was_pooled
+        let kind = failure.error.etype();
+        let is_unprocessed =
+            *kind == ErrorType::H2Error && matches!(failure.error.retry, RetryType::Decided(true));
+        let is_stale = failure.was_pooled
+            && code == Code::UpstreamReset
             && matches!(
-                error.etype(),
+                kind,
                 ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-            )
-            && code == Code::UpstreamReset;
-        if is_stale_connection && can_repeat && self.attempts < MAX_ATTEMPTS && !self.is_late() {
+            );
+        let can_retry = match failure.replay {
+            Replay::Never => false,
+            Replay::IfUnprocessed => is_unprocessed,
+            Replay::Always => is_unprocessed || is_stale,
+        };
+        if can_retry && self.attempts < MAX_ATTEMPTS && !self.is_late() {
             Verdict::Retry
         } else {
             Verdict::GiveUp(code)
@@ -189,7 +255,11 @@ impl Attempt {
     /// What an engine error means, given what is known of the deadlines.
     pub fn code(&self, error: &Error) -> Code {
         let has_fired = self.turn.as_ref().is_some_and(Turn::has_fired);
-        if has_fired || self.is_late() {
+        if self.is_late() {
+            Code::UpstreamTimeout
+        } else if has_fired && self.awaits_client {
+            Code::RequestTimeout
+        } else if has_fired {
             Code::UpstreamTimeout
         } else {
             rescue(error)

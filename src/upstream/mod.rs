@@ -35,7 +35,7 @@ use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
 use crate::text::{Span, Subject};
 
-pub use attempt::{Attempt, Verdict};
+pub use attempt::{Attempt, Failure, Replay, Upload, Verdict};
 pub use balance::Balance;
 pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
 

@@ -181,31 +181,6 @@ async fn a_refused_upload_leaves_the_connection_in_step() {
 }
 
 #[tokio::test]
-async fn a_malformed_request_is_told_so_like_any_other_failure() {
-    let shop = Origin::http1(|_| text("ok"));
-    let gateway = gateway(&shop).await;
-    for request in [
-        "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na",
-        "GET / HTTP/1.1\r\nhost: a\r\nx\x01: a\r\n\r\n",
-    ] {
-        let answer = RawClient::exchange(gateway.address(), request)
-            .await
-            .to_lowercase();
-        assert!(answer.starts_with("http/1.1 400 "), "{request:?}: {answer}");
-        assert!(!answer.contains("pingora"), "{request:?}: {answer}");
-        assert!(
-            answer.contains("\r\nx-request-id: "),
-            "{request:?}: {answer}"
-        );
-        assert!(
-            answer.contains("application/problem+json"),
-            "{request:?}: {answer}"
-        );
-    }
-}
-
-#[tokio::test]
 async fn connect_is_not_implemented() {
     let shop = Origin::http1(|_| text("ok"));
     let gateway = gateway(&shop).await;
