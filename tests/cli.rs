@@ -115,7 +115,7 @@ fn check_of_a_file_that_is_not_there() {
 fn check_reads_a_folder() {
     let run = northgate(&["check", "-c", "tests/config/accept/folder"]);
     assert_eq!(run.code, 0, "{run:?}");
-    assert_eq!(run.err, "ok: 1 listeners, 1 upstreams, 1 routes\n");
+    assert_eq!(run.err, "ok: 1 listener, 1 upstream, 1 route\n");
     let empty = northgate(&["check", "-c", "tests/cli/explain"]);
     assert_eq!(empty.code, 1);
     assert!(
@@ -267,6 +267,8 @@ fn explain_tells_of_conditions() {
         0,
         &["GET", "/orders/7/", "-H", "host: acme.example.com"],
     );
+    explain("query-is-another", file, 1, &["GET", "/filter?v=2&v=a%20b"]);
+    explain("method-is-another", file, 1, &["DELETE", "/orders"]);
     explain(
         "host-is-another",
         file,

@@ -45,13 +45,19 @@ impl Command {
                     let snapshot = &configuration.snapshot;
                     let routes = loaded.document.routes.len();
                     eprintln!(
-                        "ok: {} listeners, {} upstreams, {routes} routes",
-                        snapshot.listeners.len(),
-                        snapshot.upstreams.len()
+                        "ok: {}, {}, {}",
+                        count(snapshot.listeners.len(), "listener"),
+                        count(snapshot.upstreams.len(), "upstream"),
+                        count(routes, "route")
                     );
                 }
                 ExitCode::SUCCESS
             }
         }
     }
+}
+
+/// `1 route`, `2 routes`
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

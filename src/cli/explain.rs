@@ -1,5 +1,6 @@
 //! `northgate explain`
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -7,9 +8,10 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::ConfigPath;
+use crate::actions::Action;
 use crate::config::Loaded;
 use crate::observability::Metrics;
-use crate::routing::{Lookup, RequestParts, Route, View};
+use crate::routing::{Lookup, MAX_MISSES, RequestParts, Route, View};
 use crate::text::Span;
 
 /// Tell which route a request would get, why others would not, and what applies to it.
@@ -76,6 +78,7 @@ impl Command {
         };
         let mut text = String::new();
         let is_found = explain(&mut text, view, &parts, &loaded);
+        elsewhere(&mut text, view, views, &parts);
         super::print(&text);
         if is_found {
             ExitCode::SUCCESS
@@ -102,8 +105,13 @@ impl Command {
 fn explain(text: &mut String, view: &View, parts: &RequestParts<'_>, loaded: &Loaded) -> bool {
     let _ = writeln!(
         text,
-        "{} {}{} on listener {}",
-        parts.method, parts.host, parts.path, view.listener.name
+        "{} {}{}{}{} on listener {}",
+        parts.method,
+        parts.host,
+        parts.path,
+        if parts.query.is_some() { "?" } else { "" },
+        parts.query.unwrap_or_default(),
+        view.listener.name
     );
     let found = view.table.find(parts);
     let is_found = match &found {
@@ -153,21 +161,51 @@ fn explain(text: &mut String, view: &View, parts: &RequestParts<'_>, loaded: &Lo
     is_found
 }
 
-fn policies(text: &mut String, route: &Route, loaded: &Loaded) {
-    let origins = route.pipeline.origins();
-    if origins.is_empty() {
-        let _ = writeln!(text, "  policies: none");
+/// Routes that match and that this listener does not have.
+fn elsewhere(text: &mut String, view: &View, views: &[View], parts: &RequestParts<'_>) {
+    let is_here = |wanted: &str| view.table.routes().any(|(name, ..)| name == wanted);
+    let mut listeners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for other in views.iter().filter(|other| !std::ptr::eq(*other, view)) {
+        for name in other.table.matching(parts).filter(|name| !is_here(name)) {
+            listeners
+                .entry(name)
+                .or_default()
+                .push(&other.listener.name);
+        }
+    }
+    if listeners.is_empty() {
         return;
     }
-    let _ = writeln!(text, "  policies, in order:");
-    for origin in origins {
-        let _ = writeln!(
-            text,
-            "    {} from the {}{}",
-            origin.policy,
-            origin.scope.as_str(),
-            place(Some(origin.span), loaded)
-        );
+    let _ = writeln!(text, "\nwould match on another listener");
+    for (name, listeners) in listeners.into_iter().take(MAX_MISSES) {
+        let _ = writeln!(text, "  {name}: on {}", listeners.join(", "));
+    }
+}
+
+fn policies(text: &mut String, route: &Route, loaded: &Loaded) {
+    let is_forwarded = matches!(route.action.as_ref(), Action::Proxy(_));
+    let on = route.pipeline.origins().iter();
+    let on: Vec<_> = on
+        .filter(|origin| is_forwarded || !origin.is_for_upstream)
+        .collect();
+    if on.is_empty() {
+        let _ = writeln!(text, "  policies: none");
+    } else {
+        let _ = writeln!(text, "  policies, in order:");
+    }
+    for origin in on {
+        let (policy, scope) = (origin.policy, origin.scope.as_str());
+        let place = place(Some(origin.span), loaded);
+        let _ = writeln!(text, "    {policy} from the {scope}{place}");
+    }
+    let off = route.pipeline.off();
+    if !off.is_empty() {
+        let _ = writeln!(text, "  policies that are off:");
+    }
+    for origin in off {
+        let (policy, scope) = (origin.policy, origin.scope.as_str());
+        let place = place(Some(origin.span), loaded);
+        let _ = writeln!(text, "    {policy} by the {scope}{place}");
     }
 }
 

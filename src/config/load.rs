@@ -128,7 +128,7 @@ impl Loader {
             Err(error) => {
                 self.loaded
                     .diagnostics
-                    .error(from, format!("include: {error}"));
+                    .error(from, format!("include: {}", error.msg));
                 return;
             }
         };

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::text::{Secret, SecretError};
@@ -15,17 +15,24 @@ pub(crate) enum PemError {
     Read { path: PathBuf, source: io::Error },
     #[error("there is no certificate in {}", path.display())]
     NoCertificate { path: PathBuf },
-    #[error("{} is no PEM file: {source}", path.display())]
-    Malformed {
-        path: PathBuf,
-        source: rustls_pki_types::pem::Error,
-    },
+    #[error("{} is no PEM file: {}", path.display(), in_words(.source))]
+    Malformed { path: PathBuf, source: pem::Error },
     #[error("certificate {number} in {} cannot be parsed", path.display())]
     Certificate { path: PathBuf, number: usize },
     #[error("{0}")]
     Secret(#[from] SecretError),
     #[error("there is no private key in it; it must be a PEM file with one")]
     NoKey,
+}
+
+/// The library shows the bytes of a line as a list of numbers.
+fn in_words(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section in it has no END line",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line in it is malformed",
+        pem::Error::Base64Decode(_) => "a section in it is not base64",
+        _ => "it cannot be parsed",
+    }
 }
 
 /// The certificates of a file, at least one. Blocks on the file system.

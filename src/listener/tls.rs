@@ -231,3 +231,64 @@ fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     };
     names.value.general_names.iter().filter_map(dns).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{Diagnostics, Sources, Span};
+
+    /// What is said of a chain and a key, each in a file of its own.
+    fn said(chain: &str, key: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let span = Span::start_of(Sources::new().add("t.toml", ""));
+        let config = CertificateConfig {
+            cert: Some(Spanned::new(file("a.pem", chain), span)),
+            key: Some(Spanned::new(Secret::File(file("a.key", key)), span)),
+            self_signed: Vec::new(),
+        };
+        let mut diagnostics = Diagnostics::new();
+        let mut subject = Subject::new(&mut diagnostics, "tls");
+        let read = load(&Spanned::new(config, span), folder.path(), &mut subject);
+        assert_eq!(read.is_none(), diagnostics.has_errors());
+        let folder = format!("{}/", folder.path().display());
+        let messages = diagnostics.iter();
+        messages
+            .map(|one| one.message.replace(&folder, ""))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_pair_is_told_apart() {
+        let make = || rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+        let (one, other) = (make(), make());
+        let (chain, key) = (one.cert.pem(), one.signing_key.serialize_pem());
+        assert_eq!(said(&chain, &key), Vec::<String>::new());
+        let another = other.signing_key.serialize_pem();
+        assert_eq!(
+            said(&chain, &another),
+            ["tls: key is not the key of the certificate in cert"]
+        );
+        assert_eq!(
+            said(&key, &chain),
+            [
+                "tls.cert: there is no certificate in a.pem",
+                "tls.key: there is no private key in it; it must be a PEM file with one"
+            ]
+        );
+        let broken = chain.replace("-----END CERTIFICATE-----", "");
+        assert_eq!(
+            said(&broken, &key),
+            ["tls.cert: a.pem is no PEM file: a section in it has no END line"]
+        );
+        let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(
+            said(&(chain + hollow), &key),
+            ["tls.cert: certificate 2 in a.pem cannot be parsed"]
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! One line of the access log.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -171,11 +172,30 @@ fn write_padded(value: u64, width: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.as_bytes());
 }
 
-/// RFC 3339 in UTC with milliseconds. The civil date comes from the day number by the usual reckoning in
-/// 400-year eras that begin on the first of March, so that leap days fall at the end of a year.
+/// RFC 3339 in UTC with milliseconds. All but those is the same for a whole second, and is kept.
 fn write_rfc3339(time: Duration, out: &mut Vec<u8>) {
-    let days = time.as_secs() / 86_400;
-    let second_of_day = time.as_secs() % 86_400;
+    thread_local! {
+        static SECOND: Cell<(u64, [u8; 20])> = const { Cell::new((u64::MAX, [0; 20])) };
+    }
+    let (second, mut text) = SECOND.get();
+    if second != time.as_secs() {
+        let mut written = Vec::with_capacity(20);
+        write_second(time.as_secs(), &mut written);
+        // Years beyond 9999 are cut off; the clock of a machine that shows them is wrong anyway.
+        let length = written.len().min(20);
+        text[..length].copy_from_slice(&written[..length]);
+        SECOND.set((time.as_secs(), text));
+    }
+    out.extend_from_slice(&text);
+    write_padded(u64::from(time.subsec_millis()), 3, out);
+    out.push(b'Z');
+}
+
+/// A Unix time as `2026-11-22T00:00:00.`. The civil date comes from the day number by the usual reckoning in
+/// 400-year eras that begin on the first of March, so that leap days fall at the end of a year.
+fn write_second(seconds: u64, out: &mut Vec<u8>) {
+    let days = seconds / 86_400;
+    let second_of_day = seconds % 86_400;
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
@@ -197,7 +217,6 @@ fn write_rfc3339(time: Duration, out: &mut Vec<u8>) {
         (second_of_day / 3600, 2, b':'),
         (second_of_day / 60 % 60, 2, b':'),
         (second_of_day % 60, 2, b'.'),
-        (u64::from(time.subsec_millis()), 3, b'Z'),
     ] {
         write_padded(value, width, out);
         out.push(after);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::pipeline::{Origin, Pipeline, Scope, Slot};
+use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{BuildScope, Hooks, Policy, request_headers, response_headers};
 use crate::facts::Variables;
 use crate::text::{Setting, Spanned, Subject};
@@ -38,7 +38,7 @@ macro_rules! policies {
                     $($name: match &config.$name {
                         None => Slot::Unsaid,
                         Some(setting) => {
-                            let origin = Origin { policy: $name::Policy::NAME, scope, span: setting.span };
+                            let origin = Origin { policy: $name::Policy::NAME, scope, span: setting.span, is_for_upstream: false };
                             match &setting.value {
                                 Setting::Off => Slot::Off(origin),
                                 Setting::On(config) => {
@@ -63,7 +63,7 @@ macro_rules! policies {
             /// The hooks of every policy that is on, in order.
             pub fn pipeline(&self) -> Pipeline {
                 let mut hooks = Hooks::default();
-                let mut origins = Vec::new();
+                let mut origins = Origins::default();
                 $(self.$name.claim(&mut hooks, &mut origins);)+
                 Pipeline::new(hooks, origins)
             }

@@ -32,6 +32,8 @@ pub struct Origin {
     pub policy: &'static str,
     pub scope: Scope,
     pub span: Span,
+    /// Whether it changes only what an upstream gets, and does nothing where nothing is forwarded.
+    pub is_for_upstream: bool,
 }
 
 /// What one scope says about one policy.
@@ -61,12 +63,27 @@ impl<P: Policy> Slot<P> {
         }
     }
 
-    pub(super) fn claim(&self, hooks: &mut Hooks, origins: &mut Vec<Origin>) {
-        if let Slot::On(policy, origin) = self {
-            policy.hooks(hooks);
-            origins.push(*origin);
+    pub(super) fn claim(&self, hooks: &mut Hooks, origins: &mut Origins) {
+        match self {
+            Slot::On(policy, origin) => {
+                let before = hooks.response.len();
+                policy.hooks(hooks);
+                origins.on.push(Origin {
+                    is_for_upstream: hooks.response.len() == before,
+                    ..*origin
+                });
+            }
+            Slot::Off(origin) => origins.off.push(*origin),
+            Slot::Unsaid => {}
         }
     }
+}
+
+/// Where the policies of a route come from, and where those that it does without were switched off.
+#[derive(Default)]
+pub(super) struct Origins {
+    on: Vec<Origin>,
+    off: Vec<Origin>,
 }
 
 /// The hooks of a route, one list per phase. Running a phase costs one indirect call per policy that has a hook
@@ -77,6 +94,7 @@ pub struct Pipeline {
     /// In reverse order, as the response meets the policies.
     response: Box<[Arc<dyn OnResponse>]>,
     origins: Box<[Origin]>,
+    off: Box<[Origin]>,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -88,19 +106,25 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn new(hooks: Hooks, origins: Vec<Origin>) -> Pipeline {
+    pub(super) fn new(hooks: Hooks, origins: Origins) -> Pipeline {
         let mut response = hooks.response;
         response.reverse();
         Pipeline {
             upstream_request: hooks.upstream_request.into(),
             response: response.into(),
-            origins: origins.into(),
+            origins: origins.on.into(),
+            off: origins.off.into(),
         }
     }
 
     /// The policies in force, in order, with the places that put them there.
     pub fn origins(&self) -> &[Origin] {
         &self.origins
+    }
+
+    /// The policies that are switched off, with the places that say so.
+    pub fn off(&self) -> &[Origin] {
+        &self.off
     }
 
     pub fn upstream_request(&self, headers: &mut HeaderMap, view: View<'_>) {

@@ -3,13 +3,16 @@
 use std::cmp::Reverse;
 use std::fmt;
 
+use http::Method;
+
 use super::condition::{HeaderCondition, QueryCondition};
 use super::host::{self, HostMatch};
 use super::matcher::Matcher;
 use super::method::MethodSet;
 use super::path::PathTemplate;
 use super::precedence::{Criterion, Precedence};
-use super::table::{RequestParts, Table};
+use super::query;
+use super::table::{RequestParts, Route, Table};
 
 /// How many misses an explanation lists at most, the nearest first.
 pub const MAX_MISSES: usize = 20;
@@ -39,6 +42,8 @@ pub enum Reason<'t> {
     Host {
         /// The hosts it wants.
         wanted: &'t [HostMatch],
+        /// The host of the request, normalised.
+        got: Box<str>,
     },
     /// Its path does not match.
     Path {
@@ -49,16 +54,22 @@ pub enum Reason<'t> {
     Method {
         /// The methods it allows.
         allowed: MethodSet,
+        /// The method of the request.
+        got: Method,
     },
     /// A header is not as wanted.
     Header {
         /// The condition that does not hold.
         unmet: &'t HeaderCondition,
+        /// Its values in the request.
+        got: Values,
     },
     /// A query parameter is not as wanted.
     Query {
         /// The condition that does not hold.
         unmet: &'t QueryCondition,
+        /// Its values in the request, decoded.
+        got: Values,
     },
     /// It matches, but the winner precedes it.
     Outranked {
@@ -67,6 +78,17 @@ pub enum Reason<'t> {
         /// The rule that decided.
         on: Criterion,
     },
+}
+
+/// What a request says where something else was wanted; repeated headers and parameters have several values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values(Box<[Box<str>]>);
+
+impl Values {
+    fn of(values: impl Iterator<Item = impl AsRef<[u8]>>) -> Self {
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into();
+        Self(values.map(|value| text(value.as_ref())).collect())
+    }
 }
 
 impl Reason<'_> {
@@ -95,8 +117,9 @@ impl Matcher {
         host: &str,
         request: &RequestParts<'_>,
     ) -> Result<Precedence<'t>, Reason<'t>> {
-        let host = self.host_rank(host).ok_or(Reason::Host {
+        let host = self.host_rank(host).ok_or_else(|| Reason::Host {
             wanted: self.hosts(),
+            got: host.into(),
         })?;
         if self.path().capture(request.path).is_none() {
             return Err(Reason::Path {
@@ -108,7 +131,8 @@ impl Matcher {
             (None, allowed) => {
                 let mut allowed = allowed.cloned().unwrap_or_default();
                 allowed.insert_implied();
-                return Err(Reason::Method { allowed });
+                let got = request.method.clone();
+                return Err(Reason::Method { allowed, got });
             }
         };
         if let Some(unmet) = self
@@ -116,14 +140,17 @@ impl Matcher {
             .iter()
             .find(|condition| !condition.is_met(request.headers))
         {
-            return Err(Reason::Header { unmet });
+            let got = Values::of(request.headers.get_all(&unmet.name).iter());
+            return Err(Reason::Header { unmet, got });
         }
         if let Some(unmet) = self
             .query()
             .iter()
             .find(|condition| !condition.is_met(request.query))
         {
-            return Err(Reason::Query { unmet });
+            let raw = query::values(request.query, &unmet.name);
+            let got = Values::of(raw.map(|raw| query::decoded(raw).collect::<Vec<u8>>()));
+            return Err(Reason::Query { unmet, got });
         }
         Ok(Precedence {
             host,
@@ -134,6 +161,16 @@ impl Matcher {
 }
 
 impl<R> Table<R> {
+    /// The names of all routes that match, whichever wins. Costs a pass over all routes.
+    pub fn matching(&self, request: &RequestParts<'_>) -> impl Iterator<Item = &str> {
+        let host = host::normalise(request.host).into_owned();
+        let is_met = move |route: &&Route<R>| {
+            let matcher = &route.matcher;
+            matcher.judge(&route.name, &host, request).is_ok()
+        };
+        self.routes.iter().filter(is_met).map(|route| &*route.name)
+    }
+
     /// Explains a lookup. Costs a pass over all routes: for people, not for requests.
     #[must_use]
     pub fn explain(&self, request: &RequestParts<'_>) -> Explanation<'_> {
@@ -171,6 +208,13 @@ impl<R> Table<R> {
                 },
             ));
         }
+        // A path without a segment in common is no near miss, and only worth a line where there is nothing better.
+        let is_near = |(Reverse((nearness, shared)), _): &(Reverse<(u8, usize)>, Miss<'_>)| {
+            (*nearness, *shared) != (0, 0)
+        };
+        if winner.is_some() || ranked.iter().any(is_near) {
+            ranked.retain(is_near);
+        }
         ranked.sort_by(|(near, miss), (other_near, other)| {
             near.cmp(other_near).then_with(|| miss.name.cmp(other.name))
         });
@@ -186,20 +230,41 @@ impl<R> Table<R> {
     }
 }
 
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("but it is absent");
+        }
+        f.write_str("got ")?;
+        for (position, value) in self.0.iter().enumerate() {
+            let and = if position > 0 { " and " } else { "" };
+            write!(f, "{and}`{}`", value.escape_debug())?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host { wanted } => {
+            Self::Host { wanted, got } => {
                 f.write_str("host: wanted ")?;
                 for (position, host) in wanted.iter().enumerate() {
                     write!(f, "{}`{host}`", if position > 0 { " or " } else { "" })?;
                 }
-                Ok(())
+                match &**got {
+                    "" => f.write_str(", but there is none"),
+                    got => write!(f, ", got `{got}`"),
+                }
             }
             Self::Path { wanted } => write!(f, "path: wanted `{wanted}`"),
-            Self::Method { allowed } => write!(f, "method: allowed {allowed}"),
-            Self::Header { unmet } => write!(f, "header {}: wanted {}", unmet.name, unmet.value),
-            Self::Query { unmet } => write!(f, "query {}: wanted {}", unmet.name, unmet.value),
+            Self::Method { allowed, got } => write!(f, "method: allowed {allowed}, got {got}"),
+            Self::Header { unmet, got } => {
+                write!(f, "header {}: wanted {}, {got}", unmet.name, unmet.value)
+            }
+            Self::Query { unmet, got } => {
+                write!(f, "query {}: wanted {}, {got}", unmet.name, unmet.value)
+            }
             Self::Outranked { by, on } => write!(f, "matches too, but {by} is more specific: {on}"),
         }
     }
@@ -265,10 +330,10 @@ mod tests {
             [
                 "order-any: matches too, but order is more specific: method",
                 "all: matches too, but order is more specific: path",
-                "order-q: query q: wanted `1`",
-                "order-dev: header x-env: wanted prefix `dev`",
-                "order-write: method: allowed PUT",
-                "z-elsewhere: host: wanted `b.example` or `*.c.example`",
+                "order-q: query q: wanted `1`, but it is absent",
+                "order-dev: header x-env: wanted prefix `dev`, but it is absent",
+                "order-write: method: allowed PUT, got GET",
+                "z-elsewhere: host: wanted `b.example` or `*.c.example`, got `a.example`",
                 "orders: path: wanted `/v1/orders`",
             ]
         );

@@ -107,12 +107,19 @@ impl HostIndex {
         *roots.entry(name.clone()).or_insert_with(create)
     }
 
+    /// Whether any route asks for a host at all.
+    pub(super) fn tells_hosts_apart(&self) -> bool {
+        !self.exact.is_empty() || !self.suffix.is_empty()
+    }
+
     /// The roots to try for a normalised host, the most specific first.
     pub(super) fn roots<'a>(&'a self, host: &'a str) -> impl Iterator<Item = NodeId> + 'a {
-        let suffixes = host
+        // Without wildcards there is nothing to walk the labels for.
+        let labels = if self.longest_suffix == 0 { "" } else { host };
+        let suffixes = labels
             .match_indices('.')
             .filter(|&(at, _)| at > 0)
-            .filter_map(|(at, dot)| host.get(at + dot.len()..))
+            .filter_map(|(at, dot)| labels.get(at + dot.len()..))
             .filter(|suffix| suffix.len() <= self.longest_suffix)
             .filter_map(|suffix| self.suffix.get(suffix));
         self.exact

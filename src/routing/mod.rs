@@ -71,7 +71,7 @@ mod property;
 pub use captures::Captures;
 pub use condition::{HeaderCondition, QueryCondition, RegexError, RegexPattern, ValueMatch};
 pub use config::{Config, GrpcMatch, MatchConfig, MethodName};
-pub use explain::{Explanation, MAX_MISSES, Miss, Reason};
+pub use explain::{Explanation, MAX_MISSES, Miss, Reason, Values};
 pub use host::HostMatch;
 pub use matcher::{Matcher, MatcherBuilder};
 pub use method::MethodSet;

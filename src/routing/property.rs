@@ -185,7 +185,9 @@ fn scan(routes: &Routes, request: &RequestParts<'_>) -> Lookup<'static, String> 
     for (name, matcher) in routes {
         match matcher.judge(name, &host, request) {
             Ok(precedence) => matching.push((precedence, matcher)),
-            Err(Reason::Method { allowed: methods }) if matcher.accepts_fields(request) => {
+            Err(Reason::Method {
+                allowed: methods, ..
+            }) if matcher.accepts_fields(request) => {
                 allowed.insert_all(&methods);
             }
             Err(_) => {}

@@ -166,7 +166,11 @@ impl<R> Table<R> {
         &self,
         request: &RequestParts<'_>,
     ) -> Result<(RouteId, Captures), MethodSet> {
-        let host = host::normalise(request.host);
+        let host = if self.hosts.tells_hosts_apart() {
+            host::normalise(request.host)
+        } else {
+            "".into()
+        };
         let mut search = Search {
             table: self,
             request,

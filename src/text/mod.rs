@@ -49,6 +49,7 @@ mod shorthand;
 mod sources;
 mod span;
 mod subject;
+mod syntax;
 mod wording;
 
 pub use address::{BindAddress, EndpointAddress};

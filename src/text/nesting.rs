@@ -36,7 +36,7 @@ pub(super) fn overlong_key(text: &str) -> Option<usize> {
 }
 
 /// The byte before the line break, so that the caller sees the break.
-fn end_of_line(bytes: &[u8], from: usize) -> usize {
+pub(super) fn end_of_line(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     rest.iter()
         .position(|&byte| byte == b'\n')
@@ -44,7 +44,7 @@ fn end_of_line(bytes: &[u8], from: usize) -> usize {
 }
 
 /// The closing quote, or where an unclosed string ends all the same.
-fn end_of_string(bytes: &[u8], from: usize, quote: u8) -> usize {
+pub(super) fn end_of_string(bytes: &[u8], from: usize, quote: u8) -> usize {
     let is_triple = |at: usize| {
         bytes
             .get(at..at + 3)

@@ -8,7 +8,7 @@ use super::de::shown;
 use super::object::object;
 use super::subject::sentence;
 use super::wording::unknown_key;
-use super::{Diagnostics, Name, SourceId, Span, Spanned, nesting};
+use super::{Diagnostics, Name, SourceId, Span, Spanned, nesting, syntax};
 
 /// A table whose keys are taken one after the other; what nobody took is an unknown key.
 ///
@@ -26,9 +26,6 @@ pub struct Table<'d, 'i> {
 
 type Entry<'i> = (TomlSpanned<DeString<'i>>, TomlSpanned<DeValue<'i>>);
 
-/// One slip, such as an unclosed bracket, can make every later line wrong.
-const MOST_SYNTAX_ERRORS: usize = 64;
-
 impl<'d, 'i> Table<'d, 'i> {
     /// None when the text is no TOML, after all its errors were reported.
     ///
@@ -44,17 +41,8 @@ impl<'d, 'i> Table<'d, 'i> {
             return None;
         }
         let (root, errors) = DeTable::parse_recoverable(text);
-        for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
-            let span = error.span().unwrap_or(0..0);
-            let message = match (error.message(), text.get(span.clone())) {
-                ("duplicate key", Some(key)) => {
-                    format!("\"{}\" is defined twice", key.trim_matches(['"', '\'']))
-                }
-                (message, _) => message.to_owned(),
-            };
-            diagnostics.error(Span::new(source, span), message);
-        }
         if !errors.is_empty() {
+            syntax::report(diagnostics, source, text, root.get_ref(), &errors);
             return None;
         }
         let entries = root.into_inner();
@@ -107,7 +95,7 @@ impl<'d, 'i> Table<'d, 'i> {
         self.take(key)
     }
 
-    /// A table of named objects, `[routes.home]`: all good ones, sorted by name.
+    /// A table of named objects, `[routes.home]`: all good ones, in the order of the file.
     pub fn objects<T: DeserializeOwned>(
         &mut self,
         key: &'static str,

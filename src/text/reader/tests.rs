@@ -134,7 +134,7 @@ fn good() {
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
-    assert_eq!(names, ["home", "page", "ping"]);
+    assert_eq!(names, ["home", "ping", "page"]);
     assert_eq!((document.include.len(), document.jwt.len()), (1, 1));
 }
 
@@ -219,7 +219,10 @@ fn all_errors_of_syntax_are_reported_and_nothing_else() {
         places.contains(&"3:7") || places.contains(&"3:5"),
         "{problems}"
     );
-    check("[routes.a]\n[routes.a]", "2:9: \"a\" is defined twice\n");
+    check(
+        "[routes.a]\n[routes.a]",
+        "2:9: the table [routes.a] is defined twice\n",
+    );
 }
 
 #[test]
