@@ -64,7 +64,7 @@ const WELCOME: &str = r#"
   Try, in another terminal:
 
     curl -i  http://127.0.0.1:8080/ping                      # answered by the gateway itself
-    curl -s  http://127.0.0.1:8080/products?per_page=3
+    curl -s  'http://127.0.0.1:8080/products?per_page=3'
     curl -s  http://127.0.0.1:8080/products/7
     curl -s  http://127.0.0.1:8080/users/7
     curl -i  http://127.0.0.1:8080/orders/7                  # x-api-version set, server and x-internal-* stripped

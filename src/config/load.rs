@@ -1,6 +1,8 @@
 //! Reading the files.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Document;
@@ -88,15 +90,7 @@ impl Loader {
         if !self.seen.insert(canonical) {
             return;
         }
-        let is_too_large =
-            std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES);
-        if is_too_large {
-            self.loaded
-                .diagnostics
-                .error(from, format!("{}: larger than 64 MiB", path.display()));
-            return;
-        }
-        match std::fs::read_to_string(path) {
+        match read(path) {
             Ok(text) => self.text(path, text),
             Err(error) => {
                 self.loaded
@@ -143,4 +137,21 @@ impl Loader {
             self.file(&path, from);
         }
     }
+}
+
+/// Reads a regular file: a device or a pipe could go on for ever.
+fn read(path: &Path) -> io::Result<String> {
+    // Looked at before it is opened, since opening a pipe waits for its other end.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(io::Error::other("it is larger than 64 MiB"));
+    }
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }

@@ -33,6 +33,8 @@ use crate::text::BindAddress;
 
 pub use run::{RunError, run};
 
+/// For the admin listener to finish its replies, and for the access log to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Between two looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
@@ -143,9 +145,13 @@ impl Gateway {
         }
         let is_drained = self.open_connections() == 0;
         self.stop_admin.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
+        // Whoever holds a connection to the admin listener open must not hold the process.
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            self.tasks.abort_all();
+        }
         if let Some(log) = &self.access_log {
-            log.stop();
+            log.stop(LAST_WORDS).await;
         }
         is_drained
     }

@@ -17,8 +17,9 @@ pub struct Config<Policies: Default> {
     /// What clients may speak. Default: both. On a listener without TLS, HTTP/2 is spoken by prior knowledge.
     #[serde(default)]
     pub protocols: Vec<Protocol>,
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are believed. Default: nobody, and
-    /// those headers are dropped.
+    /// Peers whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are believed, and whose other
+    /// `X-Forwarded-*` and `Forwarded` are passed on, with the gateway's own added. Default: nobody; then all of
+    /// these are dropped, and those that the gateway sends are its own.
     #[serde(default)]
     pub trusted_proxies: Vec<Cidr>,
     #[serde(default)]
@@ -73,7 +74,8 @@ impl Default for Limits {
 pub struct Timeouts {
     /// For the whole TLS handshake. Default `"5s"`.
     pub tls_handshake: Duration,
-    /// For a request's whole header, from its first byte (on a new connection: from its start). Default `"5s"`.
+    /// For a request's whole header, from its first byte (on a new connection: from its start). Over HTTP/2 it is
+    /// the wait for the first request. Default `"5s"`.
     pub request_header: Duration,
     /// The longest silence inside a request's body, and the longest wait for a client to take more of its
     /// response. Default `"15s"`.

@@ -86,6 +86,13 @@ impl Connection {
         self.wait_at_most(self.listener.timeouts.keepalive.as_std());
     }
 
+    /// The wait has ended without a request: counted, unless it was an idle connection that had served its turn.
+    pub(super) fn gave_up(&self) {
+        if self.is_in_header.load(Ordering::Relaxed) {
+            self.listener.metrics.refused_timeout.inc();
+        }
+    }
+
     /// Whether it carries many requests at a time.
     pub fn is_h2(&self) -> bool {
         self.is_h2.load(Ordering::Relaxed)

@@ -176,7 +176,7 @@ impl AsyncRead for Downstream {
                     let _ = this.poll_drain(cx);
                 }
                 ready!(this.poll_late(cx));
-                this.connection.listener.metrics.refused_timeout.inc();
+                this.connection.gave_up();
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }

@@ -6,12 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use prometheus::IntCounter;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use super::AccessRecord;
 use crate::text::ByteSize;
@@ -60,17 +60,20 @@ pub enum Format {
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     format: Format,
     shards: [Shard; SHARDS],
-    shard_capacity: usize,
+    /// Bytes that wait in all shards together, and those that are being written.
+    waiting: AtomicUsize,
+    capacity: usize,
     dropped: IntCounter,
     wake: Condvar,
     stopped: Mutex<bool>,
+    /// Told once, when the last line has been written.
+    finished: Notify,
 }
 
 /// Alone on its cache lines, so that threads do not slow each other down by appending to neighbours.
@@ -85,21 +88,19 @@ impl AccessLog {
         let shared = Arc::new(Shared {
             format: config.format,
             shards: Default::default(),
-            shard_capacity: (config.buffer.as_usize() / SHARDS).max(4096),
+            waiting: AtomicUsize::new(0),
+            capacity: config.buffer.as_usize(),
             dropped,
             wake: Condvar::new(),
             stopped: Mutex::new(false),
+            finished: Notify::new(),
         });
-        let writer = std::thread::Builder::new()
+        let writer = shared.clone();
+        // A thread and not a task: a write to a slow disk or a full pipe blocks as long as it likes.
+        std::thread::Builder::new()
             .name("access-log".into())
-            .spawn({
-                let shared = shared.clone();
-                move || shared.write_until_stopped(sink)
-            })?;
-        Ok(AccessLog {
-            shared,
-            writer: Mutex::new(Some(writer)),
-        })
+            .spawn(move || writer.write_until_stopped(sink))?;
+        Ok(AccessLog { shared })
     }
 
     /// Appends one record, or drops it where the buffer is full.
@@ -108,43 +109,52 @@ impl AccessLog {
         thread_local! {
             static SHARD: usize = NEXT_THREAD.fetch_add(1, Ordering::Relaxed) % SHARDS;
         }
+        let shared = &*self.shared;
         let shard = SHARD.with(|shard| *shard);
-        let mut lines = self.shared.shards[shard]
+        let mut lines = shared.shards[shard]
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = lines.len();
-        record.write(self.shared.format, &mut lines);
-        if lines.len() > self.shared.shard_capacity {
+        record.write(shared.format, &mut lines);
+        let length = lines.len() - before;
+        let waited = shared.waiting.fetch_add(length, Ordering::Relaxed);
+        if waited + length > shared.capacity {
             lines.truncate(before);
-            self.shared.dropped.inc();
+            shared.waiting.fetch_sub(length, Ordering::Relaxed);
+            shared.dropped.inc();
+        } else if waited <= shared.capacity / 2 && waited + length > shared.capacity / 2 {
+            shared.wake.notify_all();
         }
     }
 
-    /// Writes what is buffered and ends the writer. Records appended later are lost.
-    pub fn stop(&self) {
+    /// Writes what is buffered and ends the writer, which gets this long for it; a reader that takes nothing must
+    /// not hold the process. Records appended later are lost.
+    pub async fn stop(&self, limit: Duration) {
+        self.tell_to_stop();
+        if tokio::time::timeout(limit, self.shared.finished.notified())
+            .await
+            .is_err()
+        {
+            log::warn!(
+                "the access log could not be written within {limit:?}; its last lines are lost"
+            );
+        }
+    }
+
+    fn tell_to_stop(&self) {
         *self
             .shared
             .stopped
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.wake.notify_all();
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
-            log::error!("the access log's writer panicked");
-        }
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.stop();
+        self.tell_to_stop();
     }
 }
 
@@ -153,16 +163,7 @@ impl Shared {
         let mut lines = Vec::new();
         let mut flushes = 0u32;
         loop {
-            let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_stopped = if *stopped {
-                true
-            } else {
-                *self
-                    .wake
-                    .wait_timeout(stopped, FLUSH_INTERVAL)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            };
+            let is_stopped = self.wait();
             for shard in &self.shards {
                 // The full buffer goes out and the emptied one of the shard before comes in, so that no
                 // request waits for a write and buffers keep their memory.
@@ -176,10 +177,12 @@ impl Shared {
                         self.dropped.inc_by(count());
                         log::warn!("cannot write the access log: {error}");
                     }
+                    self.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
                     lines.clear();
                 }
             }
             if is_stopped {
+                self.finished.notify_one();
                 return;
             }
             flushes = flushes.wrapping_add(1);
@@ -187,6 +190,16 @@ impl Shared {
                 sink.reopen_if_rotated();
             }
         }
+    }
+
+    /// Waits until lines are due. True where these are the last.
+    fn wait(&self) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stopped {
+            return true;
+        }
+        let waited = self.wake.wait_timeout(stopped, FLUSH_INTERVAL);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -276,8 +289,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_line_is_written_before_stop_returns() {
+    #[tokio::test]
+    async fn every_line_is_written_before_stop_returns() {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
             path: Some(folder.path().join("access.log")),
@@ -290,7 +303,7 @@ mod tests {
                 scope.spawn(|| (0..1000).for_each(|_| log.append(&record("/"))));
             }
         });
-        log.stop();
+        log.stop(Duration::from_secs(10)).await;
         let written = std::fs::read_to_string(folder.path().join("access.log")).unwrap();
         assert_eq!(written.lines().count() as u64 + dropped.get(), 4000);
         assert!(written.lines().all(|line| line.ends_with('}')));
@@ -309,6 +322,52 @@ mod tests {
         let log = AccessLog::start(&config, dropped.clone()).unwrap();
         log.append(&record(&"x".repeat(10_000)));
         assert_eq!(dropped.get(), 1);
+    }
+
+    #[test]
+    fn one_thread_may_fill_the_whole_buffer() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, line) = (folder.path().join("access.log"), record("/"));
+        let config = Config {
+            path: Some(path),
+            ..Config::default()
+        };
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let log = AccessLog::start(&config, dropped.clone()).unwrap();
+        // Together a tenth of the buffer, appended faster than the writer wakes.
+        let mut length = Vec::new();
+        line.write(Format::Json, &mut length);
+        let fits = config.buffer.as_usize() / 10 / length.len();
+        (0..fits).for_each(|_| log.append(&line));
+        assert_eq!(dropped.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_does_not_hold_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        // Opened for both, so that opening does not wait; nobody reads.
+        let reader = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        let config = Config {
+            path: Some(path),
+            ..Config::default()
+        };
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let log = AccessLog::start(&config, dropped).unwrap();
+        (0..10_000).for_each(|_| log.append(&record("/")));
+        let begin = std::time::Instant::now();
+        log.stop(Duration::from_millis(100)).await;
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        drop(reader);
     }
 
     #[test]

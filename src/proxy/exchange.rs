@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -14,7 +14,7 @@ use super::{error_of, flag_retry, forwarding, strict};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
 use crate::listener::{Connection, connection_of};
-use crate::response::{Code, Reply};
+use crate::response::{Code, Dialect, Reply};
 use crate::routing::{Lookup, RequestParts, Route, Snapshot};
 use crate::upstream::{Attempt, Replay, Upload, Verdict};
 
@@ -35,6 +35,8 @@ pub struct Exchange {
     pub(super) began: Instant,
     pub(super) began_at: SystemTime,
     pub(super) first_byte: Option<Duration>,
+    /// What the upstream answered, whatever the client was told.
+    pub(super) upstream_status: Option<StatusCode>,
     /// The failure that the gateway reported, or noticed too late to report.
     pub(super) outcome: Option<Code>,
 }
@@ -51,6 +53,7 @@ impl Exchange {
             began: Instant::now(),
             began_at: SystemTime::now(),
             first_byte: None,
+            upstream_status: None,
             outcome: None,
         }
     }
@@ -159,19 +162,27 @@ impl Exchange {
 
     /// The header of an upstream's response has come; makes it the client's.
     pub(super) fn received(&mut self, request: &RequestHeader, response: &mut ResponseHeader) {
-        let now = Instant::now();
-        self.first_byte.get_or_insert(now - self.began);
         let is_upgrade = response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if let Some(attempt) = &mut self.attempt {
-            if is_upgrade {
-                attempt.upgraded(now);
-            } else {
-                attempt.moved(now);
+        // An interim response promises a real one and is none: it stops no clock.
+        if is_upgrade || !response.status.is_informational() {
+            let now = Instant::now();
+            self.first_byte.get_or_insert(now - self.began);
+            self.upstream_status = Some(response.status);
+            if let Some(attempt) = &mut self.attempt {
+                if is_upgrade {
+                    attempt.upgraded(now);
+                } else {
+                    attempt.moved(now);
+                }
             }
         }
         let mut parts = take_response(response);
         if !is_upgrade {
             forwarding::strip_hop_by_hop(&mut parts.headers);
+        }
+        if parts.status == StatusCode::NO_CONTENT {
+            // RFC 9110 section 8.6; a client could take what follows on the connection for the content.
+            parts.headers.remove(CONTENT_LENGTH);
         }
         if request.version == Version::HTTP_10 {
             // A client of HTTP/1.0 knows no chunks (RFC 9112 section 6.1); the end of the connection ends the body.
@@ -254,7 +265,11 @@ const SHORT_UPLOAD: usize = 64 * 1024;
 
 /// What the request brings along.
 pub(super) fn upload(session: &mut Session) -> Upload {
-    if session.is_body_empty() {
+    let headers = &session.req_header().headers;
+    // Calls of gRPC tell no length, and are a message or two as a rule; that a server hangs must not take ten
+    // minutes to notice.
+    let is_grpc = Dialect::of(headers.get(CONTENT_TYPE)) == Dialect::Grpc;
+    if is_grpc || session.is_body_empty() {
         return Upload::Short;
     }
     let length = session.req_header().headers.get(CONTENT_LENGTH);
@@ -265,10 +280,22 @@ pub(super) fn upload(session: &mut Session) -> Upload {
     }
 }
 
+/// Whether the client has been sent more than interim responses.
+pub(super) fn has_begun(session: &ServerSession) -> bool {
+    final_status(session).is_some()
+}
+
+/// The status of the response that the client was sent, interim ones apart.
+pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
+    let status = session.response_written()?.status;
+    let is_final = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
+    is_final.then_some(status)
+}
+
 /// Whether the request can be sent again.
 pub(super) fn replay(session: &Session) -> Replay {
     let session: &ServerSession = session.as_ref();
-    if session.retry_buffer_truncated() || session.response_written().is_some() {
+    if session.retry_buffer_truncated() || has_begun(session) {
         Replay::Never
     } else if session.req_header().method.is_idempotent() {
         Replay::Always

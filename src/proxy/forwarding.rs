@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
@@ -23,18 +23,6 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-
-/// What says where a request came from. From anybody but a trusted hop these are a claim that nothing supports,
-/// and are dropped.
-const CLAIMS: [HeaderName; 7] = [
-    X_FORWARDED_FOR,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_HOST,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-real-ip"),
-    FORWARDED,
-];
 
 /// Fills in the client, the scheme and the ids.
 pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &RequestHeader) {
@@ -147,18 +135,32 @@ pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut Heade
     }
 }
 
-/// Looks before it removes: a request seldom has any of them, and looking for each by its hash costs more than
-/// one walk over the names.
+/// Drops what says where a request came from: from anybody but a trusted hop that is a claim which nothing
+/// supports. One walk over the names, since a request seldom has any.
 fn drop_claims(headers: &mut HeaderMap) {
-    let is_suspect = |name: &HeaderName| {
-        let name = name.as_str();
-        name.starts_with("x-f") || name.starts_with("x-r") || name.starts_with("for")
-    };
-    if headers.keys().any(is_suspect) {
-        for claim in &CLAIMS {
-            headers.remove(claim);
-        }
+    let claims: SmallVec<[HeaderName; 4]> = headers
+        .keys()
+        .filter(|name| is_claim(name.as_str()))
+        .cloned()
+        .collect();
+    for claim in claims {
+        headers.remove(claim);
     }
+}
+
+/// Servers that hand headers on as variables (CGI, WSGI) cannot tell `_` from `-`, so both are meant.
+fn is_claim(name: &str) -> bool {
+    const CLAIMS: [&str; 4] = ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip"];
+    let is_same = |known: &str, byte: usize| match name.as_bytes().get(byte) {
+        Some(b'_') => known.as_bytes()[byte] == b'-',
+        Some(&seen) => known.as_bytes()[byte] == seen,
+        None => false,
+    };
+    let begins = |known: &str| (0..known.len()).all(|byte| is_same(known, byte));
+    begins("x-forwarded-")
+        || CLAIMS
+            .iter()
+            .any(|known| name.len() == known.len() && begins(known))
 }
 
 /// The values that are there already, each followed by a comma.
@@ -220,7 +222,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, UPGRADE] {
+    // `Trailer` announces what the engine drops, or what HTTP/2 needs no announcement for.
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRAILER, UPGRADE] {
         headers.remove(name);
     }
 }
@@ -266,6 +269,21 @@ mod tests {
         check("unknown", None);
         check("0300.0.2.1", None);
         check("", None);
+    }
+
+    #[test]
+    fn claims_are_known_in_every_spelling() {
+        let check = |name: &str, expected: bool| assert_eq!(is_claim(name), expected, "{name}");
+        check("x-forwarded-for", true);
+        check("x_forwarded_for", true);
+        check("x-forwarded_ssl", true);
+        check("forwarded", true);
+        check("x_real_ip", true);
+        check("true-client-ip", true);
+        check("forwarded-by", false);
+        check("x-forwarded", false);
+        check("x-request-id", false);
+        check("", false);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use http::Version;
 use pingora::Error;
 use pingora::proxy::Session;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, final_status};
 use crate::facts::host;
 use crate::observability::{AccessLog, AccessRecord};
 use crate::response::Code;
@@ -21,9 +21,7 @@ pub(super) fn finish(
     let now = Instant::now();
     let total = now - exchange.began;
     let request = session.req_header();
-    let status = session
-        .response_written()
-        .map_or(0, |response| response.status.as_u16());
+    let status = final_status(session.as_ref()).map_or(0, |status| status.as_u16());
     let (received, sent) = (
         session.body_bytes_read() as u64,
         session.body_bytes_sent() as u64,
@@ -36,10 +34,10 @@ pub(super) fn finish(
         .observe(&request.method, status, slug, total);
     exchange.route.metrics.count_bytes(received, sent);
     if let Some(attempt) = &mut exchange.attempt {
-        attempt
-            .upstream()
-            .metrics()
-            .observe(status, now - attempt.began());
+        let answered = exchange.upstream_status.map_or(0, |status| status.as_u16());
+        if let Some(spent) = attempt.spent(now, error.is_some()) {
+            attempt.upstream().metrics().observe(answered, spent);
+        }
         if error.is_none() {
             attempt.finished();
         }
@@ -75,7 +73,7 @@ pub(super) fn finish(
             bytes_in: received,
             bytes_out: sent,
             total,
-            upstream_time: attempt.map(|attempt| now - attempt.began()),
+            upstream_time: attempt.and_then(|attempt| attempt.spent(now, error.is_some())),
             first_byte: exchange.first_byte,
             upstream: attempt.map(|attempt| attempt.upstream().name()),
             endpoint: attempt.and_then(|attempt| attempt.endpoint()),

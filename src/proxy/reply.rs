@@ -7,7 +7,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, Result};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, has_begun};
 use crate::response::{Code, Dialect, Reply, rescue};
 
 /// Writes a reply: in the caller's dialect, through the response hooks of its route, with the request's ids.
@@ -69,7 +69,7 @@ pub(super) async fn fail(
     };
     exchange.outcome = Some(code);
     let status = code.status().as_u16();
-    let is_too_late = code == Code::ClientClosed || session.response_written().is_some();
+    let is_too_late = code == Code::ClientClosed || has_begun(session.as_ref());
     if !is_too_late {
         // The engine closes the connection after a failure: part of the request may still be on its way.
         if let Err(cause) = write(session, exchange, Reply::failure(code).closing()).await {

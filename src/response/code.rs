@@ -68,8 +68,8 @@ macro_rules! error_index {
 }
 
 error_index! {
-    /// The request breaks HTTP in a way that makes it unsafe to forward: conflicting framing, a missing or
-    /// malformed `Host`, a malformed target. The connection is closed.
+    /// The request cannot be forwarded as it is: it has no `Host`, its target is not text, or a rewrite of it is
+    /// no valid target. The connection is closed. What the engine cannot parse at all gets the engine's own 400.
     BadRequest = 400 "bad_request" "The request is malformed", INVALID_ARGUMENT Client "DPE";
     /// No route matches the host, path, headers and query of the request. `northgate explain` shows how near
     /// each route came.

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::Upstream;
 use super::connect::Turn;
 use super::endpoint::Endpoint;
-use crate::response::{Code, rescue};
+use crate::response::{Code, Fault, rescue};
 
 /// How many endpoints one request may be tried on before the client is told.
 const MAX_ATTEMPTS: u32 = 3;
@@ -64,7 +64,9 @@ pub struct Attempt {
     upstream: Arc<Upstream>,
     /// The end of the whole exchange, retries included.
     deadline: Option<Instant>,
-    began: Instant,
+    first_pick: Option<Instant>,
+    /// When bytes of the response last came.
+    heard: Option<Instant>,
     attempts: u32,
     tried: SmallVec<[Arc<Endpoint>; 2]>,
     lease: Option<Lease>,
@@ -106,7 +108,8 @@ impl Attempt {
         Attempt {
             upstream,
             deadline: limit.map(|limit| began + limit),
-            began,
+            first_pick: None,
+            heard: None,
             attempts: 0,
             tried: SmallVec::new(),
             lease: None,
@@ -130,16 +133,24 @@ impl Attempt {
         self.attempts
     }
 
-    /// When it began.
-    pub fn began(&self) -> Instant {
-        self.began
+    /// From the first choice of an endpoint to the last that was heard of the upstream, or to `now` where the
+    /// exchange has failed. `None` where it never came to a choice.
+    pub fn spent(&self, now: Instant, has_failed: bool) -> Option<Duration> {
+        let end = if has_failed {
+            now
+        } else {
+            self.heard.unwrap_or(now)
+        };
+        Some(end.saturating_duration_since(self.first_pick?))
     }
 
     /// Chooses the next endpoint.
     pub fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
-        if self.is_late() {
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
             return Err(Code::UpstreamTimeout);
         }
+        self.first_pick.get_or_insert(now);
         self.turn = None;
         let endpoint = self.upstream.pick(&self.tried)?;
         let mut peer = Box::new(endpoint.peer().clone());
@@ -148,7 +159,7 @@ impl Attempt {
             *timeout = timeout.map(|timeout| timeout.max(LONG_UPLOAD));
         }
         if let Some(deadline) = self.deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(now);
             let cap = |timeout: &mut Option<Duration>| {
                 *timeout = timeout.map(|timeout| timeout.min(left))
             };
@@ -171,6 +182,7 @@ impl Attempt {
     /// exchange has taken longer than it may.
     pub fn moved(&mut self, now: Instant) -> bool {
         self.awaits_client = false;
+        self.heard = Some(now);
         self.allow(now, self.upstream.timeouts().idle.as_std())
     }
 
@@ -212,7 +224,7 @@ impl Attempt {
     /// The connection could not be made. Nothing has been sent, so any request may go to another endpoint.
     pub fn failed_to_connect(&mut self, error: &Error) -> Verdict {
         let code = self.code(error);
-        self.upstream.metrics().count_failure(code.slug());
+        self.count(code);
         if let Some(lease) = &self.lease {
             self.tried.push(lease.0.clone());
         }
@@ -230,7 +242,7 @@ impl Attempt {
     /// (RFC 9113 section 8.7), or where a pooled connection had been closed under it.
     pub fn failed_in_exchange(&mut self, failure: &Failure<'_>) -> Verdict {
         let code = self.code(failure.error);
-        self.upstream.metrics().count_failure(code.slug());
+        self.count(code);
         let kind = failure.error.etype();
         let is_unprocessed =
             *kind == ErrorType::H2Error && matches!(failure.error.retry, RetryType::Decided(true));
@@ -249,6 +261,13 @@ impl Attempt {
             Verdict::Retry
         } else {
             Verdict::GiveUp(code)
+        }
+    }
+
+    /// Counts a failure where it is the upstream's: a client that leaves says nothing about it.
+    fn count(&self, code: Code) {
+        if code.fault() == Fault::Upstream {
+            self.upstream.metrics().count_failure(code.slug());
         }
     }
 

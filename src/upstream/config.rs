@@ -176,7 +176,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the end of the request to the first byte of the response. Default `"30s"`.
     pub first_byte: Duration,
-    /// The longest silence inside a request, a response, an event stream or a WebSocket. Default `"60s"`.
+    /// The longest silence inside a response, an event stream or a WebSocket. Default `"60s"`.
     pub idle: Duration,
     /// How long an unused connection is kept for the next request. Default `"60s"`.
     pub keepalive: Duration,
