@@ -295,3 +295,27 @@ async fn a_failure_without_a_body_is_whole_over_http2() {
     let answer = gateway.http2().send(head("/")).await;
     assert_eq!((answer.status, answer.body.len()), (502, 0));
 }
+
+#[tokio::test]
+async fn an_interim_response_is_no_response() {
+    let gone = origins::interim::then_closed();
+    let gateway = Gateway::draft(
+        r#"
+        [upstreams.gone]
+        endpoints = ["$gone"]
+
+        [routes.all]
+        match = { path = "/{*rest}" }
+        upstream = "gone"
+        "#,
+    )
+    .with("gone", &gone)
+    .start()
+    .await;
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let answer = gateway.client(protocol).send(get("/")).await;
+        answer.assert_problem(502, "upstream_reset");
+    }
+    let line = gateway.log_where("it", |line| line["path"] == "/").await;
+    assert_eq!(line["status"], 502);
+}

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::harness::*;
@@ -187,4 +189,15 @@ async fn a_client_is_told_that_its_connection_ends() {
     let answer = in_flight.await.unwrap();
     assert_eq!(answer.header("connection"), Some("close"));
     assert!(stopping.await.unwrap());
+}
+
+#[tokio::test]
+async fn half_a_request_to_the_admin_listener_does_not_hold_the_end() {
+    let shop = Origin::http1(|_| text("ok"));
+    let gateway = gateway(&shop, "1s").await;
+    let mut half = TcpStream::connect(gateway.admin_address()).await.unwrap();
+    half.write_all(b"GET /livez HTTP/1.1\r\nhost")
+        .await
+        .unwrap();
+    assert!(gateway.stop().await);
 }

@@ -255,3 +255,13 @@ async fn the_first_byte_is_awaited_from_the_end_of_the_request_over_http2_too() 
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(slow.only().body, "xxxxxx");
 }
+
+#[tokio::test]
+async fn interim_responses_stop_no_clock() {
+    let chatty = origins::interim::again_and_again(Duration::from_millis(50));
+    let gateway = before(&chatty, r#"first_byte = "300ms", idle = "300ms""#, "").await;
+    let begin = Instant::now();
+    let answer = gateway.http2().send(get("/")).await;
+    assert_fired(begin);
+    answer.assert_problem(504, "upstream_timeout");
+}

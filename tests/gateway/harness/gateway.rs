@@ -74,11 +74,15 @@ impl Gateway {
         self.admin_client().send(ask).await
     }
 
-    pub fn admin_client(&self) -> Client {
+    pub fn admin_address(&self) -> SocketAddr {
         let Some(BindAddress::Socket(address)) = self.inner.admin_address() else {
             panic!("there is no admin listener");
         };
-        Client::of(*address, Protocol::Http1)
+        *address
+    }
+
+    pub fn admin_client(&self) -> Client {
+        Client::of(self.admin_address(), Protocol::Http1)
     }
 
     pub async fn metrics(&self) -> String {

@@ -4,6 +4,7 @@ pub mod black_hole;
 pub mod conflicting_framing;
 pub mod garbage;
 pub mod half_close;
+pub mod interim;
 pub mod reset;
 pub mod silent;
 pub mod slow_header;
