@@ -77,7 +77,7 @@ const WELCOME: &str = r#"
     curl -i  -X DELETE http://127.0.0.1:8080/products/7      # 405, with Allow
     curl -i  http://127.0.0.1:8080/nowhere                   # 404, as a problem document
 
-  Let an upstream fail for ten seconds, and look again:
+  Let an upstream fail for ten seconds, and look again; after three failed health checks it is left out:
 
     curl -s  http://127.0.0.1:8003/_demo/fail -H 'content-type: application/json' -d '{"status":503,"for_ms":10000,"health":true}'
     curl -i  http://127.0.0.1:8080/products/7
