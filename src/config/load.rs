@@ -155,3 +155,24 @@ fn read(path: &Path) -> io::Result<String> {
         .read_to_string(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_or_a_pipe_is_no_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe.toml");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [Path::new("/dev/zero"), &pipe] {
+            let loaded = load(path);
+            let said: Vec<_> = loaded.diagnostics.iter().map(|it| &it.message).collect();
+            assert!(
+                said.iter().any(|it| it.ends_with("it is not a file")),
+                "{said:?}"
+            );
+        }
+    }
+}
