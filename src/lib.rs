@@ -58,6 +58,7 @@
 //! | | [`observability`] | metrics and the access log |
 //! | | [`identity`] | who was proven to call |
 //! | 3 | [`facts`] | what is known of one request, and templates over it |
+//! | | [`http1`] | the grammar of HTTP/1.1 messages, checked strictly |
 //! | 4 | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
 //! | 5 | [`upstream`] | endpoints, balancing, health, attempts and their deadlines |
 //! | 6 | [`policies`] | declared behaviour: scopes, order, hooks, pipelines |
@@ -108,6 +109,7 @@ pub mod config;
 pub mod gateway;
 
 // The way in.
+pub mod http1;
 pub mod listener;
 pub mod proxy;
 pub mod routing;

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 const TIERS: [&[&str]; 10] = [
     &["text"],
     &["response", "observability", "identity", "limits"],
-    &["facts"],
+    &["facts", "http1"],
     &["discovery", "listener"],
     &["upstream", "cache"],
     &["policies", "actions"],

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use pingora::protocols::{ALPN, Ssl, Stream};
 use tokio::sync::watch;
 
+use super::framed::Framed;
 use super::stream::{Downstream, Transport};
 use super::{Connection, Listener, Socket};
 
@@ -93,14 +94,17 @@ async fn accept_one(socket: &Socket) -> io::Result<(Transport, Option<SocketAddr
 async fn establish(transport: Transport, connection: Arc<Connection>) -> Option<Stream> {
     let listener = &connection.listener;
     let Some(tls) = &listener.tls else {
-        let stream = establish_plain(transport, &connection).await?;
-        return Some(Box::new(stream));
+        return establish_plain(transport, &connection).await;
     };
     let handshake = tls.handshake(Downstream::new(transport, connection.clone()));
     match tokio::time::timeout(listener.timeouts.tls_handshake.as_std(), handshake).await {
         Ok(Some(stream)) => {
-            connection.await_requests(matches!(stream.selected_alpn_proto(), Some(ALPN::H2)));
-            Some(Box::new(stream))
+            let speaks_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+            connection.await_requests(speaks_h2);
+            if speaks_h2 {
+                return Some(Box::new(stream));
+            }
+            Some(Box::new(Framed::new(stream, connection.clone(), &[])))
         }
         Ok(None) => {
             listener.metrics.refused_handshake.inc();
@@ -113,10 +117,7 @@ async fn establish(transport: Transport, connection: Arc<Connection>) -> Option<
     }
 }
 
-async fn establish_plain(
-    mut transport: Transport,
-    connection: &Arc<Connection>,
-) -> Option<Downstream> {
+async fn establish_plain(mut transport: Transport, connection: &Arc<Connection>) -> Option<Stream> {
     let listener = &connection.listener;
     let mut speaks_h2 = false;
     let mut read_ahead = Vec::new();
@@ -141,5 +142,13 @@ async fn establish_plain(
         return None;
     }
     connection.await_requests(speaks_h2);
-    Some(Downstream::new(transport, connection.clone()).with_read_ahead(read_ahead, speaks_h2))
+    let stream = Downstream::new(transport, connection.clone());
+    if speaks_h2 {
+        return Some(Box::new(stream.with_h2_preface(read_ahead)));
+    }
+    Some(Box::new(Framed::new(
+        stream,
+        connection.clone(),
+        &read_ahead,
+    )))
 }

@@ -1,13 +1,14 @@
 //! One client connection: what is known of it, and its clock.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
 use super::Listener;
+use crate::http1::Refusal;
 
 /// No wait is being timed.
 const UNTIMED: u64 = u64::MAX;
@@ -26,6 +27,10 @@ pub struct Connection {
     is_in_header: AtomicBool,
     /// Requests in flight on it.
     active: AtomicU32,
+    /// Whether it has left HTTP/1.1 for another protocol.
+    is_switched: AtomicBool,
+    /// The rule that its last request broke.
+    refusal: OnceLock<Refusal>,
     /// Milliseconds after `opened` at which the present wait for a request must have ended.
     wait_ends: AtomicU64,
 }
@@ -43,6 +48,8 @@ impl Connection {
             is_h2: AtomicBool::new(false),
             is_in_header: AtomicBool::new(true),
             active: AtomicU32::new(0),
+            is_switched: AtomicBool::new(false),
+            refusal: OnceLock::new(),
             wait_ends: AtomicU64::new(UNTIMED),
         })
     }
@@ -84,6 +91,31 @@ impl Connection {
         }
         self.is_in_header.store(false, Ordering::Relaxed);
         self.wait_at_most(self.listener.timeouts.keepalive.as_std());
+    }
+
+    /// Whether a request on it is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.active.load(Ordering::Relaxed) > 0
+    }
+
+    /// The response that switches protocols goes out: what follows is no longer HTTP/1.1.
+    pub fn switched(&self) {
+        self.is_switched.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_switched(&self) -> bool {
+        self.is_switched.load(Ordering::Relaxed)
+    }
+
+    /// What the client sends breaks a rule. There is one at most, because it is the last that is read.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        // A later one is a consequence of the first.
+        let _ = self.refusal.set(refusal);
+    }
+
+    /// The rule that the request in flight has broken.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get().copied()
     }
 
     /// The wait has ended without a request: counted, unless it was an idle connection that had served its turn.

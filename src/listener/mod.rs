@@ -13,6 +13,7 @@ mod accept;
 mod bind;
 mod config;
 mod connection;
+mod framed;
 mod pem;
 mod stream;
 mod tls;

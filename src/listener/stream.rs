@@ -95,10 +95,10 @@ impl Downstream {
         }
     }
 
-    /// Serves these bytes before what the socket has; `speaks_h2` tells the engine what follows.
-    pub(super) fn with_read_ahead(mut self, read_ahead: Vec<u8>, speaks_h2: bool) -> Downstream {
-        self.read_ahead = read_ahead;
-        self.speaks_h2 = speaks_h2;
+    /// HTTP/2 by prior knowledge: serves the preface once more before what the socket has.
+    pub(super) fn with_h2_preface(mut self, preface: Vec<u8>) -> Downstream {
+        self.read_ahead = preface;
+        self.speaks_h2 = true;
         self
     }
 

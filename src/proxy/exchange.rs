@@ -79,12 +79,19 @@ impl Exchange {
         }
         let request = session.req_header();
         forwarding::identify(&mut self.facts, &connection, request);
-        let refusal = strict::check(request, &connection.listener.limits).err();
-        self.connection = Some(connection);
-        match refusal {
-            Some(code) => Some(Reply::failure(code).closing()),
-            None => self.dispatch(request),
+        let refused = match connection.refusal() {
+            Some(refusal) => Some(refusal.code),
+            None => strict::check(request, &connection.listener.limits).err(),
+        };
+        if let Some(code) = refused {
+            if let Some(view) = self.snapshot.listeners.get(connection.listener.id) {
+                self.route = view.fallback.clone();
+            }
+            self.connection = Some(connection);
+            return Some(Reply::failure(code).closing());
         }
+        self.connection = Some(connection);
+        self.dispatch(request)
     }
 
     /// Finds the route and starts its action.
@@ -168,6 +175,9 @@ impl Exchange {
             let now = Instant::now();
             self.first_byte.get_or_insert(now - self.began);
             self.upstream_status = Some(response.status);
+            if is_upgrade && let Some(connection) = &self.connection {
+                connection.switched();
+            }
             if let Some(attempt) = &mut self.attempt {
                 if is_upgrade {
                     attempt.upgraded(now);

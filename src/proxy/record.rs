@@ -1,5 +1,6 @@
 //! The end of an exchange: one access record, one metrics update, everything released.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Version;
@@ -43,7 +44,11 @@ pub(super) fn finish(
         }
     }
     if let Some(log) = access_log {
-        let cause = error.map(ToString::to_string);
+        let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
+        let cause = match refusal {
+            Some(refusal) => Some(Cow::Borrowed(refusal.reason)),
+            None => error.map(|error| Cow::Owned(error.to_string())),
+        };
         let attempt = exchange.attempt.as_ref();
         let trace_id = exchange.facts.trace.trace_id();
         log.append(&AccessRecord {

@@ -61,7 +61,10 @@ pub(super) async fn fail(
     exchange: &mut Exchange,
     error: &Error,
 ) -> FailToProxy {
+    let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
     let code = match exchange.outcome {
+        // The engine was told of an error in the middle of the request, and this is what it was about.
+        _ if refusal.is_some() => refusal.map_or(Code::BadRequest, |refusal| refusal.code),
         // A client that left says nothing about the upstream, whatever was noticed first.
         _ if *error.esource() == ErrorSource::Downstream => rescue(error),
         Some(code) => code,

@@ -68,8 +68,9 @@ macro_rules! error_index {
 }
 
 error_index! {
-    /// The request cannot be forwarded as it is: it has no `Host`, its target is not text, or a rewrite of it is
-    /// no valid target. The connection is closed. What the engine cannot parse at all gets the engine's own 400.
+    /// The request is not HTTP as the RFCs have it, or could be read in two ways: two lengths, two hosts, a line that
+    /// does not end in CR LF, a control character, a target that is none. The log's `cause` says which rule it
+    /// broke. The connection is closed.
     BadRequest = 400 "bad_request" "The request is malformed", INVALID_ARGUMENT Client "DPE";
     /// No route matches the host, path, headers and query of the request. `northgate explain` shows how near
     /// each route came.
@@ -91,6 +92,8 @@ error_index! {
     Internal = 500 "internal" "The gateway failed", INTERNAL Gateway "-";
     /// The method is one that the gateway does not forward to anybody (`CONNECT`, `TRACE`).
     MethodNotImplemented = 501 "method_not_implemented" "The method is not implemented", UNIMPLEMENTED Client "DPE";
+    /// The request is of a version of HTTP that the gateway does not speak. The connection is closed.
+    VersionNotSupported = 505 "version_not_supported" "This version of HTTP is not spoken here", UNIMPLEMENTED Client "DPE";
     /// The connection to the upstream could not be made, or its TLS could not be verified.
     UpstreamConnectFailed = 502 "upstream_connect_failed" "The upstream could not be reached", UNAVAILABLE Upstream "UF";
     /// The upstream broke the connection before its response was complete.

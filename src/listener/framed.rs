@@ -1,0 +1,346 @@
+//! The client's side of an HTTP/1.1 connection, cut into requests.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::Connection;
+use crate::http1::{Body, Chunks, Refusal, RequestHead, RequestLimits, RequestScanner};
+use crate::response::Code;
+
+/// Read at a time where the bytes cannot go to the engine at once.
+const READ_BYTES: usize = 4 * 1024;
+/// How long a client that is told off may go on sending before the connection is closed under it. A socket that is
+/// closed with unread bytes in it resets the connection, and the client might never see why.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Gives the engine one request after the other, each exactly as long as it is, and none that breaks the rules.
+///
+/// A head is scanned before the engine sees any of it. One that breaks a rule is kept from the engine, which gets
+/// a harmless one in its stead; the [`Connection`] then knows the [`Refusal`], and the proxy replies with it. So
+/// refusals leave as every other reply does, with their ids and their line in the log.
+///
+/// What a client sends beyond its request is held back until the response to it is complete: requests in a
+/// pipeline are answered one by one, and nothing that follows a request can be taken for a part of it.
+#[derive(Debug)]
+pub(super) struct Framed<S> {
+    inner: S,
+    connection: Arc<Connection>,
+    limits: RequestLimits,
+    part: Part,
+    /// What was read and not yet given to the engine.
+    held: BytesMut,
+    /// So many of the bytes held have passed, and wait for the engine to take them.
+    passed: usize,
+}
+
+/// What comes next.
+#[derive(Debug)]
+enum Part {
+    Head(RequestScanner),
+    Length(u64),
+    Chunked(Chunks),
+    /// The request is complete. The next one may begin when the response to it is.
+    Over,
+    /// The protocol was switched: the bytes are no longer HTTP's.
+    Tunnel,
+    /// A rule was broken. Nothing that comes now means anything.
+    Refused,
+}
+
+impl<S: IO> Framed<S> {
+    /// `held` was read from the stream before.
+    pub(super) fn new(inner: S, connection: Arc<Connection>, held: &[u8]) -> Framed<S> {
+        let limits = &connection.listener.limits;
+        Framed {
+            inner,
+            limits: RequestLimits {
+                target_bytes: limits.uri_bytes.as_usize(),
+                field_bytes: limits.header_bytes.as_usize(),
+                fields: limits.headers.get() as usize,
+            },
+            connection,
+            part: Part::Head(RequestScanner::default()),
+            held: BytesMut::from(held),
+            passed: 0,
+        }
+    }
+
+    /// Takes note of the next bytes and gives how many of them the engine may have now.
+    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        match &mut self.part {
+            Part::Head(scanner) => match scanner.advance(bytes, &self.limits)? {
+                None => Ok(0),
+                Some(head) => {
+                    let RequestHead { length, body } = head;
+                    self.part = match body {
+                        Body::None => Part::Over,
+                        Body::Length(length) => Part::Length(length),
+                        Body::Chunked => Part::Chunked(Chunks::default()),
+                    };
+                    Ok(length + self.pass_body(&bytes[length..])?)
+                }
+            },
+            _ => self.pass_body(bytes),
+        }
+    }
+
+    fn pass_body(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let (passed, is_over) = match &mut self.part {
+            Part::Length(left) => {
+                let passed = bytes
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= passed as u64;
+                (passed, *left == 0)
+            }
+            Part::Chunked(chunks) => (chunks.advance(bytes)?, chunks.is_done()),
+            Part::Tunnel => (bytes.len(), false),
+            Part::Head(_) | Part::Over | Part::Refused => (0, false),
+        };
+        if is_over {
+            self.part = Part::Over;
+        }
+        Ok(passed)
+    }
+
+    /// Keeps the request from the engine and puts a harmless one in its place.
+    fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
+        let Part::Head(scanner) = std::mem::replace(&mut self.part, Part::Refused) else {
+            // The engine is in the middle of the request: an error ends it, and the reply says why.
+            self.connection.refuse(refusal);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, refusal.reason));
+        };
+        let line = scanner.request_line().filter(|(_, target)| {
+            let is_plain = |byte: &u8| byte.is_ascii_graphic();
+            let target = self.held.get(target.clone());
+            target.is_some_and(|it| it.starts_with(b"/") && it.iter().all(is_plain))
+        });
+        let mut harmless = BytesMut::with_capacity(256);
+        match line {
+            Some((method, target)) => {
+                harmless.extend_from_slice(&self.held[method]);
+                harmless.extend_from_slice(b" ");
+                harmless.extend_from_slice(&self.held[target]);
+            }
+            None => harmless.extend_from_slice(b"GET /"),
+        }
+        harmless.extend_from_slice(b" HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n");
+        self.passed = harmless.len();
+        self.held = harmless;
+        self.connection.refuse(refusal);
+        Ok(())
+    }
+
+    /// Reads straight into the engine's buffer, and takes back what the engine may not have. `false` where it may
+    /// have nothing yet.
+    fn poll_direct(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        let read = &buffer.filled()[before..];
+        if read.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        match self.pass(read) {
+            Ok(passed) if passed == read.len() => Poll::Ready(Ok(true)),
+            Ok(passed) => {
+                self.held.extend_from_slice(&read[passed..]);
+                buffer.set_filled(before + passed);
+                Poll::Ready(Ok(passed > 0))
+            }
+            Err(refusal) => {
+                self.held.extend_from_slice(read);
+                buffer.set_filled(before);
+                Poll::Ready(self.refuse(refusal).map(|()| false))
+            }
+        }
+    }
+
+    /// Looks at what is held, and reads more to it where that is not enough. Ready where something may pass, and
+    /// with `false` where the connection has ended before.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            // The scanner wants the whole head each time, and takes up where it stopped.
+            let held = std::mem::take(&mut self.held);
+            let passed = self.pass(&held);
+            self.held = held;
+            match passed {
+                Ok(0) => {}
+                Ok(passed) => {
+                    self.passed = passed;
+                    return Poll::Ready(Ok(true));
+                }
+                Err(refusal) => return Poll::Ready(self.refuse(refusal).map(|()| true)),
+            }
+            match ready!(self.poll_more(cx)) {
+                Ok(0) => return Poll::Ready(Ok(false)),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    let late = Refusal::new(Code::RequestTimeout, "the head did not end in time");
+                    return Poll::Ready(self.refuse(late).map(|()| true));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Reads some more into what is held, and gives how much.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; READ_BYTES];
+        let mut read = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
+        self.held.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
+    /// The request is complete and the engine reads on: for the next one, for the end of the connection, or
+    /// because the protocol was switched. Ready where it has come to one of these.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.connection.is_switched() {
+            self.part = Part::Tunnel;
+            return Poll::Ready(Ok(true));
+        }
+        if !self.connection.is_busy() {
+            self.part = Part::Head(RequestScanner::default());
+            if !self.held.is_empty() {
+                self.connection.received();
+            }
+            return Poll::Ready(Ok(true));
+        }
+        if !self.held.is_empty() {
+            // It can wait for its turn. Nothing wakes this up, because the engine asks again for the next request.
+            return Poll::Pending;
+        }
+        match ready!(self.poll_more(cx))? {
+            0 => Poll::Ready(Ok(false)),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl<S: IO> AsyncRead for Framed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if this.passed > 0 {
+                let count = this.passed.min(buffer.remaining());
+                buffer.put_slice(&this.held[..count]);
+                this.held.advance(count);
+                this.passed -= count;
+                if this.held.is_empty() {
+                    // An idle connection holds no memory.
+                    this.held = BytesMut::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            match this.part {
+                Part::Refused => return Poll::Pending,
+                Part::Over => {
+                    if !ready!(this.poll_over(cx))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                _ if this.held.is_empty() => {
+                    if ready!(this.poll_direct(cx, buffer))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                _ => {
+                    if !ready!(this.poll_held(cx))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<S: IO> AsyncWrite for Framed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl<S: IO> Shutdown for Framed<S> {
+    async fn shutdown(&mut self) {
+        // The client may be gone already; there is nobody left to tell.
+        let _ = AsyncWriteExt::shutdown(&mut self.inner).await;
+        let is_all_read = matches!(self.part, Part::Over | Part::Tunnel) && self.held.is_empty();
+        if is_all_read {
+            return;
+        }
+        self.held = BytesMut::new();
+        let mut bytes = [0; READ_BYTES];
+        let rest = async { while matches!(self.inner.read(&mut bytes).await, Ok(1..)) {} };
+        let _ = tokio::time::timeout(LINGER, rest).await;
+    }
+}
+
+impl<S: IO> UniqueID for Framed<S> {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl<S: IO> Ssl for Framed<S> {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl<S: IO> GetTimingDigest for Framed<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl<S: IO> GetProxyDigest for Framed<S> {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+}
+
+impl<S: IO> GetSocketDigest for Framed<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+impl<S: IO> Peek for Framed<S> {}
