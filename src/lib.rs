@@ -29,12 +29,14 @@
 //!    ▼
 //!  host → path → method → headers → query                                                         routing
 //!    │ Route: a Pipeline, an Action, a timeout
-//!    ├── none ───────────────────────────────► 404, 405 ──┐                                       response
+//!    ├── none: the fallback, then 404 or 405 ─────────────┐                                       response
+//!    ▼                                                    │
+//!  request hooks, of the fallback too ─────── Reply ──────┤ 403 and others                        policies
 //!    ├── redirect, respond ──────────────────► Reply ─────┤                                       actions
 //!    ▼                                                    │
 //!  pick an endpoint ─ connect ─ again elsewhere ──────────┤ 502, 503, 504                         upstream
 //!    ▼                                                    │
-//!  forwarding headers ─ rewrite ─ request hooks           │                                       proxy, policies
+//!  forwarding headers ─ rewrite ─ upstream request hooks  │                                       proxy, policies
 //!    ▼                                                    │
 //!  origin ── bodies stream both ways under deadlines      │                                       upstream
 //!    ▼                                                    ▼
@@ -86,6 +88,9 @@
 //! | The order in a file decides nothing | `tests/gateway/routing.rs`: `the_order_in_the_file_does_not_matter` |
 //! | The nearest scope replaces a policy whole; policies run in the program's order | `tests/gateway/header_policies.rs`: `the_nearest_scope_replaces_and_off_removes`; `src/policies/list.rs` |
 //! | Replies of the gateway itself go through the response hooks too | `tests/gateway/header_policies.rs`: `replies_of_the_gateway_itself_are_edited_too` |
+//! | Policies of a listener decide before a 404 or 405 does | `tests/gateway/ip_access.rs`: `it_decides_before_routes_are_told_apart` |
+//! | The client's address is what trusted hops vouch for, and nothing else opens a door | `tests/gateway/ip_access.rs`: `strangers_cannot_say_who_they_are` |
+//! | A set of networks is what a walk over them finds | `src/policies/networks.rs` |
 //! | Every response carries the request's ids, and they cannot be guessed | `tests/gateway/forwarding.rs`: `every_response_has_both_ids`, `request_ids_are_drawn_and_not_counted` |
 //! | What a stranger claims about itself reaches no upstream | `tests/gateway/forwarding.rs`: `claims_of_strangers_are_replaced` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |

@@ -113,6 +113,15 @@ fn explain(text: &mut String, view: &View, parts: &RequestParts<'_>, loaded: &Lo
         parts.query.unwrap_or_default(),
         view.listener.name
     );
+    if let Some((route, _)) = view.preflight(parts) {
+        let whose = match route.span {
+            Some(span) => format!("route {}{}", route.name, place(Some(span), loaded)),
+            None => "the listener, as no route takes the method that it asks for".into(),
+        };
+        let _ = writeln!(text, "\na preflight, answered by the policies of {whose}");
+        policies(text, route, loaded);
+        return true;
+    }
     let found = view.table.find(parts);
     let is_found = match &found {
         Lookup::Found(route, captures) => {

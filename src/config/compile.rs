@@ -63,12 +63,13 @@ pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> 
         &gateway.policies,
         Scope::Gateway,
         Variables::Shared,
+        sources,
         &mut Subject::new(diagnostics, "gateway"),
     );
     let (listeners, groups) =
         listeners::compile(document, &gateway_layer, sources, metrics, diagnostics);
     let upstreams = compile_upstreams(document, sources, metrics, diagnostics);
-    let routes = routes::compile(document, &upstreams, metrics, diagnostics);
+    let routes = routes::compile(document, &upstreams, sources, metrics, diagnostics);
     warnings::of_unused(document, diagnostics);
     let admin = document.admin.as_ref().and_then(|config| {
         admin::Admin::build(config, &base(sources, config.span.source), diagnostics)

@@ -56,6 +56,7 @@ pub(super) fn compile(
                 &config.policies,
                 Scope::Listener,
                 Variables::Shared,
+                sources,
                 &mut subject,
             );
             groups.push(Group {

@@ -65,10 +65,7 @@ impl Loaded {
 }
 
 pub(super) fn base(sources: &Sources, source: SourceId) -> PathBuf {
-    Path::new(sources.path(source))
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default()
+    sources.folder(source).to_path_buf()
 }
 
 #[derive(Default)]

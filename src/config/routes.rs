@@ -9,7 +9,7 @@ use crate::facts::Variables;
 use crate::observability::{Metrics, RouteMetrics};
 use crate::policies::{Layer, Scope};
 use crate::routing::{self, Matcher};
-use crate::text::{Diagnostics, Name, Span, Spanned, Subject, nearest};
+use crate::text::{Diagnostics, Name, Sources, Span, Spanned, Subject, nearest};
 use crate::upstream::Upstream;
 
 /// All upstreams by name; `None` for one with errors, so that naming it is not another error.
@@ -30,6 +30,7 @@ pub(super) struct CompiledRoute {
 pub(super) fn compile(
     document: &Document,
     upstreams: &Upstreams,
+    sources: &Sources,
     metrics: &Metrics,
     diagnostics: &mut Diagnostics,
 ) -> Vec<CompiledRoute> {
@@ -56,7 +57,13 @@ pub(super) fn compile(
         let action = resolve_action(config, place.span, upstreams, &mut subject)
             .and_then(|wanted| wanted.build(config, parameters, &mut subject));
         let variables = Variables::Route(parameters);
-        let layer = Layer::build(&config.policies, Scope::Route, variables, &mut subject);
+        let layer = Layer::build(
+            &config.policies,
+            Scope::Route,
+            variables,
+            sources,
+            &mut subject,
+        );
         let Some(action) = action else { continue };
         let listeners = config.listeners.iter();
         compiled.push(CompiledRoute {

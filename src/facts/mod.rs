@@ -48,6 +48,8 @@ pub struct Facts {
     pub request_id: RequestId,
     pub trace: TraceContext,
     pub captures: Captures,
+    /// Whether it is a preflight of CORS that a policy answers, and no request for the route's action.
+    pub is_preflight: bool,
     /// Who was proven to call; `None` is an anonymous caller.
     pub identity: Option<Arc<Identity>>,
 }
@@ -61,6 +63,7 @@ impl Facts {
             request_id: RequestId::default(),
             trace: TraceContext::default(),
             captures: Captures::new(),
+            is_preflight: false,
             identity: None,
         }
     }

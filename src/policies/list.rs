@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
-use super::{BuildScope, Hooks, Policy, request_headers, response_headers};
+use super::{BuildScope, Hooks, Policy, ip_access, request_headers, response_headers};
 use crate::facts::Variables;
-use crate::text::{Setting, Spanned, Subject};
+use crate::text::{Setting, Sources, Spanned, Subject};
 
 macro_rules! policies {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -31,6 +31,7 @@ macro_rules! policies {
                 config: &Config,
                 scope: Scope,
                 variables: Variables<'_>,
+                sources: &Sources,
                 subject: &mut Subject<'_>,
             ) -> Layer {
                 let mut policies = subject.key("policies");
@@ -43,7 +44,9 @@ macro_rules! policies {
                                 Setting::Off => Slot::Off(origin),
                                 Setting::On(config) => {
                                     let subject = policies.key($name::Policy::NAME);
-                                    let mut scope = BuildScope { subject, variables };
+                                    let span = setting.span;
+                                    let folder = sources.folder(span.source);
+                                    let mut scope = BuildScope { subject, span, variables, folder };
                                     match $name::Policy::build(config, &mut scope) {
                                         Some(policy) => Slot::On(Arc::new(policy), origin),
                                         None => Slot::Unsaid,
@@ -72,6 +75,8 @@ macro_rules! policies {
 }
 
 policies! {
+    /// Who may come in, by address.
+    ip_access,
     /// Headers of the request that the upstream gets.
     request_headers,
     /// Headers of the response that the client gets.

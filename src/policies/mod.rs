@@ -17,11 +17,15 @@
 //! reference and whose `//!` has an example; one word in the list; a file of tests in `tests/gateway/`.
 
 mod header_edits;
+mod ip_access;
 mod list;
+mod networks;
 mod pipeline;
 mod request_headers;
 mod response_headers;
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -29,10 +33,13 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::facts::{Variables, View};
-use crate::text::Subject;
+use crate::response::Reply;
+use crate::text::{Span, Subject};
 
 pub use list::{Config, Layer};
 pub use pipeline::{Origin, Pipeline, Scope};
+
+use pipeline::Preflight;
 
 /// One kind of declared behaviour.
 pub trait Policy: Sized + Send + Sync + 'static {
@@ -52,8 +59,27 @@ pub trait Policy: Sized + Send + Sync + 'static {
 pub struct BuildScope<'a> {
     /// The policy in the configuration.
     pub subject: Subject<'a>,
+    /// The value of its key, all of it.
+    pub span: Span,
     /// The variables that its templates may use.
     pub variables: Variables<'a>,
+    /// The folder of the file that configures it, which paths in there are relative to.
+    pub folder: &'a Path,
+}
+
+/// Whether a request goes on, or is answered here and now.
+pub type Flow = ControlFlow<Reply>;
+
+/// Looks at the header of a request once it has a route, and before anything is done about it. Runs once per
+/// request, also where no route matches: then the policies of the listener decide before the 404 does.
+pub trait OnRequest: Send + Sync {
+    fn on_request(&self, view: View<'_>) -> Flow;
+}
+
+/// Answers preflights of CORS in the place of whatever the route would do. They are routed by the method that they
+/// ask for; the [`OnRequest`] hooks of the policies before this one run first, those after it do not.
+pub trait OnPreflight: Send + Sync {
+    fn on_preflight(&self, view: View<'_>) -> Reply;
 }
 
 /// Changes the header of the request that an upstream gets. Runs once per attempt, on a copy of the client's.
@@ -69,16 +95,35 @@ pub trait OnResponse: Send + Sync {
 /// The hooks that the policies of a route have claimed, in order.
 #[derive(Default)]
 pub struct Hooks {
+    request: Vec<Arc<dyn OnRequest>>,
+    preflight: Option<Preflight>,
     upstream_request: Vec<Arc<dyn OnUpstreamRequest>>,
     response: Vec<Arc<dyn OnResponse>>,
 }
 
 impl Hooks {
+    pub fn on_request(&mut self, hook: Arc<dyn OnRequest>) {
+        self.request.push(hook);
+    }
+
+    /// The last claim counts: only one answer can be given.
+    pub fn on_preflight(&mut self, hook: Arc<dyn OnPreflight>) {
+        self.preflight = Some(Preflight {
+            before: self.request.as_slice().into(),
+            answer: hook,
+        });
+    }
+
     pub fn on_upstream_request(&mut self, hook: Arc<dyn OnUpstreamRequest>) {
         self.upstream_request.push(hook);
     }
 
     pub fn on_response(&mut self, hook: Arc<dyn OnResponse>) {
         self.response.push(hook);
+    }
+
+    /// How many hooks there are that do something whether or not the request goes on to an upstream.
+    fn count_for_client(&self) -> usize {
+        self.request.len() + self.response.len()
     }
 }

@@ -1,11 +1,13 @@
 //! A route's compiled hooks.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Hooks, OnResponse, OnUpstreamRequest, Policy};
+use super::{Flow, Hooks, OnPreflight, OnRequest, OnResponse, OnUpstreamRequest, Policy};
 use crate::facts::View;
+use crate::response::Reply;
 use crate::text::Span;
 
 /// Where a policy was declared.
@@ -66,10 +68,10 @@ impl<P: Policy> Slot<P> {
     pub(super) fn claim(&self, hooks: &mut Hooks, origins: &mut Origins) {
         match self {
             Slot::On(policy, origin) => {
-                let before = hooks.response.len();
+                let before = hooks.count_for_client();
                 policy.hooks(hooks);
                 origins.on.push(Origin {
-                    is_for_upstream: hooks.response.len() == before,
+                    is_for_upstream: hooks.count_for_client() == before,
                     ..*origin
                 });
             }
@@ -86,10 +88,18 @@ pub(super) struct Origins {
     off: Vec<Origin>,
 }
 
+/// Who answers the preflights of a route, and the hooks that come first.
+pub(super) struct Preflight {
+    pub(super) before: Box<[Arc<dyn OnRequest>]>,
+    pub(super) answer: Arc<dyn OnPreflight>,
+}
+
 /// The hooks of a route, one list per phase. Running a phase costs one indirect call per policy that has a hook
 /// in it.
 #[derive(Default)]
 pub struct Pipeline {
+    request: Box<[Arc<dyn OnRequest>]>,
+    preflight: Option<Preflight>,
     upstream_request: Box<[Arc<dyn OnUpstreamRequest>]>,
     /// In reverse order, as the response meets the policies.
     response: Box<[Arc<dyn OnResponse>]>,
@@ -110,6 +120,8 @@ impl Pipeline {
         let mut response = hooks.response;
         response.reverse();
         Pipeline {
+            request: hooks.request.into(),
+            preflight: hooks.preflight,
             upstream_request: hooks.upstream_request.into(),
             response: response.into(),
             origins: origins.on.into(),
@@ -127,6 +139,25 @@ impl Pipeline {
         &self.off
     }
 
+    /// The first reply that a policy has for the request.
+    pub fn request(&self, view: View<'_>) -> Flow {
+        run(&self.request, view)
+    }
+
+    /// Whether a policy of the route answers preflights of CORS.
+    pub fn answers_preflights(&self) -> bool {
+        self.preflight.is_some()
+    }
+
+    /// The answer to a preflight; `None` where no policy has one.
+    pub fn preflight(&self, view: View<'_>) -> Option<Reply> {
+        let Preflight { before, answer } = self.preflight.as_ref()?;
+        Some(match run(before, view) {
+            ControlFlow::Break(reply) => reply,
+            ControlFlow::Continue(()) => answer.on_preflight(view),
+        })
+    }
+
     pub fn upstream_request(&self, headers: &mut HeaderMap, view: View<'_>) {
         for hook in &self.upstream_request {
             hook.on_upstream_request(headers, view);
@@ -138,4 +169,8 @@ impl Pipeline {
             hook.on_response(headers, view);
         }
     }
+}
+
+fn run(hooks: &[Arc<dyn OnRequest>], view: View<'_>) -> Flow {
+    hooks.iter().try_for_each(|hook| hook.on_request(view))
 }

@@ -1,5 +1,6 @@
 //! One request and its response: the context that the engine carries from callback to callback.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -105,6 +106,12 @@ impl Exchange {
             method: &request.method,
             headers: &request.headers,
         };
+        if let Some((route, captures)) = view.preflight(&parts) {
+            self.route = route.clone();
+            self.facts.captures = captures.into_ranges();
+            self.facts.is_preflight = true;
+            return self.route.pipeline.preflight(self.view(request));
+        }
         match view.table.find(&parts) {
             Lookup::Found(route, captures) => {
                 self.route = route.clone();
@@ -112,12 +119,15 @@ impl Exchange {
             }
             Lookup::MethodNotAllowed(allowed) => {
                 self.route = view.fallback.clone();
-                return Some(Reply::method_not_allowed(&allowed.allow()));
+                return self.unless_answered(request, Reply::method_not_allowed(&allowed.allow()));
             }
             Lookup::NotFound => {
                 self.route = view.fallback.clone();
-                return Some(Reply::failure(Code::RouteNotFound));
+                return self.unless_answered(request, Reply::failure(Code::RouteNotFound));
             }
+        }
+        if let ControlFlow::Break(reply) = self.route.pipeline.request(self.view(request)) {
+            return Some(reply);
         }
         let Action::Proxy(proxy) = &*self.route.action else {
             return self.route.action.reply(self.view(request));
@@ -130,6 +140,14 @@ impl Exchange {
         let upstream = proxy.upstream.clone();
         self.attempt = Some(Attempt::new(upstream, self.began, limit, client_idle));
         None
+    }
+
+    /// A reply of the gateway's own, unless a policy has another.
+    fn unless_answered(&self, request: &RequestHeader, reply: Reply) -> Option<Reply> {
+        match self.route.pipeline.request(self.view(request)) {
+            ControlFlow::Break(reply) => Some(reply),
+            ControlFlow::Continue(()) => Some(reply),
+        }
     }
 
     /// Ends the exchange's way to an upstream before it began.

@@ -27,6 +27,7 @@ pub type Flag = &'static str;
 mod grpc {
     pub const INVALID_ARGUMENT: u8 = 3;
     pub const DEADLINE_EXCEEDED: u8 = 4;
+    pub const PERMISSION_DENIED: u8 = 7;
     pub const RESOURCE_EXHAUSTED: u8 = 8;
     pub const UNIMPLEMENTED: u8 = 12;
     pub const INTERNAL: u8 = 13;
@@ -72,6 +73,8 @@ error_index! {
     /// does not end in CR LF, a control character, a target that is none. The log's `cause` says which rule it
     /// broke. The connection is closed.
     BadRequest = 400 "bad_request" "The request is malformed", INVALID_ARGUMENT Client "DPE";
+    /// The client's address is not let in by the policy `ip_access`.
+    AddressDenied = 403 "address_denied" "This address is not let in", PERMISSION_DENIED Client "AD";
     /// No route matches the host, path, headers and query of the request. `northgate explain` shows how near
     /// each route came.
     RouteNotFound = 404 "route_not_found" "No route matches this request", UNIMPLEMENTED Client "NR";

@@ -1,6 +1,7 @@
 //! The loaded files, kept so that a span can be shown to a person.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::{SourceId, Span};
 
@@ -52,6 +53,13 @@ impl Sources {
     /// The path that was given for a source; `""` for an id of another `Sources`.
     pub fn path(&self, source: SourceId) -> &str {
         self.file(source).map_or("", |file| &file.path)
+    }
+
+    /// The folder of a source, which paths in it are relative to; empty where its path names none.
+    pub fn folder(&self, source: SourceId) -> &Path {
+        Path::new(self.path(source))
+            .parent()
+            .unwrap_or(Path::new(""))
     }
 
     /// The whole text of a source; `""` for an id of another `Sources`.

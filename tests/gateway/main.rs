@@ -11,6 +11,7 @@ mod framing;
 mod grpc;
 mod header_policies;
 mod health;
+mod ip_access;
 mod lifecycle;
 mod listeners;
 mod observability;
