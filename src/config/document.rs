@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::GatewayConfig;
-use crate::text::{Diagnostics, Name, SourceId, Spanned, Table};
+use crate::text::{self, Diagnostics, Name, SourceId, Spanned, Table};
 use crate::{admin, listener, policies, routing, upstream};
 
 /// Named objects of one kind, with the places of their names and of themselves.
-pub type Objects<T> = BTreeMap<Name, (Spanned<Name>, Spanned<T>)>;
+pub type Objects<T> = BTreeMap<Name, (Spanned<Name>, Box<Spanned<T>>)>;
+
+type Named<T> = Vec<(Spanned<Name>, Box<Spanned<T>>)>;
 
 /// Everything that the files say.
 #[derive(Debug, Default)]
@@ -28,22 +30,41 @@ impl Document {
         text: &str,
         diagnostics: &mut Diagnostics,
     ) -> Vec<Spanned<String>> {
-        let Some(mut table) = Table::parse(diagnostics, source, text) else {
-            return Vec::new();
-        };
-        let include = table.take("include").unwrap_or_default();
-        let gateway = table.take("gateway");
-        let admin = table.take("admin");
-        let listeners = table.objects("listeners");
-        let upstreams = table.objects("upstreams");
-        let routes = table.objects("routes");
+        let read = text::read(diagnostics, source, text, &OBJECTS, Sections::take);
+        let read = read.unwrap_or_default();
+        once(&mut self.gateway, read.gateway, "gateway", diagnostics);
+        once(&mut self.admin, read.admin, "admin", diagnostics);
+        add(&mut self.listeners, read.listeners, "listener", diagnostics);
+        add(&mut self.upstreams, read.upstreams, "upstream", diagnostics);
+        add(&mut self.routes, read.routes, "route", diagnostics);
+        read.include.unwrap_or_default()
+    }
+}
+
+const OBJECTS: [&str; 3] = ["listeners", "upstreams", "routes"];
+
+/// What one file says.
+#[derive(Default)]
+struct Sections {
+    include: Option<Vec<Spanned<String>>>,
+    gateway: Option<Spanned<GatewayConfig>>,
+    admin: Option<Spanned<admin::Config>>,
+    listeners: Named<listener::Config<policies::Config>>,
+    upstreams: Named<upstream::Config>,
+    routes: Named<routing::Config>,
+}
+
+impl Sections {
+    /// `table` is the file, or a piece of it.
+    fn take(&mut self, mut table: Table<'_, '_>) {
+        let [listeners, upstreams, routes] = OBJECTS;
+        self.include = self.include.take().or(table.take("include"));
+        self.gateway = self.gateway.take().or(table.take("gateway"));
+        self.admin = self.admin.take().or(table.take("admin"));
+        self.listeners.extend(table.objects(listeners));
+        self.upstreams.extend(table.objects(upstreams));
+        self.routes.extend(table.objects(routes));
         table.finish();
-        once(&mut self.gateway, gateway, "gateway", diagnostics);
-        once(&mut self.admin, admin, "admin", diagnostics);
-        add(&mut self.listeners, listeners, "listener", diagnostics);
-        add(&mut self.upstreams, upstreams, "upstream", diagnostics);
-        add(&mut self.routes, routes, "route", diagnostics);
-        include
     }
 }
 
@@ -65,12 +86,7 @@ fn once<T>(
     }
 }
 
-fn add<T>(
-    objects: &mut Objects<T>,
-    read: Vec<(Spanned<Name>, Spanned<T>)>,
-    kind: &str,
-    diagnostics: &mut Diagnostics,
-) {
+fn add<T>(objects: &mut Objects<T>, read: Named<T>, kind: &str, diagnostics: &mut Diagnostics) {
     for (name, object) in read {
         match objects.entry(name.value.clone()) {
             Entry::Vacant(entry) => {

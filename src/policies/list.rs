@@ -16,7 +16,7 @@ macro_rules! policies {
         #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct Config {
-            $($(#[doc = $doc])+ pub $name: Option<Spanned<Setting<<$name::Policy as Policy>::Config>>>,)+
+            $($(#[doc = $doc])+ pub $name: Option<Box<Spanned<Setting<<$name::Policy as Policy>::Config>>>>,)+
         }
 
         /// The compiled policies of one scope, or of several laid over each other.

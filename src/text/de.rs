@@ -11,24 +11,24 @@ use toml::Spanned as TomlSpanned;
 use toml::de::DeValue;
 
 use self::access::{Elements, Entries, Parts};
+use super::Span;
 use super::invalid::quoted;
 use super::problem::Error;
 use super::secret::PRIVATE;
 use super::setting::SETTING;
 use super::shorthand::SHORTHAND;
-use super::span::SPANNED;
+use super::span::{Anchor, SPANNED};
 use super::wording::{listed, one_of};
-use super::{SourceId, Span};
 
 /// A value of the tree, by its address: the tree is borrowed for as long as ids of it live, and spans would not
 /// do, since a table made by dotted keys has the span of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NodeId(usize);
 
-/// What one try at an object shares: its source, and the values that earlier tries found bad.
+/// What one try at an object shares: where its text begins, and the values that earlier tries found bad.
 #[derive(Debug)]
 pub(super) struct Context {
-    pub(super) source: SourceId,
+    pub(super) anchor: Anchor,
     /// With the key that was probably meant, where the bad thing was the key.
     pub(super) ignored: HashMap<NodeId, Option<&'static str>>,
 }
@@ -46,7 +46,7 @@ impl<'r, 'i> Value<'r, 'i> {
     }
 
     pub(super) fn span(self) -> Span {
-        Span::new(self.context.source, self.node.span())
+        self.context.anchor.span(self.node.span())
     }
 
     fn is_ignored(self) -> bool {

@@ -14,16 +14,19 @@ use super::{HeaderName, Spanned};
 /// A table whose keys are header names. To TOML `X-Note` and `x-note` are two keys; to HTTP they are one, so that
 /// one of two values would be lost, and the table is refused.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Headers<V>(BTreeMap<Spanned<HeaderName>, V>);
+pub struct Headers<V>(
+    /// In order. Most have one or two entries, for which a map takes up a whole node of eleven.
+    Box<[(Spanned<HeaderName>, V)]>,
+);
 
 impl<V> Default for Headers<V> {
     fn default() -> Self {
-        Headers(BTreeMap::new())
+        Headers(Box::default())
     }
 }
 
 impl<V> Deref for Headers<V> {
-    type Target = BTreeMap<Spanned<HeaderName>, V>;
+    type Target = [(Spanned<HeaderName>, V)];
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -50,7 +53,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
         while let Some(name) = table.next_key_seed(NewName(&headers))? {
             headers.insert(name, table.next_value()?);
         }
-        Ok(Headers(headers))
+        Ok(Headers(headers.into_iter().collect()))
     }
 }
 

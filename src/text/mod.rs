@@ -12,9 +12,11 @@
 //! struct Timeouts { connect: Option<Duration>, idle: Spanned<Duration> }
 //!
 //! let source = sources.add("conf/shop.toml", text);
-//! let mut table = Table::parse(&mut diagnostics, source, sources.text(source))?;
-//! let upstreams = table.objects::<Upstream>("upstreams");
-//! table.finish();
+//! let take = |upstreams: &mut Vec<_>, mut table: Table<'_, '_>| {
+//!     upstreams.extend(table.objects::<Upstream>("upstreams"));
+//!     table.finish();
+//! };
+//! let upstreams = text::read(&mut diagnostics, source, sources.text(source), &["upstreams"], take)?;
 //! ```
 //!
 //! Other rooms define parsed values of their own with [`ParsedText`] and `parsed_text!`, and values with a short
@@ -40,6 +42,7 @@ mod nesting;
 mod object;
 pub(crate) mod parsed;
 mod percent;
+mod pieces;
 mod problem;
 mod reader;
 mod render;
@@ -67,6 +70,7 @@ pub use name::Name;
 pub use nearest::nearest;
 pub use parsed::ParsedText;
 pub use percent::Percent;
+pub use pieces::read;
 pub use reader::Table;
 pub use render::Report;
 pub use secret::{Secret, SecretError, SecretValue};

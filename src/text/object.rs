@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use toml::Spanned as TomlSpanned;
 use toml::de::DeValue;
 
+use super::Diagnostics;
 use super::de::{Context, Value};
-use super::{Diagnostics, SourceId};
+use super::span::Anchor;
 
 /// An object with more problems than this is some other file by mistake.
 const MOST_PROBLEMS: usize = 64;
@@ -20,12 +21,12 @@ const MOST_PROBLEMS: usize = 64;
 /// Costs one pass when all is well, and one more for each problem.
 pub(super) fn object<T: DeserializeOwned>(
     diagnostics: &mut Diagnostics,
-    source: SourceId,
+    anchor: Anchor,
     name: &str,
     node: &TomlSpanned<DeValue<'_>>,
 ) -> Option<T> {
     let mut context = Context {
-        source,
+        anchor,
         ignored: HashMap::new(),
     };
     let mut problems = 0;
@@ -103,7 +104,12 @@ mod tests {
         assert!(errors.is_empty(), "{errors:?}");
         let node = TomlSpanned::new(0..0, DeValue::Table(table.into_inner()));
         let mut diagnostics = Diagnostics::new();
-        let route = object(&mut diagnostics, source, "routes.a", &node);
+        let route = object(
+            &mut diagnostics,
+            Anchor::start_of(source),
+            "routes.a",
+            &node,
+        );
         let lines = diagnostics.iter().map(|one| {
             let at = sources.position(one.span.expect("every problem has a place"));
             let help = one

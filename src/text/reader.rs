@@ -6,6 +6,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::de::shown;
 use super::object::object;
+use super::span::Anchor;
 use super::subject::sentence;
 use super::wording::unknown_key;
 use super::{Diagnostics, Name, SourceId, Span, Spanned, nesting, syntax};
@@ -16,7 +17,7 @@ use super::{Diagnostics, Name, SourceId, Span, Spanned, nesting, syntax};
 #[derive(Debug)]
 pub struct Table<'d, 'i> {
     diagnostics: &'d mut Diagnostics,
-    source: SourceId,
+    anchor: Anchor,
     /// `identity.jwt`; empty for the file itself.
     path: String,
     span: Span,
@@ -53,14 +54,42 @@ impl<'d, 'i> Table<'d, 'i> {
             );
             return None;
         }
-        let span = Span::start_of(source);
-        Some(Table {
+        let anchor = Anchor::start_of(source);
+        Some(Table::top(diagnostics, anchor, entries))
+    }
+
+    /// A part of a file, with its beginning in the file. None, and no report, where [`Table::parse`] has one to make.
+    pub(super) fn piece(
+        diagnostics: &'d mut Diagnostics,
+        anchor: Anchor,
+        text: &'i str,
+    ) -> Option<Self> {
+        if nesting::overlong_key(text).is_some() {
+            return None;
+        }
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let entries = root.into_inner();
+        let is_good = errors.is_empty() && !nesting::is_too_deep(&entries);
+        is_good.then(|| Table::top(diagnostics, anchor, entries))
+    }
+
+    fn top(diagnostics: &'d mut Diagnostics, anchor: Anchor, entries: DeTable<'i>) -> Self {
+        Table {
             diagnostics,
-            source,
+            anchor,
             path: String::new(),
-            span,
+            span: Span::start_of(anchor.source),
             entries,
             known: Vec::new(),
+        }
+    }
+
+    /// Every key, and the keys of the table that it holds.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+        self.entries.iter().map(|(key, node)| {
+            let inner = node.get_ref().as_table().into_iter();
+            let names = inner.flat_map(|table| table.keys().map(|name| &**name.get_ref()));
+            (&**key.get_ref(), names)
         })
     }
 
@@ -78,7 +107,7 @@ impl<'d, 'i> Table<'d, 'i> {
     pub fn take<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         let (_, node) = self.entry(key)?;
         let name = self.name_of(key);
-        object(self.diagnostics, self.source, &name, &node)
+        object(self.diagnostics, self.anchor, &name, &node)
     }
 
     /// One value that must be there.
@@ -95,11 +124,12 @@ impl<'d, 'i> Table<'d, 'i> {
         self.take(key)
     }
 
-    /// A table of named objects, `[routes.home]`: all good ones, in the order of the file.
+    /// A table of named objects, `[routes.home]`: all good ones, in the order of the file. Boxed, since configs are
+    /// large, and what holds many of them has room to spare.
     pub fn objects<T: DeserializeOwned>(
         &mut self,
         key: &'static str,
-    ) -> Vec<(Spanned<Name>, Spanned<T>)> {
+    ) -> Vec<(Spanned<Name>, Box<Spanned<T>>)> {
         let Some((_, entries)) = self.inner_table(key) else {
             return Vec::new();
         };
@@ -116,7 +146,7 @@ impl<'d, 'i> Table<'d, 'i> {
         let path = self.name_of(key);
         Some(Table {
             diagnostics: self.diagnostics,
-            source: self.source,
+            anchor: self.anchor,
             path,
             span,
             entries,
@@ -127,7 +157,7 @@ impl<'d, 'i> Table<'d, 'i> {
     /// Reports every key that was not taken.
     pub fn finish(self) {
         for (key, _) in &self.entries {
-            let span = Span::new(self.source, key.span());
+            let span = self.anchor.span(key.span());
             let (mut message, help) = unknown_key(key.get_ref(), &self.known);
             if !self.path.is_empty() {
                 message = sentence(&self.path, &message);
@@ -153,7 +183,7 @@ impl<'d, 'i> Table<'d, 'i> {
 
     fn inner_table(&mut self, key: &'static str) -> Option<(Span, DeTable<'i>)> {
         let (_, node) = self.entry(key)?;
-        let span = Span::new(self.source, node.span());
+        let span = self.anchor.span(node.span());
         let name = self.name_of(key);
         match node.into_inner() {
             DeValue::Table(entries) => Some((span, entries)),
@@ -173,9 +203,9 @@ impl<'d, 'i> Table<'d, 'i> {
         &mut self,
         path: &str,
         entry: Entry<'i>,
-    ) -> Option<(Spanned<Name>, Spanned<T>)> {
+    ) -> Option<(Spanned<Name>, Box<Spanned<T>>)> {
         let (key, node) = entry;
-        let span = Span::new(self.source, key.span());
+        let span = self.anchor.span(key.span());
         let name = match key.get_ref().parse::<Name>() {
             Ok(name) => Some(Spanned::new(name, span)),
             Err(error) => {
@@ -188,11 +218,9 @@ impl<'d, 'i> Table<'d, 'i> {
             Some(name) => format!("{path}.{name}"),
             None => path.to_owned(),
         };
-        let object = object(self.diagnostics, self.source, &place, &node)?;
-        Some((
-            name?,
-            Spanned::new(object, Span::new(self.source, node.span())),
-        ))
+        let object = object(self.diagnostics, self.anchor, &place, &node)?;
+        let span = self.anchor.span(node.span());
+        Some((name?, Box::new(Spanned::new(object, span))))
     }
 }
 

@@ -43,6 +43,24 @@ impl Span {
     }
 }
 
+/// Where a text begins that was parsed by itself: the parser's places count from there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anchor {
+    pub(super) source: SourceId,
+    /// The byte of the source.
+    pub(super) start: usize,
+}
+
+impl Anchor {
+    pub(super) fn start_of(source: SourceId) -> Self {
+        Anchor { source, start: 0 }
+    }
+
+    pub(super) fn span(self, at: std::ops::Range<usize>) -> Span {
+        Span::new(self.source, self.start + at.start..self.start + at.end)
+    }
+}
+
 /// A value and where it was written. Compares, hashes and prints as the value alone.
 #[derive(Clone, Copy)]
 pub struct Spanned<T> {

@@ -45,7 +45,7 @@ impl<'de> MapAccess<'de> for Entries<'_, '_> {
             return Ok(None);
         };
         self.current = Some((key, value));
-        let span = Span::new(parent.context.source, key.span());
+        let span = parent.context.anchor.span(key.span());
         let read = seed.deserialize(KeyText {
             text: key.get_ref(),
             span,

@@ -7,8 +7,8 @@ use toml::Spanned as TomlSpanned;
 use toml::de::DeString;
 
 use super::super::problem::Error;
+use super::Value;
 use super::access::segment;
-use super::{Span, Value};
 
 /// A plain word.
 pub(super) struct Word<'r>(pub(super) &'r str);
@@ -70,7 +70,7 @@ impl<'de> EnumAccess<'de> for Tagged<'_, '_> {
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Error> {
         let word: serde::de::value::StrDeserializer<'_, Error> =
             self.key.get_ref().as_ref().into_deserializer();
-        let span = Span::new(self.content.context.source, self.key.span());
+        let span = self.content.context.anchor.span(self.key.span());
         Ok((
             seed.deserialize(word)
                 .map_err(|error| error.chosen_by_key().at(span))?,

@@ -1,9 +1,11 @@
 //! Whole documents, good ones and ones with many problems at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
+use super::super::pieces::in_pieces;
 use super::super::{ByteSize, Cidr, Duration, HeaderPattern, Secret, Setting, Sources};
 use super::*;
 
@@ -56,16 +58,26 @@ struct Jwt {
 #[derive(Debug, Default)]
 pub(super) struct Document {
     include: Vec<Spanned<String>>,
-    pub(super) routes: Vec<(Spanned<Name>, Spanned<Route>)>,
-    jwt: Vec<(Spanned<Name>, Spanned<Jwt>)>,
+    pub(super) routes: Vec<(Spanned<Name>, Box<Spanned<Route>>)>,
+    jwt: Vec<(Spanned<Name>, Box<Spanned<Jwt>>)>,
 }
 
 pub(super) fn read(text: &str) -> (Document, String) {
     let mut sources = Sources::new();
     let source = sources.add("shop.toml", text);
     let mut diagnostics = Diagnostics::new();
-    let document = document(&mut diagnostics, source, sources.text(source)).unwrap_or_default();
-    let lines = diagnostics.reports(&sources).into_iter().map(|one| {
+    let document = document(&mut diagnostics, source, text).unwrap_or_default();
+    let problems = problems(&diagnostics, &sources);
+    let in_pieces = in_pieces(source, text, &["routes"], 1, &mut Document::take);
+    if let Some((pieces, found)) = in_pieces {
+        assert_eq!(pieces.to_string(), document.to_string(), "{text}");
+        assert_eq!(self::problems(&found, &sources), problems, "{text}");
+    }
+    (document, problems)
+}
+
+fn problems(diagnostics: &Diagnostics, sources: &Sources) -> String {
+    let lines = diagnostics.reports(sources).into_iter().map(|one| {
         let help = one
             .help
             .map(|help| format!(" ({help})"))
@@ -77,24 +89,36 @@ pub(super) fn read(text: &str) -> (Document, String) {
             one.message
         )
     });
-    (document, lines.collect())
+    lines.collect()
 }
 
 fn document(diagnostics: &mut Diagnostics, source: SourceId, text: &str) -> Option<Document> {
-    let mut table = Table::parse(diagnostics, source, text)?;
-    let include = table.take("include").unwrap_or_default();
-    let routes = table.objects("routes");
-    let mut jwt = Vec::new();
-    if let Some(mut identity) = table.table("identity") {
-        jwt = identity.objects("jwt");
-        identity.finish();
+    let mut document = Document::default();
+    document.take(Table::parse(diagnostics, source, text)?);
+    Some(document)
+}
+
+impl Document {
+    fn take(&mut self, mut table: Table<'_, '_>) {
+        self.include
+            .extend(table.take::<Vec<_>>("include").unwrap_or_default());
+        self.routes.extend(table.objects("routes"));
+        if let Some(mut identity) = table.table("identity") {
+            self.jwt.extend(identity.objects("jwt"));
+            identity.finish();
+        }
+        table.finish();
     }
-    table.finish();
-    Some(Document {
-        include,
-        routes,
-        jwt,
-    })
+}
+
+/// With the places of the objects.
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, route) in &self.routes {
+            writeln!(f, "{:?} {:?}", name.span, route.span)?;
+        }
+        write!(f, "{self:?}")
+    }
 }
 
 fn check(text: &str, expected: &str) {
