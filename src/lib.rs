@@ -23,6 +23,7 @@
 //!    │ TCP or Unix socket
 //!    ▼
 //!  cap on connections ─ TLS (name, ALPN) ─ HTTP/1.1 or HTTP/2? ─ deadlines of header and idleness  listener
+//!    │ HTTP/1.1: head and chunks are checked, byte for byte, and cut into requests                  http1
 //!    │ a stream that carries its Connection; the engine reads the request's header from it
 //!    ▼
 //!  pin the Snapshot ─ who is the client, request id, trace ─ limits on the header                  proxy, facts
@@ -93,6 +94,8 @@
 //! | The client's address is what trusted hops vouch for, and nothing else opens a door | `tests/gateway/ip_access.rs`: `strangers_cannot_say_who_they_are` |
 //! | A set of networks is what a walk over them finds | `src/policies/networks.rs` |
 //! | Every response carries the request's ids, and they cannot be guessed | `tests/gateway/forwarding.rs`: `every_response_has_both_ids`, `request_ids_are_drawn_and_not_counted` |
+//! | No request of HTTP/1.1 that could be read in two ways reaches the engine or an origin | `tests/gateway/strict_http1.rs`: `bad_requests_are_refused_and_never_seen`; `src/http1/` |
+//! | Requests in a pipeline are answered in order, and none is taken for the body of another | `tests/gateway/strict_http1.rs`: `good_requests_are_served_as_they_are` |
 //! | What a stranger claims about itself reaches no upstream | `tests/gateway/forwarding.rs`: `claims_of_strangers_are_replaced` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
 //! | No wait is endless, on either side | `tests/gateway/client_timeouts.rs`, `tests/gateway/timeouts.rs` |

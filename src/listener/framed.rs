@@ -60,6 +60,28 @@ enum Part {
     Refused,
 }
 
+impl Part {
+    /// How many of these bytes belong to the request's body.
+    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let (passed, is_over) = match self {
+            Part::Length(left) => {
+                let passed = bytes
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= passed as u64;
+                (passed, *left == 0)
+            }
+            Part::Chunked(chunks) => (chunks.advance(bytes)?, chunks.is_done()),
+            Part::Tunnel => (bytes.len(), false),
+            Part::Head(_) | Part::Over | Part::Refused => (0, false),
+        };
+        if is_over {
+            *self = Part::Over;
+        }
+        Ok(passed)
+    }
+}
+
 impl<S: IO> Framed<S> {
     /// `held` was read from the stream before.
     pub(super) fn new(inner: S, connection: Arc<Connection>, held: &[u8]) -> Framed<S> {
@@ -80,40 +102,21 @@ impl<S: IO> Framed<S> {
 
     /// Takes note of the next bytes and gives how many of them the engine may have now.
     fn pass(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        match &mut self.part {
-            Part::Head(scanner) => match scanner.advance(bytes, &self.limits)? {
-                None => Ok(0),
-                Some(head) => {
-                    let RequestHead { length, body } = head;
-                    self.part = match body {
-                        Body::None => Part::Over,
-                        Body::Length(length) => Part::Length(length),
-                        Body::Chunked => Part::Chunked(Chunks::default()),
-                    };
-                    Ok(length + self.pass_body(&bytes[length..])?)
-                }
-            },
-            _ => self.pass_body(bytes),
-        }
-    }
-
-    fn pass_body(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        let (passed, is_over) = match &mut self.part {
-            Part::Length(left) => {
-                let passed = bytes
-                    .len()
-                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= passed as u64;
-                (passed, *left == 0)
-            }
-            Part::Chunked(chunks) => (chunks.advance(bytes)?, chunks.is_done()),
-            Part::Tunnel => (bytes.len(), false),
-            Part::Head(_) | Part::Over | Part::Refused => (0, false),
+        let Part::Head(scanner) = &mut self.part else {
+            return self.part.pass(bytes);
         };
-        if is_over {
-            self.part = Part::Over;
-        }
-        Ok(passed)
+        let Some(RequestHead { length, body }) = scanner.advance(bytes, &self.limits)? else {
+            return Ok(0);
+        };
+        let mut part = match body {
+            Body::None => Part::Over,
+            Body::Length(length) => Part::Length(length),
+            Body::Chunked => Part::Chunked(Chunks::default()),
+        };
+        // Where the beginning of the body is no good, the head has not passed either.
+        let passed = part.pass(&bytes[length..])?;
+        self.part = part;
+        Ok(length + passed)
     }
 
     /// Keeps the request from the engine and puts a harmless one in its place.

@@ -32,13 +32,8 @@ async fn a_length_beside_chunks_smuggles_nothing() {
     let request = "POST /one HTTP/1.1\r\nhost: a\r\ncontent-length: 46\r\ntransfer-encoding: chunked\r\n\r\n\
                    0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
     let answers = RawClient::exchange(gateway.address(), request).await;
-    assert_eq!(statuses(&answers).len(), 1, "{answers}");
-    assert!(shop.seen().iter().all(|seen| seen.target != "/smuggled"));
-    for seen in shop.seen() {
-        let both =
-            seen.header("content-length").is_some() && seen.header("transfer-encoding").is_some();
-        assert!(!both, "{seen:?}");
-    }
+    assert_eq!(statuses(&answers), ["400"], "{answers}");
+    assert!(shop.seen().is_empty());
 }
 
 #[tokio::test]
@@ -59,8 +54,7 @@ async fn malformed_requests_never_reach_an_origin() {
     ] {
         let answers = RawClient::exchange(gateway.address(), request).await;
         let statuses = statuses(&answers);
-        let is_refused = statuses.is_empty() || statuses == ["400"];
-        assert!(is_refused, "{request:?} was answered {answers:?}");
+        assert_eq!(statuses, ["400"], "{request:?} was answered {answers:?}");
         assert!(shop.seen().is_empty(), "{request:?} came through");
     }
 }
@@ -152,16 +146,14 @@ async fn early_hints_do_not_confuse() {
 }
 
 #[tokio::test]
-async fn every_pipelined_request_is_answered_or_the_connection_closed() {
+async fn every_pipelined_request_is_answered() {
     let shop = Origin::http1(|seen| text(seen.target));
     let gateway = gateway(&shop).await;
     for path in ["/ping", "/x"] {
         let one = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
         let last = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         let answers = RawClient::exchange(gateway.address(), format!("{one}{last}")).await;
-        let statuses = statuses(&answers);
-        assert!(["200", "200"].starts_with(&statuses), "{answers}");
-        assert!(!statuses.is_empty());
+        assert_eq!(statuses(&answers), ["200", "200"], "{answers}");
     }
 }
 

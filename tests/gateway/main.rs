@@ -18,6 +18,7 @@ mod observability;
 mod proxying;
 mod routing;
 mod streaming;
+mod strict_http1;
 mod timeouts;
 mod upstream_tls;
 mod upstreams;
