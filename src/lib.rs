@@ -80,9 +80,9 @@
 //!
 //! | invariant | held by |
 //! |---|---|
-//! | Rooms use only what is below them | `tests/structure.rs`: `rooms_use_only_what_is_below_them` |
-//! | The engine's `Session` is seen in [`proxy`] alone, its `HttpPeer` chosen in [`upstream`] alone | `tests/structure.rs`: `types_of_the_engine_stay_where_they_belong` |
-//! | Running code has no `unwrap`, no `panic!` and no blocking sleep; `unsafe` is forbidden | `tests/structure.rs`: `running_code_neither_panics_nor_blocks`; lints in `Cargo.toml` |
+//! | Rooms use only what is below them | `tests/structure/`: `rooms_use_only_what_is_below_them` |
+//! | The engine's `Session` is seen in [`proxy`] alone, its `HttpPeer` chosen in [`upstream`] alone | `tests/structure/`: `types_of_the_engine_stay_where_they_belong` |
+//! | Running code has no `unwrap`, no `panic!` and no blocking sleep; `unsafe` is forbidden | `tests/structure/`: `running_code_neither_panics_nor_blocks`; lints in `Cargo.toml` |
 //! | Text from files never panics, whatever it is | `src/text/reader/hostile_tests.rs` |
 //! | A large file is read in pieces and says what it says as a whole | `src/text/pieces/tests.rs`; every test of `src/text/reader/tests.rs` compares the two |
 //! | Every problem of a configuration has a place, and its words are pinned | `tests/config.rs`: `every_problem_says_where_it_is`, `rejected_files_are_rejected_in_the_words_that_are_pinned` |

@@ -1,0 +1,12 @@
+//! The program as its users meet it: the real binary, its exit codes and what it prints. One file per command.
+//!
+//! What `explain` says is pinned; `NORTHGATE_BLESS=1 cargo test --test cli` writes these files anew.
+
+mod program;
+mod running;
+
+mod check;
+mod explain;
+mod run;
+mod schema;
+mod usage;

@@ -1,0 +1,114 @@
+//! A gateway that goes on until the test ends it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::program::program;
+
+/// For everything that must happen; far longer than it takes.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A gateway in a process of its own; it ends with the test.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    _config: tempfile::TempDir,
+}
+
+impl Running {
+    pub fn start(config: &str) -> Running {
+        let folder = tempfile::tempdir().expect("a folder for the configuration");
+        let path = folder.path().join("northgate.toml");
+        std::fs::write(&path, config).expect("the configuration is written");
+        let mut child = program()
+            .args(["run", "-c"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let log = child.stderr.take().expect("it is a pipe");
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(log).lines().map_while(Result::ok);
+            lines
+                .take_while(|line| sender.send(line.clone()).is_ok())
+                .count()
+        });
+        Running {
+            child,
+            lines,
+            _config: folder,
+        }
+    }
+
+    /// The address of a listener, once it serves.
+    pub fn serving(&mut self, listener: &str) -> String {
+        let words = format!("listener {listener}: serving ");
+        let line = self.await_line(&words);
+        let (_, address) = line.split_once(&words).expect("the line has these words");
+        address.trim().to_owned()
+    }
+
+    /// The next line of the log that holds this text.
+    pub fn await_line(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = String::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen += &format!("{line}\n"),
+                Err(error) => panic!("no line with {text:?} ({error}) after:\n{seen}"),
+            }
+        }
+    }
+
+    pub fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    /// Waits for the end, which the end of its log tells. `None` where a signal ended it.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end"),
+            }
+        }
+        self.child.wait().expect("it was started").code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a connection of its own says to a GET, as far as it says anything.
+pub fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the gateway accepts");
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a deadline is set");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("the gateway reads");
+    let mut response = Vec::new();
+    // A connection that is cut may end in an error; what came until then is the answer.
+    let _ = stream.read_to_end(&mut response);
+    String::from_utf8_lossy(&response).into_owned()
+}
