@@ -102,6 +102,7 @@
 //! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |
 //! | Upstreams' certificates are verified, and pools of different trust are apart | `tests/gateway/upstream_tls.rs` |
 //! | Memory does not grow with a body | `tests/gateway/streaming.rs`: `large_bodies_come_down`, `large_bodies_go_up` |
+//! | A client gets every byte of a compressed body, in time, and memory does not grow with it | `tests/gateway/compression.rs`: `every_coding_over_each_pair`, `a_stream_arrives_as_it_is_made`, `memory_does_not_grow_with_a_compressed_body` |
 //! | What a client writes makes no metric label and forges no line of the log | `tests/gateway/observability.rs`: `metrics_are_labelled_by_the_configuration_alone`, `what_a_client_writes_cannot_forge_a_line` |
 //! | What was counted up is counted down | `tests/gateway/observability.rs`: `gauges_return_to_zero` |
 //! | Every example in the documents compiles | `tests/documents.rs` |

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
-use super::{BuildScope, Hooks, Policy, ip_access, request_headers, response_headers};
+use super::{BuildScope, Hooks, Policy, compression, ip_access, request_headers, response_headers};
 use crate::facts::Variables;
 use crate::text::{Setting, Sources, Spanned, Subject};
 
@@ -77,6 +77,8 @@ macro_rules! policies {
 policies! {
     /// Who may come in, by address.
     ip_access,
+    /// Compresses responses for clients that can decode them.
+    compression,
     /// Headers of the request that the upstream gets.
     request_headers,
     /// Headers of the response that the client gets.

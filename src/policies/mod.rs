@@ -16,6 +16,7 @@
 //! One file with a `Policy` that implements the trait [`Policy`] and its config, whose doc comments are the
 //! reference and whose `//!` has an example; one word in the list; a file of tests in `tests/gateway/`.
 
+mod compression;
 mod header_edits;
 mod ip_access;
 mod list;
@@ -28,12 +29,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
+use http::response::Parts;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::facts::{Variables, View};
-use crate::response::Reply;
+use crate::response::{Code, Reply};
 use crate::text::{Span, Subject};
 
 pub use list::{Config, Layer};
@@ -92,13 +95,59 @@ pub trait OnResponse: Send + Sync {
     fn on_response(&self, headers: &mut HeaderMap, view: View<'_>);
 }
 
+/// Looks at bodies of requests on their way to an upstream.
+pub trait OnRequestBody: Send + Sync {
+    /// What will look at this request's body; `None` where there is nothing to look for. Asked once per attempt,
+    /// since each sends the body from its beginning.
+    fn on_request_body(&self, view: View<'_>) -> Option<Box<dyn RequestBody>>;
+}
+
+/// What one policy remembers of the body of one request.
+pub trait RequestBody: Send + Sync {
+    /// A part of the body has come, and `ends` where it was the last. The upstream gets it afterwards. An error
+    /// refuses the request: the upstream's connection or stream is broken off, so that it never takes what it has
+    /// for the whole.
+    fn see(&mut self, chunk: &Bytes, ends: bool) -> Result<Seen, Code>;
+}
+
+/// How much of a part has been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    All,
+    /// There is more work than other requests should wait for: to be called again, with nothing new, after they
+    /// have had their turn.
+    Part,
+}
+
+/// Changes bodies of responses on their way to the client, or looks at them.
+pub trait OnResponseBody: Send + Sync {
+    /// What will see this response's body; `None` where it is not to be touched. Runs when the header is complete
+    /// but for the request's ids, and changes it as the change of the body makes it necessary. An error turns an
+    /// upstream's response into a failure; on a reply of the gateway itself the hook is then passed over.
+    fn on_response_body(
+        &self,
+        head: &mut Parts,
+        view: View<'_>,
+    ) -> Result<Option<Box<dyn ResponseBody>>, Code>;
+}
+
+/// What one policy remembers of the body of one response.
+pub trait ResponseBody: Send + Sync {
+    /// A part of the body has come, and `ends` where it was the last, which may be empty. Gives what goes on. It
+    /// runs on a thread that serves others, so its work must be in proportion to the part. An error breaks the
+    /// response off.
+    fn pass(&mut self, chunk: Option<Bytes>, ends: bool) -> Result<Option<Bytes>, Code>;
+}
+
 /// The hooks that the policies of a route have claimed, in order.
 #[derive(Default)]
 pub struct Hooks {
     request: Vec<Arc<dyn OnRequest>>,
     preflight: Option<Preflight>,
     upstream_request: Vec<Arc<dyn OnUpstreamRequest>>,
+    request_body: Vec<Arc<dyn OnRequestBody>>,
     response: Vec<Arc<dyn OnResponse>>,
+    response_body: Vec<Arc<dyn OnResponseBody>>,
 }
 
 impl Hooks {
@@ -118,12 +167,20 @@ impl Hooks {
         self.upstream_request.push(hook);
     }
 
+    pub fn on_request_body(&mut self, hook: Arc<dyn OnRequestBody>) {
+        self.request_body.push(hook);
+    }
+
     pub fn on_response(&mut self, hook: Arc<dyn OnResponse>) {
         self.response.push(hook);
     }
 
+    pub fn on_response_body(&mut self, hook: Arc<dyn OnResponseBody>) {
+        self.response_body.push(hook);
+    }
+
     /// How many hooks there are that do something whether or not the request goes on to an upstream.
     fn count_for_client(&self) -> usize {
-        self.request.len() + self.response.len()
+        self.request.len() + self.response.len() + self.response_body.len()
     }
 }

@@ -4,10 +4,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::response::Parts;
 
-use super::{Flow, Hooks, OnPreflight, OnRequest, OnResponse, OnUpstreamRequest, Policy};
+use super::{
+    Flow, Hooks, OnPreflight, OnRequest, OnRequestBody, OnResponse, OnResponseBody,
+    OnUpstreamRequest, Policy, RequestBody, ResponseBody,
+};
 use crate::facts::View;
-use crate::response::Reply;
+use crate::response::{Code, Reply};
 use crate::text::Span;
 
 /// Where a policy was declared.
@@ -101,8 +105,11 @@ pub struct Pipeline {
     request: Box<[Arc<dyn OnRequest>]>,
     preflight: Option<Preflight>,
     upstream_request: Box<[Arc<dyn OnUpstreamRequest>]>,
+    request_body: Box<[Arc<dyn OnRequestBody>]>,
     /// In reverse order, as the response meets the policies.
     response: Box<[Arc<dyn OnResponse>]>,
+    /// In reverse order, too.
+    response_body: Box<[Arc<dyn OnResponseBody>]>,
     origins: Box<[Origin]>,
     off: Box<[Origin]>,
 }
@@ -117,13 +124,16 @@ impl std::fmt::Debug for Pipeline {
 
 impl Pipeline {
     pub(super) fn new(hooks: Hooks, origins: Origins) -> Pipeline {
-        let mut response = hooks.response;
+        let (mut response, mut response_body) = (hooks.response, hooks.response_body);
         response.reverse();
+        response_body.reverse();
         Pipeline {
             request: hooks.request.into(),
             preflight: hooks.preflight,
             upstream_request: hooks.upstream_request.into(),
+            request_body: hooks.request_body.into(),
             response: response.into(),
+            response_body: response_body.into(),
             origins: origins.on.into(),
             off: origins.off.into(),
         }
@@ -168,6 +178,34 @@ impl Pipeline {
         for hook in &self.response {
             hook.on_response(headers, view);
         }
+    }
+
+    /// What will look at a request's body on this attempt. Without hooks for it that costs nothing.
+    pub fn request_body(&self, view: View<'_>) -> Vec<Box<dyn RequestBody>> {
+        let hooks = self.request_body.iter();
+        hooks
+            .filter_map(|hook| hook.on_request_body(view))
+            .collect()
+    }
+
+    /// What the body of an upstream's response will pass through, in order. An error refuses the response.
+    pub fn response_body(
+        &self,
+        head: &mut Parts,
+        view: View<'_>,
+    ) -> Result<Vec<Box<dyn ResponseBody>>, Code> {
+        let hooks = self.response_body.iter();
+        hooks
+            .filter_map(|hook| hook.on_response_body(head, view).transpose())
+            .collect()
+    }
+
+    /// What the body of a reply of the gateway itself will pass through. Hooks that refuse it are passed over.
+    pub fn reply_body(&self, head: &mut Parts, view: View<'_>) -> Vec<Box<dyn ResponseBody>> {
+        let hooks = self.response_body.iter();
+        hooks
+            .filter_map(|hook| hook.on_response_body(head, view).ok().flatten())
+            .collect()
     }
 }
 

@@ -4,13 +4,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
-use http::{StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
+use super::bodies::Bodies;
 use super::{error_of, flag_retry, forwarding, strict};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
@@ -33,6 +35,7 @@ pub struct Exchange {
     pub(super) route: Arc<Route>,
     pub(super) facts: Facts,
     pub(super) attempt: Option<Attempt>,
+    pub(super) bodies: Bodies,
     pub(super) began: Instant,
     pub(super) began_at: SystemTime,
     pub(super) first_byte: Option<Duration>,
@@ -51,6 +54,7 @@ impl Exchange {
             route,
             facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
             attempt: None,
+            bodies: Bodies::default(),
             began: Instant::now(),
             began_at: SystemTime::now(),
             first_byte: None,
@@ -158,7 +162,7 @@ impl Exchange {
 
     /// Turns the client's request, of which `upstream_request` is a copy, into the upstream's.
     pub(super) fn prepare(
-        &self,
+        &mut self,
         request: &RequestHeader,
         upstream_request: &mut RequestHeader,
     ) -> Result<()> {
@@ -182,11 +186,18 @@ impl Exchange {
             .pipeline
             .upstream_request(&mut parts.headers, view);
         *upstream_request = parts.into();
+        // An attempt sends the body from its beginning, whatever an earlier one has sent of it.
+        let bodies = self.route.pipeline.request_body(view);
+        self.bodies.request = bodies;
         Ok(())
     }
 
     /// The header of an upstream's response has come; makes it the client's.
-    pub(super) fn received(&mut self, request: &RequestHeader, response: &mut ResponseHeader) {
+    pub(super) fn received(
+        &mut self,
+        request: &RequestHeader,
+        response: &mut ResponseHeader,
+    ) -> Result<()> {
         let is_upgrade = response.status == StatusCode::SWITCHING_PROTOCOLS;
         // An interim response promises a real one and is none: it stops no clock.
         if is_upgrade || !response.status.is_informational() {
@@ -217,7 +228,34 @@ impl Exchange {
             parts.headers.remove(TRANSFER_ENCODING);
         }
         self.finish(request, &mut parts);
+        if is_upgrade {
+            // What passes from now on are the bytes of a tunnel, and no bodies.
+            self.bodies = Bodies::default();
+        } else if !parts.status.is_informational() {
+            self.open_response(request, &mut parts)?;
+        }
         *response = parts.into();
+        Ok(())
+    }
+
+    /// Lets the policies decide which of them the body of an upstream's response will pass through.
+    fn open_response(
+        &mut self,
+        request: &RequestHeader,
+        response: &mut http::response::Parts,
+    ) -> Result<()> {
+        let view = self.view(request);
+        let bodies = self.route.pipeline.response_body(response, view);
+        self.bodies.response = bodies.map_err(|code| self.give_up(code))?;
+        let headers = &mut response.headers;
+        let lacks_framing = !self.bodies.response.is_empty()
+            && !headers.contains_key(CONTENT_LENGTH)
+            && !headers.contains_key(TRANSFER_ENCODING);
+        if lacks_framing && request.version != Version::HTTP_10 && request.method != Method::HEAD {
+            // The engine adds it only before this, and takes it out for HTTP/2.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Ok(())
     }
 
     /// What every response gets, whoever made it: the policies' hooks, then the ids of the request.
@@ -243,6 +281,20 @@ impl Exchange {
             None => true,
         };
         self.in_time(is_in_time)
+    }
+
+    /// Shows a part of the request's body to the policies that look at it.
+    pub(super) async fn see(&mut self, part: Option<&Bytes>, ends: bool) -> Result<()> {
+        let seen = self.bodies.see_request(part, ends).await;
+        // As an error of the client's side it makes the engine cancel the upstream's stream; as any other it would
+        // only stop sending, and wait for a response to half a request.
+        seen.map_err(|code| self.give_up(code).into_down())
+    }
+
+    /// Takes a part of the response's body through the policies that change it.
+    pub(super) fn pass(&mut self, part: &mut Option<Bytes>, ends: bool) -> Result<()> {
+        let passed = self.bodies.pass_response(part, ends);
+        passed.map_err(|code| self.give_up(code))
     }
 
     /// A part of the response's body has come down.

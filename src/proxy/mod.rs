@@ -9,6 +9,7 @@
 //! replies or opens an attempt on an upstream. From there the engine calls back as the attempt goes on, and
 //! whatever happens ends in `logging`, which writes the one access record.
 
+mod bodies;
 mod engine;
 mod exchange;
 mod forwarding;
@@ -133,11 +134,16 @@ impl ProxyHttp for Proxy {
     async fn request_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end_of_stream: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        exchange.sent(end_of_stream)
+        exchange.sent(end_of_stream)?;
+        if exchange.bodies.request.is_empty() {
+            return Ok(());
+        }
+        // Boxed, so that requests whose body nobody looks at do not carry the size of this future.
+        Box::pin(exchange.see(body.as_ref(), end_of_stream)).await
     }
 
     async fn response_filter(
@@ -146,7 +152,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        exchange.received(session.req_header(), response);
+        exchange.received(session.req_header(), response)?;
         let is_http_1_0 = session.req_header().version == http::Version::HTTP_10;
         if session.is_process_shutting_down() || is_http_1_0 {
             session.set_keepalive(None);
@@ -157,11 +163,25 @@ impl ProxyHttp for Proxy {
     fn response_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<Option<std::time::Duration>> {
-        exchange.moved().map(|()| None)
+        exchange.moved()?;
+        exchange.pass(body, end_of_stream).map(|()| None)
+    }
+
+    /// Trailers end a body whose last part did not say so. A body that has been changed has an end of its own to
+    /// write, and then the engine has no place for trailers, which whoever passes a message on may discard (RFC
+    /// 9110 section 6.5.1).
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        _: &mut http::HeaderMap,
+        exchange: &mut Box<Exchange>,
+    ) -> Result<Option<Bytes>> {
+        let mut end = None;
+        exchange.pass(&mut end, true).map(|()| end)
     }
 
     fn error_while_proxy(
@@ -177,6 +197,7 @@ impl ProxyHttp for Proxy {
         };
         let verdict = attempt.failed_in_exchange(&Failure {
             error: &error,
+            raised: exchange.outcome,
             was_pooled: client_reused,
             replay: exchange::replay(session),
         });
@@ -199,6 +220,9 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) {
         record::finish(session, exchange, error, self.access_log.as_deref());
+        if error.is_some() {
+            reply::hang_up(session).await;
+        }
     }
 
     /// Failures are in the access log, with their cause; a second line each would only be noise to pay for.

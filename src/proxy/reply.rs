@@ -5,8 +5,9 @@ use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
-use pingora::{Error, ErrorSource, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use super::bodies::pass_reply;
 use super::exchange::{Exchange, has_begun};
 use crate::response::{Code, Dialect, Reply, rescue};
 
@@ -35,6 +36,15 @@ pub(super) async fn write(
             .insert(CONTENT_LENGTH, reply.body.len().into());
     }
     exchange.finish(request, &mut header);
+    let view = exchange.view(request);
+    let bodies = exchange.route.pipeline.reply_body(&mut header, view);
+    if can_have_content && !bodies.is_empty() {
+        let body = pass_reply(bodies, reply.body).await;
+        reply.body = body.map_err(super::error_of)?;
+        header
+            .headers
+            .insert(CONTENT_LENGTH, reply.body.len().into());
+    }
     if reply.close || session.is_process_shutting_down() {
         session.set_keepalive(None);
     }
@@ -65,10 +75,8 @@ pub(super) async fn fail(
     let code = match exchange.outcome {
         // The engine was told of an error in the middle of the request, and this is what it was about.
         _ if refusal.is_some() => refusal.map_or(Code::BadRequest, |refusal| refusal.code),
-        // A client that left says nothing about the upstream, whatever was noticed first.
-        _ if *error.esource() == ErrorSource::Downstream => rescue(error),
-        Some(code) => code,
-        None => rescue(error),
+        Some(code) if !is_of_client(error) => code,
+        _ => rescue(error),
     };
     exchange.outcome = Some(code);
     let status = code.status().as_u16();
@@ -82,5 +90,20 @@ pub(super) async fn fail(
     FailToProxy {
         error_code: status,
         can_reuse_downstream: false,
+    }
+}
+
+/// A client that left says nothing about the upstream, whatever was noticed first. A status is what the gateway
+/// itself has raised.
+fn is_of_client(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Downstream
+        && !matches!(error.etype(), ErrorType::HTTPStatus(_))
+}
+
+/// Closes the connection of a failed exchange. A client of HTTP/1.1 that is still sending is heard out for a moment:
+/// to just let go of the connection would reset it, and the reset could overtake the reply.
+pub(super) async fn hang_up(session: &mut Session) {
+    if let ServerSession::H1(connection) = &mut *session.downstream_session {
+        connection.shutdown().await;
     }
 }

@@ -24,6 +24,8 @@ const LONG_UPLOAD: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Failure<'e> {
     pub error: &'e Error,
+    /// What the gateway itself broke it off for, where it did.
+    pub raised: Option<Code>,
     /// Whether its connection had served others before.
     pub was_pooled: bool,
     pub replay: Replay,
@@ -241,7 +243,7 @@ impl Attempt {
     /// The exchange broke. It is tried again where the upstream says that it has not looked at the request
     /// (RFC 9113 section 8.7), or where a pooled connection had been closed under it.
     pub fn failed_in_exchange(&mut self, failure: &Failure<'_>) -> Verdict {
-        let code = self.code(failure.error);
+        let code = failure.raised.unwrap_or_else(|| self.code(failure.error));
         self.count(code);
         let kind = failure.error.etype();
         let is_unprocessed =

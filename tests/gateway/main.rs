@@ -5,6 +5,7 @@ mod origins;
 
 mod actions;
 mod client_timeouts;
+mod compression;
 mod errors;
 mod forwarding;
 mod framing;

@@ -1,0 +1,67 @@
+//! The bodies of one exchange on their way through the hooks of its policies.
+
+use bytes::Bytes;
+
+use crate::policies::{RequestBody, ResponseBody, Seen};
+use crate::response::Code;
+
+/// As much of a reply's body as goes through the hooks before other requests have their turn.
+const REPLY_PART: usize = 64 * 1024;
+
+/// What the policies remember of the two bodies. Both are empty, and cost nothing, where none has a hook.
+#[derive(Default)]
+pub(super) struct Bodies {
+    pub(super) request: Vec<Box<dyn RequestBody>>,
+    pub(super) response: Vec<Box<dyn ResponseBody>>,
+}
+
+impl Bodies {
+    /// Shows the policies a part of the request's body.
+    pub(super) async fn see_request(
+        &mut self,
+        part: Option<&Bytes>,
+        ends: bool,
+    ) -> Result<(), Code> {
+        for body in &mut self.request {
+            let mut part = part.cloned().unwrap_or_default();
+            while body.see(&part, ends)? == Seen::Part {
+                part = Bytes::new();
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a part of the response's body through the policies and leaves what goes on to the client.
+    pub(super) fn pass_response(
+        &mut self,
+        part: &mut Option<Bytes>,
+        ends: bool,
+    ) -> Result<(), Code> {
+        for body in &mut self.response {
+            *part = body.pass(part.take(), ends)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the whole body of a reply through `bodies`.
+pub(super) async fn pass_reply(
+    bodies: Vec<Box<dyn ResponseBody>>,
+    mut body: Bytes,
+) -> Result<Bytes, Code> {
+    let mut bodies = Bodies {
+        request: Vec::new(),
+        response: bodies,
+    };
+    let mut passed = Vec::new();
+    loop {
+        let mut part = Some(body.split_to(body.len().min(REPLY_PART)));
+        bodies.pass_response(&mut part, body.is_empty())?;
+        passed.extend_from_slice(&part.unwrap_or_default());
+        if body.is_empty() {
+            return Ok(passed.into());
+        }
+        tokio::task::yield_now().await;
+    }
+}
