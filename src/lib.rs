@@ -22,7 +22,7 @@
 //!  client                                                                                        room
 //!    │ TCP or Unix socket
 //!    ▼
-//!  cap on connections ─ TLS (name, ALPN) ─ HTTP/1.1 or HTTP/2? ─ deadlines of header and idleness  listener
+//!  caps ─ PROXY header ─ TLS (name, ALPN) ─ HTTP/1.1 or HTTP/2? ─ deadlines of header and idleness  listener
 //!    │ HTTP/1.1: head and chunks are checked, byte for byte, and cut into requests                  http1
 //!    │ a stream that carries its Connection; the engine reads the request's header from it
 //!    ▼
@@ -98,6 +98,8 @@
 //! | Requests in a pipeline are answered in order, and none is taken for the body of another | `tests/gateway/strict_http1.rs`: `good_requests_are_served_as_they_are` |
 //! | What a stranger claims about itself reaches no upstream | `tests/gateway/forwarding.rs`: `claims_of_strangers_are_replaced` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
+//! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
+//! | A PROXY header is believed of trusted proxies alone, and nothing behind it is lost | `tests/gateway/proxy_protocol.rs` |
 //! | No wait is endless, on either side | `tests/gateway/client_timeouts.rs`, `tests/gateway/timeouts.rs` |
 //! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |
 //! | Upstreams' certificates are verified, and pools of different trust are apart | `tests/gateway/upstream_tls.rs` |

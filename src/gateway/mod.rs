@@ -17,7 +17,7 @@ mod run;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::config::Configuration;
-use crate::listener::{self, Serve, Socket};
+use crate::listener::{self, AllClosed, OpenConnections, Serve, Socket};
 use crate::observability::{AccessLog, Metrics};
 use crate::proxy::{Engine, Proxy};
 use crate::routing::Snapshot;
@@ -35,8 +35,6 @@ pub use run::{RunError, run};
 
 /// For the admin listener to finish its replies, and for the access log to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Between two looks whether the last request has ended.
-const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +62,8 @@ pub struct Gateway {
     is_ready: Arc<AtomicBool>,
     stop_accepting: watch::Sender<bool>,
     stop_admin: watch::Sender<bool>,
+    open: OpenConnections,
+    all_closed: AllClosed,
     tasks: JoinSet<()>,
     addresses: Vec<(Box<str>, BindAddress)>,
     admin_address: Option<BindAddress>,
@@ -104,6 +104,7 @@ impl Gateway {
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let engine = Proxy::new(snapshot.clone(), access_log.clone())
             .into_engine(workers, settings.keepalive_pool);
+        let (open, all_closed) = OpenConnections::new();
         let mut gateway = Gateway {
             snapshot,
             engine,
@@ -111,6 +112,8 @@ impl Gateway {
             is_ready: Arc::new(AtomicBool::new(false)),
             stop_accepting: watch::Sender::new(false),
             stop_admin: watch::Sender::new(false),
+            open,
+            all_closed,
             tasks: JoinSet::new(),
             addresses: Vec::new(),
             admin_address: None,
@@ -139,11 +142,9 @@ impl Gateway {
         self.is_ready.store(false, Ordering::Relaxed);
         self.stop_accepting.send_replace(true);
         self.engine.close_idle().await;
-        let deadline = Instant::now() + self.shutdown_grace;
-        while self.open_connections() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(DRAIN_LOOK).await;
-        }
-        let is_drained = self.open_connections() == 0;
+        drop(self.open);
+        let drained = tokio::time::timeout(self.shutdown_grace, self.all_closed.wait());
+        let is_drained = drained.await.is_ok();
         self.stop_admin.send_replace(true);
         // Whoever holds a connection to the admin listener open must not hold the process.
         let ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -154,15 +155,6 @@ impl Gateway {
             log.stop(LAST_WORDS).await;
         }
         is_drained
-    }
-
-    fn open_connections(&self) -> i64 {
-        let snapshot = self.snapshot.load();
-        snapshot
-            .listeners
-            .iter()
-            .map(|view| view.listener.metrics.connections.get())
-            .sum()
     }
 
     fn accept(&mut self, sockets: Vec<Socket>) {
@@ -179,6 +171,7 @@ impl Gateway {
                 socket,
                 listener,
                 server,
+                self.open.clone(),
                 self.stop_accepting.subscribe(),
             ));
         }

@@ -9,9 +9,12 @@ use async_trait::async_trait;
 use pingora::protocols::{ALPN, Ssl, Stream};
 use tokio::sync::watch;
 
+use super::caps::{Handshake, OpenConnections, Place, Refusal};
+use super::connection::peer_ip;
 use super::framed::Framed;
+use super::proxy_protocol::{self, Parsed};
 use super::stream::{Downstream, Transport};
-use super::{Connection, Listener, Socket};
+use super::{Connection, Listener, ProxyProtocol, Socket};
 
 /// After the process or the system ran out of descriptors: how long until the next try.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
@@ -30,11 +33,13 @@ pub trait Serve: Send + Sync + 'static {
     );
 }
 
-/// Accepts until `shutdown` becomes true. Connections are served by tasks of their own and outlive the loop.
+/// Accepts until `shutdown` becomes true. Connections are served by tasks of their own and outlive the loop; each
+/// of them holds an `open`.
 pub async fn accept(
     socket: Socket,
     listener: Arc<Listener>,
     server: Arc<dyn Serve>,
+    open: OpenConnections,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let mut last_logged: Option<Instant> = None;
@@ -56,22 +61,23 @@ pub async fn accept(
             }
         };
         listener.metrics.connections_total.inc();
-        let open = u32::try_from(listener.metrics.connections.get()).unwrap_or_default();
-        if open >= listener.limits.connections.get() {
-            // Dropping is the cheapest refusal: no handshake, no page, one descriptor back.
-            listener.metrics.refused_full.inc();
-            continue;
-        }
-        // It counts from here on, handshake included.
-        let connection = Connection::new(listener.clone(), peer);
+        // Dropping is the cheapest refusal: no handshake, no page, one descriptor back.
+        let arrival = match Arrival::admit(&listener, &open, transport, peer) {
+            Ok(arrival) => arrival,
+            Err(refusal) => {
+                listener.refuse(refusal);
+                continue;
+            }
+        };
         let (server, mut shutdown) = (server.clone(), shutdown.clone());
         tokio::spawn(async move {
             let established = tokio::select! {
-                established = establish(transport, connection.clone()) => established,
+                // Boxed, so that a connection does not carry the size of a handshake for the rest of its life.
+                established = Box::pin(arrival.establish()) => established,
                 // Nothing has been asked for yet, so nothing is lost.
                 _ = shutdown.wait_for(|&is_down| is_down) => return,
             };
-            if let Some(stream) = established {
+            if let Some((stream, connection)) = established {
                 server.serve(stream, connection, &shutdown).await;
             }
         });
@@ -90,65 +96,149 @@ async fn accept_one(socket: &Socket) -> io::Result<(Transport, Option<SocketAddr
     }
 }
 
-/// From an accepted socket to a stream that the engine can serve; `None` where the client was refused.
-async fn establish(transport: Transport, connection: Arc<Connection>) -> Option<Stream> {
-    let listener = &connection.listener;
-    let Some(tls) = &listener.tls else {
-        return establish_plain(transport, &connection).await;
-    };
-    let handshake = tls.handshake(Downstream::new(transport, connection.clone()));
-    match tokio::time::timeout(listener.timeouts.tls_handshake.as_std(), handshake).await {
-        Ok(Some(stream)) => {
-            let speaks_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-            connection.await_requests(speaks_h2);
-            if speaks_h2 {
-                return Some(Box::new(stream));
-            }
-            Some(Box::new(Framed::new(stream, connection.clone(), &[])))
-        }
-        Ok(None) => {
-            listener.metrics.refused_handshake.inc();
-            None
-        }
-        Err(_) => {
-            listener.metrics.refused_timeout.inc();
-            None
-        }
-    }
+/// A connection that may stay, and is being set up.
+struct Arrival {
+    transport: Transport,
+    peer: Option<SocketAddr>,
+    place: Place,
+    handshake: Option<Handshake>,
+    /// What was read beyond what was looked for, and has to be read again.
+    read_ahead: Vec<u8>,
 }
 
-async fn establish_plain(mut transport: Transport, connection: &Arc<Connection>) -> Option<Stream> {
-    let listener = &connection.listener;
-    let mut speaks_h2 = false;
-    let mut read_ahead = Vec::new();
-    if listener.allows_h2 {
-        let sniff = tokio::time::timeout(
-            listener.timeouts.request_header.as_std(),
-            transport.sniff_h2(),
-        )
-        .await;
-        match sniff {
+/// Why a connection ends before it is served: counted, or `None` where a client just left.
+type Dismissal = Option<Refusal>;
+
+impl Arrival {
+    /// Counts it. What needs no more than the peer's address is decided here, before anything is spent on it.
+    fn admit(
+        listener: &Arc<Listener>,
+        open: &OpenConnections,
+        transport: Transport,
+        peer: Option<SocketAddr>,
+    ) -> Result<Arrival, Refusal> {
+        let mut place = Place::take(listener, open)?;
+        let is_trusted = listener.trusts(peer_ip(peer));
+        if listener.proxy_protocol == ProxyProtocol::Required && !is_trusted {
+            return Err(Refusal::ProxyProtocol);
+        }
+        let awaits_header = listener.proxy_protocol != ProxyProtocol::Off && is_trusted;
+        if !awaits_header {
+            place.count_for(peer.map(|peer| peer.ip()))?;
+        }
+        let handshake = if awaits_header || listener.is_tls() {
+            Some(place.begin_handshake()?)
+        } else {
+            None
+        };
+        Ok(Arrival {
+            transport,
+            peer,
+            place,
+            handshake,
+            read_ahead: Vec::new(),
+        })
+    }
+
+    /// Goes on until there is a stream that the engine can serve; `None` where the client was refused or left.
+    async fn establish(self) -> Option<(Stream, Arc<Connection>)> {
+        let listener = self.place.listener().clone();
+        let timeouts = &listener.timeouts;
+        let limit = match listener.is_tls() {
+            true => timeouts.tls_handshake,
+            false => timeouts.request_header,
+        };
+        let deadline = Instant::now() + limit.as_std();
+        let set_up = tokio::time::timeout_at(deadline.into(), self.set_up(deadline));
+        let dismissal = match set_up.await {
+            Ok(Ok(established)) => return Some(established),
+            Ok(Err(dismissal)) => dismissal,
+            Err(_) => Some(Refusal::Timeout),
+        };
+        if let Some(refusal) = dismissal {
+            listener.refuse(refusal);
+        }
+        None
+    }
+
+    async fn set_up(mut self, deadline: Instant) -> Result<(Stream, Arc<Connection>), Dismissal> {
+        let listener = self.place.listener().clone();
+        if listener.proxy_protocol != ProxyProtocol::Off && listener.trusts(peer_ip(self.peer)) {
+            self.read_proxy_header(listener.proxy_protocol).await?;
+        }
+        let Some(tls) = &listener.tls else {
+            return self.serve_plain(deadline).await;
+        };
+        let connection = Connection::new(self.place, self.peer);
+        let stream = Downstream::new(self.transport, connection.clone());
+        let stream = stream.with_read_ahead(self.read_ahead);
+        let stream = tls.handshake(stream).await.ok_or(Refusal::TlsHandshake)?;
+        let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        let deadline = Instant::now() + listener.timeouts.request_header.as_std();
+        connection.await_requests(is_h2, deadline);
+        drop(self.handshake);
+        let stream: Stream = match is_h2 {
+            true => Box::new(stream),
+            false => Box::new(Framed::new(stream, connection.clone(), &[])),
+        };
+        Ok((stream, connection))
+    }
+
+    async fn serve_plain(
+        mut self,
+        deadline: Instant,
+    ) -> Result<(Stream, Arc<Connection>), Dismissal> {
+        let listener = self.place.listener().clone();
+        // There is no handshake in clear text, only a header before.
+        drop(self.handshake.take());
+        let mut speaks_h2 = false;
+        if listener.allows_h2 {
+            let sniffed = self.transport.sniff_h2(&mut self.read_ahead).await;
+            speaks_h2 = sniffed.map_err(|_| None)?;
             // A client that leaves without a word is no error.
-            Ok(Ok((_, read))) if read.is_empty() => return None,
-            Ok(Ok((is_h2, read))) => (speaks_h2, read_ahead) = (is_h2, read),
-            Ok(Err(_)) => return None,
-            Err(_) => {
-                listener.metrics.refused_timeout.inc();
-                return None;
+            if self.read_ahead.is_empty() {
+                return Err(None);
             }
         }
+        if !speaks_h2 && !listener.allows_http1 {
+            return Err(None);
+        }
+        let connection = Connection::new(self.place, self.peer);
+        connection.await_requests(speaks_h2, deadline);
+        let stream = Downstream::new(self.transport, connection.clone());
+        let stream: Stream = match speaks_h2 {
+            true => Box::new(stream.with_read_ahead(self.read_ahead).speaking_h2()),
+            false => Box::new(Framed::new(stream, connection.clone(), &self.read_ahead)),
+        };
+        Ok((stream, connection))
     }
-    if !speaks_h2 && !listener.allows_http1 {
-        return None;
+
+    /// Reads what a trusted proxy says of the connection, and counts it for the address that it says.
+    async fn read_proxy_header(&mut self, expected: ProxyProtocol) -> Result<(), Dismissal> {
+        let source = loop {
+            match proxy_protocol::parse(&self.read_ahead) {
+                Parsed::Header { source, length } => {
+                    self.read_ahead.drain(..length);
+                    break source;
+                }
+                Parsed::Absent if expected == ProxyProtocol::Optional => break None,
+                Parsed::Absent => return Err(Some(Refusal::ProxyProtocol)),
+                Parsed::Malformed(what) => {
+                    log::debug!("PROXY header of {:?}: {what}", self.peer);
+                    return Err(Some(Refusal::ProxyProtocol));
+                }
+                Parsed::Partial => {}
+            }
+            match self.transport.read_more(&mut self.read_ahead).await {
+                Ok(1..) => {}
+                // Load balancers look in to see whether somebody is there.
+                Ok(0) if self.read_ahead.is_empty() => return Err(None),
+                Ok(0) => return Err(Some(Refusal::ProxyProtocol)),
+                Err(_) => return Err(None),
+            }
+        };
+        self.peer = source.or(self.peer);
+        let address = self.peer.map(|peer| peer.ip());
+        Ok(self.place.count_for(address)?)
     }
-    connection.await_requests(speaks_h2);
-    let stream = Downstream::new(transport, connection.clone());
-    if speaks_h2 {
-        return Some(Box::new(stream.with_h2_preface(read_ahead)));
-    }
-    Some(Box::new(Framed::new(
-        stream,
-        connection.clone(),
-        &read_ahead,
-    )))
 }

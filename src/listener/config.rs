@@ -22,6 +22,9 @@ pub struct Config<Policies: Default> {
     /// these are dropped, and those that the gateway sends are its own.
     #[serde(default)]
     pub trusted_proxies: Vec<Cidr>,
+    /// Whether connections begin with a PROXY protocol header (version 1 or 2), in which a load balancer says whose
+    /// they are. It is believed of `trusted_proxies` alone. Default `"off"`.
+    pub proxy_protocol: Option<Spanned<ProxyProtocol>>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -42,12 +45,35 @@ pub enum Protocol {
     H2,
 }
 
+/// Whether connections begin with a PROXY protocol header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// They do not: a header is a malformed request.
+    #[default]
+    Off,
+    /// Those of trusted proxies may. A header of anybody else is a malformed request.
+    Optional,
+    /// They must, and they must come from trusted proxies; all others are closed.
+    Required,
+}
+
 /// How much a client may ask for.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Connections open at a time; more are closed at once. Default 20,000.
     pub connections: NonZeroU32,
+    /// Connections open at a time from one IPv4 address, or from one IPv6 /64; more are closed at once. With
+    /// `proxy_protocol` the address is the one in the header. `trusted_proxies` may open as many as they like, and
+    /// so may clients of a Unix socket. Default 200.
+    pub connections_per_ip: NonZeroU32,
+    /// Connections in the middle of a TLS handshake or of a PROXY protocol header at a time; more are closed at
+    /// once. Default 4,096.
+    pub handshakes: NonZeroU32,
+    /// Requests on one connection; the last of them is answered with `Connection: close`, or on HTTP/2 with
+    /// GOAWAY. Default 10,000.
+    pub requests_per_connection: NonZeroU32,
     /// Names and values of a request's header together; beyond it 431. Default `"32KiB"`.
     pub header_bytes: ByteSize,
     /// Fields in a request's header; beyond it 431. Default 100.
@@ -61,6 +87,9 @@ impl Default for Limits {
         let number = |value| NonZeroU32::new(value).expect("the defaults are not zero");
         Limits {
             connections: number(20_000),
+            connections_per_ip: number(200),
+            handshakes: number(4_096),
+            requests_per_connection: number(10_000),
             header_bytes: ByteSize::from_bytes(32 * 1024),
             headers: number(100),
             uri_bytes: ByteSize::from_bytes(8 * 1024),
@@ -72,16 +101,20 @@ impl Default for Limits {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
-    /// For the whole TLS handshake. Default `"5s"`.
+    /// For the whole TLS handshake, and the PROXY protocol header before it. Default `"5s"`.
     pub tls_handshake: Duration,
-    /// For a request's whole header, from its first byte (on a new connection: from its start). Over HTTP/2 it is
-    /// the wait for the first request. Default `"5s"`.
+    /// For a request's whole header, from its first byte (on a new connection: from its start, and a PROXY
+    /// protocol header is part of it). Over HTTP/2 it is the wait for the first request. Default `"5s"`.
     pub request_header: Duration,
     /// The longest silence inside a request's body, and the longest wait for a client to take more of its
     /// response. Default `"15s"`.
     pub request_body_idle: Duration,
     /// How long an unused connection stays open. Default `"60s"`.
     pub keepalive: Duration,
+    /// How long a connection is used. From then on the next response closes it (`Connection: close`), or GOAWAY
+    /// does on HTTP/2; nothing that is under way is cut. Each connection's own is up to a tenth shorter or longer,
+    /// so that those that were opened together do not all come back together. Default `"1h"`.
+    pub max_connection_age: Duration,
 }
 
 impl Default for Timeouts {
@@ -91,6 +124,7 @@ impl Default for Timeouts {
             request_header: Duration::from_secs(5),
             request_body_idle: Duration::from_secs(15),
             keepalive: Duration::from_secs(60),
+            max_connection_age: Duration::from_secs(3600),
         }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use rand::Rng;
 
 use super::Listener;
+use super::caps::Place;
 use crate::http1::Refusal;
 
 /// No wait is being timed.
@@ -19,9 +21,12 @@ pub struct Connection {
     pub listener: Arc<Listener>,
     /// `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// Whether what the peer says of other hops is believed.
+    pub is_from_hop: bool,
     peer_header: HeaderValue,
     peer_element: Box<str>,
     opened: Instant,
+    retires_at: Instant,
     is_h2: AtomicBool,
     /// Whether the wait is for the rest of a header, not for the next request.
     is_in_header: AtomicBool,
@@ -33,18 +38,25 @@ pub struct Connection {
     refusal: OnceLock<Refusal>,
     /// Milliseconds after `opened` at which the present wait for a request must have ended.
     wait_ends: AtomicU64,
+    _place: Place,
 }
 
 impl Connection {
-    /// A connection that was just accepted. Until requests are awaited on it, whoever sets it up keeps the time.
-    pub(super) fn new(listener: Arc<Listener>, peer: Option<SocketAddr>) -> Arc<Connection> {
-        listener.metrics.connections.inc();
+    /// A connection of which it is known whose it is. Until requests are awaited on it, whoever sets it up keeps
+    /// the time.
+    pub(super) fn new(place: Place, peer: Option<SocketAddr>) -> Arc<Connection> {
+        let listener = place.listener().clone();
+        let opened = Instant::now();
+        let age = listener.timeouts.max_connection_age.as_std();
         Arc::new(Connection {
-            listener,
             peer,
+            is_from_hop: listener.trusts(peer_ip(peer)),
             peer_header: address_header(peer_ip(peer)),
             peer_element: address_element(peer_ip(peer)),
-            opened: Instant::now(),
+            opened,
+            retires_at: opened + age.mul_f64(rand::rng().random_range(0.9..=1.1)),
+            listener,
+            _place: place,
             is_h2: AtomicBool::new(false),
             is_in_header: AtomicBool::new(true),
             active: AtomicU32::new(0),
@@ -54,10 +66,15 @@ impl Connection {
         })
     }
 
-    /// The connection is set up and its first request is awaited.
-    pub(super) fn await_requests(&self, is_h2: bool) {
+    /// The connection is set up and its first request is awaited, for as long as the rest of this deadline.
+    pub(super) fn await_requests(&self, is_h2: bool, deadline: Instant) {
         self.is_h2.store(is_h2, Ordering::Relaxed);
-        self.wait_at_most(self.listener.timeouts.request_header.as_std());
+        self.wait_until(deadline);
+    }
+
+    /// When it has been used for as long as it may be; requests on it are then to be its last.
+    pub fn retires_at(&self) -> Instant {
+        self.retires_at
     }
 
     /// The peer's address as far as rules and logs go. Whoever can reach a Unix socket is on this machine.
@@ -153,18 +170,16 @@ impl Connection {
     }
 
     fn wait_at_most(&self, wait: Duration) {
-        self.wait_ends
-            .store(millis(self.opened.elapsed() + wait), Ordering::Relaxed);
+        self.wait_until(Instant::now() + wait);
+    }
+
+    fn wait_until(&self, deadline: Instant) {
+        let wait = deadline.saturating_duration_since(self.opened);
+        self.wait_ends.store(millis(wait), Ordering::Relaxed);
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.listener.metrics.connections.dec();
-    }
-}
-
-fn peer_ip(peer: Option<SocketAddr>) -> IpAddr {
+pub(super) fn peer_ip(peer: Option<SocketAddr>) -> IpAddr {
     peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| {
         peer.ip().to_canonical()
     })

@@ -6,15 +6,18 @@
 //!
 //! The accept loop is ours and not Pingora's, because Pingora's has no cap on connections, no deadline for the
 //! whole header of a request, waits for ever for the preface of cleartext HTTP/2, and cannot add a listener at
-//! run time. What comes in goes through, in this order: the cap, the TLS handshake under its deadline, the look
-//! at the preface, and then the stream wrapper that keeps the deadlines of headers and idle connections.
+//! run time. What comes in goes through, in this order: the caps, the PROXY header and the TLS handshake under one
+//! deadline, the look at the preface, and then the stream wrapper that keeps the deadlines of headers and idle
+//! connections.
 
 mod accept;
 mod bind;
+mod caps;
 mod config;
 mod connection;
 mod framed;
 mod pem;
+mod proxy_protocol;
 mod stream;
 mod tls;
 
@@ -25,7 +28,8 @@ use crate::text::{BindAddress, Cidr, Subject};
 
 pub use accept::{Serve, accept};
 pub use bind::{Socket, bind};
-pub use config::{CertificateConfig, Config, Limits, Protocol, Timeouts, TlsConfig};
+pub use caps::{AllClosed, OpenConnections};
+pub use config::{CertificateConfig, Config, Limits, Protocol, ProxyProtocol, Timeouts, TlsConfig};
 pub use connection::Connection;
 pub(crate) use pem::{read_chain, read_key};
 
@@ -40,6 +44,8 @@ pub struct Listener {
     pub timeouts: Timeouts,
     pub trusted_proxies: Box<[Cidr]>,
     pub metrics: ListenerMetrics,
+    counts: caps::Counts,
+    proxy_protocol: ProxyProtocol,
     allows_http1: bool,
     allows_h2: bool,
     tls: Option<tls::Terminator>,
@@ -58,6 +64,23 @@ impl Listener {
         let allows = |protocol: Protocol| {
             config.protocols.is_empty() || config.protocols.contains(&protocol)
         };
+        let proxy_protocol = config
+            .proxy_protocol
+            .as_ref()
+            .map_or_else(ProxyProtocol::default, |said| said.value);
+        if let Some(said) = &config.proxy_protocol
+            && proxy_protocol != ProxyProtocol::Off
+            && config.trusted_proxies.is_empty()
+        {
+            subject
+                .key("proxy_protocol")
+                .error(
+                    said.span,
+                    "needs trusted_proxies: a PROXY header is believed of nobody else",
+                )
+                .help("list the load balancers, as in trusted_proxies = [\"10.0.0.0/8\"]");
+            return None;
+        }
         let (allows_http1, allows_h2) = (allows(Protocol::Http11), allows(Protocol::H2));
         let tls = match &config.tls {
             None => None,
@@ -77,6 +100,8 @@ impl Listener {
             timeouts: config.timeouts.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),
             metrics,
+            counts: caps::Counts::default(),
+            proxy_protocol,
             allows_http1,
             allows_h2,
             tls,
@@ -87,7 +112,7 @@ impl Listener {
         self.tls.is_some()
     }
 
-    /// Whether forwarding headers from this peer are believed.
+    /// Whether forwarding headers and PROXY headers from this peer are believed.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         self.trusted_proxies
             .iter()

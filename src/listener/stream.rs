@@ -25,6 +25,9 @@ use super::Connection;
 /// buffer is given back with every flush: an idle connection holds none.
 const WRITE_BUFFER: usize = 8 * 1024;
 
+/// What is read at a time while nobody knows yet what it will be.
+const READ_AHEAD: usize = 512;
+
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -45,20 +48,29 @@ macro_rules! forward {
 }
 
 impl Transport {
-    /// Reads until it is clear whether the client speaks HTTP/2 by prior knowledge. Gives what was read, which
-    /// must be read again. An HTTP/1.1 client is recognised at the first byte that differs from the preface.
-    pub(super) async fn sniff_h2(&mut self) -> io::Result<(bool, Vec<u8>)> {
-        let mut read = Vec::with_capacity(H2_PREFACE.len());
+    /// Reads until it is clear whether the client speaks HTTP/2 by prior knowledge. `read` is what was read of it
+    /// before and what has been afterwards; it must be read again. An HTTP/1.1 client is recognised at the first
+    /// byte that differs from the preface.
+    pub(super) async fn sniff_h2(&mut self, read: &mut Vec<u8>) -> io::Result<bool> {
         while read.len() < H2_PREFACE.len() {
+            if !H2_PREFACE.starts_with(read) {
+                return Ok(false);
+            }
             let mut chunk = [0; H2_PREFACE.len()];
             let wanted = &mut chunk[..H2_PREFACE.len() - read.len()];
             let count = forward!(self, transport => transport.read(wanted).await)?;
             read.extend_from_slice(&wanted[..count]);
-            if count == 0 || !H2_PREFACE.starts_with(&read) {
-                return Ok((false, read));
+            if count == 0 {
+                return Ok(false);
             }
         }
-        Ok((true, read))
+        Ok(read.starts_with(H2_PREFACE))
+    }
+
+    /// Reads what there is, some hundred bytes of it at most.
+    pub(super) async fn read_more(&mut self, read: &mut Vec<u8>) -> io::Result<usize> {
+        read.reserve(READ_AHEAD);
+        forward!(self, transport => transport.read_buf(read).await)
     }
 }
 
@@ -95,9 +107,14 @@ impl Downstream {
         }
     }
 
-    /// HTTP/2 by prior knowledge: serves the preface once more before what the socket has.
-    pub(super) fn with_h2_preface(mut self, preface: Vec<u8>) -> Downstream {
-        self.read_ahead = preface;
+    /// Serves these bytes before what the socket has.
+    pub(super) fn with_read_ahead(mut self, read_ahead: Vec<u8>) -> Downstream {
+        self.read_ahead = read_ahead;
+        self
+    }
+
+    /// Tells the engine that it is HTTP/2 by prior knowledge.
+    pub(super) fn speaking_h2(mut self) -> Downstream {
         self.speaks_h2 = true;
         self
     }

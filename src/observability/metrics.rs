@@ -172,22 +172,20 @@ impl Metrics {
     }
 
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
+        let refused = |reason: &str| {
+            let refused = &self.0.connections_refused;
+            refused.with_label_values(&[listener, reason])
+        };
         ListenerMetrics {
             active_requests: self.0.server_active.with_label_values(&[listener]),
             connections: self.0.connections.with_label_values(&[listener]),
             connections_total: self.0.connections_total.with_label_values(&[listener]),
-            refused_full: self
-                .0
-                .connections_refused
-                .with_label_values(&[listener, "full"]),
-            refused_handshake: self
-                .0
-                .connections_refused
-                .with_label_values(&[listener, "tls_handshake"]),
-            refused_timeout: self
-                .0
-                .connections_refused
-                .with_label_values(&[listener, "timeout"]),
+            refused_full: refused("full"),
+            refused_address: refused("address"),
+            refused_handshakes: refused("handshakes"),
+            refused_proxy_protocol: refused("proxy_protocol"),
+            refused_handshake: refused("tls_handshake"),
+            refused_timeout: refused("timeout"),
         }
     }
 }
@@ -310,6 +308,9 @@ pub struct ListenerMetrics {
     pub connections: IntGauge,
     pub connections_total: IntCounter,
     pub refused_full: IntCounter,
+    pub refused_address: IntCounter,
+    pub refused_handshakes: IntCounter,
+    pub refused_proxy_protocol: IntCounter,
     pub refused_handshake: IntCounter,
     pub refused_timeout: IntCounter,
 }

@@ -75,6 +75,17 @@ impl Exchange {
         let connection = session.digest().and_then(connection_of)?.clone();
         connection.exchange_began();
         let timeouts = &connection.listener.timeouts;
+        if !connection.is_h2()
+            && session
+                .downstream_session
+                .get_keepalive_reuses_remaining()
+                .is_none()
+        {
+            // The first request of the connection; the engine counts down from here.
+            let requests = connection.listener.limits.requests_per_connection.get();
+            let session = &mut session.downstream_session;
+            session.set_keepalive_reuses_remaining(Some(requests - 1));
+        }
         session.set_read_timeout(Some(timeouts.request_body_idle.as_std()));
         session.set_write_timeout(Some(timeouts.request_body_idle.as_std()));
         session.set_total_drain_timeout(Some(super::DRAIN_DEADLINE));
@@ -152,6 +163,12 @@ impl Exchange {
             ControlFlow::Break(reply) => Some(reply),
             ControlFlow::Continue(()) => Some(reply),
         }
+    }
+
+    /// Whether its connection has been used for as long as it may be.
+    pub(super) fn is_last(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| self.began >= connection.retires_at())
     }
 
     /// Ends the exchange's way to an upstream before it began.

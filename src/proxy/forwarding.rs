@@ -27,7 +27,7 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Fills in the client, the scheme and the ids.
 pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &RequestHeader) {
     let peer = connection.peer_ip();
-    let is_hop = connection.listener.trusts(peer);
+    let is_hop = connection.is_from_hop;
     facts.client = if is_hop {
         client_behind(peer, connection, &request.headers)
     } else {
@@ -98,7 +98,7 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
 pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut HeaderMap) {
     let View { facts, request } = view;
     let peer = connection.peer_ip();
-    if !connection.listener.trusts(peer) {
+    if !connection.is_from_hop {
         drop_claims(headers);
     }
     let host = host(request).and_then(|host| HeaderValue::from_str(host).ok());

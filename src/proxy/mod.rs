@@ -154,7 +154,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         exchange.received(session.req_header(), response)?;
         let is_http_1_0 = session.req_header().version == http::Version::HTTP_10;
-        if session.is_process_shutting_down() || is_http_1_0 {
+        if session.is_process_shutting_down() || is_http_1_0 || exchange.is_last() {
             session.set_keepalive(None);
         }
         Ok(())

@@ -45,7 +45,7 @@ pub(super) async fn write(
             .headers
             .insert(CONTENT_LENGTH, reply.body.len().into());
     }
-    if reply.close || session.is_process_shutting_down() {
+    if reply.close || session.is_process_shutting_down() || exchange.is_last() {
         session.set_keepalive(None);
     }
     exchange

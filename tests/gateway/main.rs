@@ -4,6 +4,7 @@ mod harness;
 mod origins;
 
 mod actions;
+mod caps;
 mod client_timeouts;
 mod compression;
 mod errors;
@@ -16,6 +17,7 @@ mod ip_access;
 mod lifecycle;
 mod listeners;
 mod observability;
+mod proxy_protocol;
 mod proxying;
 mod routing;
 mod streaming;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use super::wait::within;
@@ -20,6 +20,16 @@ pub struct RawClient {
 impl RawClient {
     pub async fn connect(address: SocketAddr) -> RawClient {
         let stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        RawClient { stream }
+    }
+
+    /// Connects from an address of this machine, such as 127.0.0.2.
+    pub async fn connect_from(source: &str, address: SocketAddr) -> RawClient {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let source = SocketAddr::new(source.parse().expect("an address"), 0);
+        socket.bind(source).expect("an address of this machine");
+        let stream = socket.connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket");
         RawClient { stream }
     }
