@@ -9,4 +9,5 @@ mod check;
 mod explain;
 mod run;
 mod schema;
+mod size;
 mod usage;

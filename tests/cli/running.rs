@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::program::program;
 
 /// For everything that must happen; far longer than it takes.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A gateway in a process of its own; it ends with the test.
 pub struct Running {
@@ -67,6 +67,16 @@ impl Running {
                 Err(error) => panic!("no line with {text:?} ({error}) after:\n{seen}"),
             }
         }
+    }
+
+    /// The most bytes of memory that it ever held.
+    pub fn peak_memory(&self) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
+        let kilobytes: usize = kilobytes.and_then(|it| it.parse().ok()).expect("a number");
+        kilobytes * 1024
     }
 
     pub fn terminate(&self) {
