@@ -242,6 +242,70 @@ async fn a_client_that_leaves_is_to_blame_itself() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_is_no_failure_of_the_upstream() {
+    let silent = origins::silent::start();
+    let shop = Origin::http1(|_| {
+        let (chunks, body) = channel();
+        tokio::spawn(async move { while chunks.send("more").await {} });
+        reply(200, &[], body)
+    });
+    let gateway = Gateway::draft(
+        r#"
+        [upstreams.silent]
+        endpoints = ["$silent"]
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [upstreams.gone]
+        endpoints = ["$gone"]
+
+        [routes]
+        silent = { match = { path = "/silent" }, upstream = "silent" }
+        endless = { match = { path = "/endless" }, upstream = "shop" }
+        gone = { match = { path = "/gone" }, upstream = "gone" }
+        "#,
+    )
+    .with("silent", &silent)
+    .with("shop", &shop)
+    .with("gone", nobody())
+    .start()
+    .await;
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let client = gateway.client(protocol);
+        let asking = client.try_send(get("/silent"));
+        let asking = tokio::time::timeout(Duration::from_millis(200), asking).await;
+        assert!(asking.is_err(), "nobody has answered");
+        let mut endless = client.open(get("/endless")).await;
+        assert!(endless.chunk().await.is_some());
+    }
+    let mut uploading = RawClient::connect(gateway.address()).await;
+    uploading
+        .send("POST /silent HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf")
+        .await;
+    eventually("the upload is on its way", async || {
+        (silent.connections() == 3).then_some(())
+    })
+    .await;
+    drop(uploading);
+    eventually("all five are over", async || {
+        let log = gateway.log();
+        let left = log.iter().filter(|line| line["code"] == "client_closed");
+        (left.count() == 5).then_some(())
+    })
+    .await;
+    let failures = "northgate_upstream_failures_total{";
+    let metrics = gateway.metrics().await;
+    assert!(!metrics.contains(failures), "{metrics}");
+    // It does count what is one.
+    gateway.http1().send(get("/gone")).await;
+    let metrics = gateway.metrics().await;
+    let labels = r#"error_type="upstream_connect_failed",northgate_upstream="gone"}"#;
+    let failure = metrics.lines().find(|line| line.starts_with(failures));
+    assert!(failure.is_some_and(|it| it.contains(labels)), "{metrics}");
+}
+
+#[tokio::test]
 async fn grpc_callers_get_a_grpc_status() {
     let silent = origins::silent::start();
     let gateway = Gateway::draft(

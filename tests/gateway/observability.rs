@@ -1,5 +1,12 @@
 //! What operators see: the access log, the metrics and the pages of the admin listener.
 
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
 use crate::harness::*;
 
 const SHOP: &str = r#"
@@ -68,6 +75,29 @@ async fn a_line_of_the_access_log_is_complete() {
         assert!(!line.to_string().contains("secret"), "{line}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_slowness_of_a_client_is_not_the_upstreams_time() {
+    let shop = Origin::http1(|_| text("x".repeat(10_000)));
+    let gateway = gateway(&shop, Protocol::Http1).await;
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    // It lets in a tenth of the response, and nothing more until it has read that.
+    let mut client = http2::Builder::new(TokioExecutor::new());
+    client.initial_stream_window_size(1_000);
+    let handshake = client.handshake(TokioIo::new(stream)).await;
+    let (mut client, connection) = handshake.unwrap();
+    tokio::spawn(connection);
+    let ask = http::Request::get("http://shop.test/orders/7").body(empty());
+    let response = within("a response", client.send_request(ask.unwrap())).await;
+    let slowness = Duration::from_millis(400);
+    tokio::time::sleep(slowness).await;
+    let body = within("the body", response.unwrap().into_body().collect()).await;
+    assert_eq!(body.unwrap().to_bytes().len(), 10_000);
+    let line = gateway.log_where("it", |line| line["status"] == 200).await;
+    let (total, upstream) = (&line["duration_ms"], &line["upstream_ms"]);
+    let (total, upstream) = (total.as_f64().unwrap(), upstream.as_f64().unwrap());
+    assert!(total >= 400.0 && upstream < total - 200.0, "{line}");
 }
 
 #[tokio::test]
