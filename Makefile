@@ -7,8 +7,15 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin
 
 # cmake and a C compiler build zlib-ng, zstd, mimalloc and aws-lc.
 BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev
-TEST_NEEDS := $(BUILD_NEEDS)
+TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip
 LOAD_NEEDS := $(BUILD_NEEDS) wrk:wrk python3:python3
+
+# gRPC's own implementation, to be called through the gateway; it stays in the target directory.
+GRPCIO := grpcio-1.85.1
+PEERS := $(TOOLS)/$(GRPCIO)
+INSTALL_PEERS := rm -rf $(PEERS).part && mkdir -p $(TOOLS) && \
+	pip3 install --quiet --root-user-action=ignore --target $(PEERS).part $(subst -,==,$(GRPCIO)) && \
+	mv $(PEERS).part $(PEERS)
 
 # cargo-deny runs for a second, so it is not worth its release profile: built like this it takes about two
 # minutes on two cores. It stays in the target directory and leaves the user's own tools alone.
@@ -23,10 +30,13 @@ demo:
 	@cargo build --release --locked --bin northgate
 	@$(TARGET)/release/northgate demo
 
-# The doc tests go first, so that the last line is the summary of the many.
+# The doc tests and the peers go first, so that the last line is the summary of the many.
 test:
 	@.ci/install $(TEST_NEEDS)
+	@[ -d $(PEERS) ] || { $(INSTALL_PEERS); }
 	@cargo test --locked --doc
+	@cargo test --locked --no-run --bins --tests
+	@PYTHONPATH=$(PEERS) python3 tests/peers/grpc_calls.py $(TARGET)/debug/northgate
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked; \
 	else \
