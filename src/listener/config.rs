@@ -80,6 +80,16 @@ pub struct Limits {
     pub headers: NonZeroU32,
     /// The request target; beyond it 414. Default `"8KiB"`.
     pub uri_bytes: ByteSize,
+    /// Requests of HTTP/2 that one connection carries at a time; more are refused (`REFUSED_STREAM`), and clients
+    /// wait with them. Default 100.
+    pub streams: NonZeroU32,
+    /// Requests of HTTP/2 that a client may take back (`RST_STREAM`) per second, on average over ten seconds: so ten
+    /// times as many at once. Beyond it the connection is cut off. Default 20.
+    pub stream_resets_per_second: NonZeroU32,
+    /// Frames of HTTP/2 that carry nothing of a request (`SETTINGS`, `PING`, `PRIORITY`, `WINDOW_UPDATE`, unknown and
+    /// empty ones) per second, on average over ten seconds. What a client is sent entitles it to more, since it must
+    /// be acknowledged. Beyond it the connection is cut off. Default 100.
+    pub control_frames_per_second: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -93,6 +103,9 @@ impl Default for Limits {
             header_bytes: ByteSize::from_bytes(32 * 1024),
             headers: number(100),
             uri_bytes: ByteSize::from_bytes(8 * 1024),
+            streams: number(100),
+            stream_resets_per_second: number(20),
+            control_frames_per_second: number(100),
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Connection {
     is_h2: AtomicBool,
     /// Whether the wait is for the rest of a header, not for the next request.
     is_in_header: AtomicBool,
+    /// Whether the client did not take a response in time.
+    is_slow_reader: AtomicBool,
     /// Requests in flight on it.
     active: AtomicU32,
     /// Whether it has left HTTP/1.1 for another protocol.
@@ -59,6 +61,7 @@ impl Connection {
             _place: place,
             is_h2: AtomicBool::new(false),
             is_in_header: AtomicBool::new(true),
+            is_slow_reader: AtomicBool::new(false),
             active: AtomicU32::new(0),
             is_switched: AtomicBool::new(false),
             refusal: OnceLock::new(),
@@ -140,6 +143,18 @@ impl Connection {
         if self.is_in_header.load(Ordering::Relaxed) {
             self.listener.metrics.refused_timeout.inc();
         }
+    }
+
+    /// The client has not taken a response in time.
+    pub fn read_too_slowly(&self) {
+        if !self.is_slow_reader.swap(true, Ordering::Relaxed) {
+            self.listener.metrics.closed_slow_read.inc();
+        }
+    }
+
+    /// Whether the client has once not taken a response in time.
+    pub fn is_slow_reader(&self) -> bool {
+        self.is_slow_reader.load(Ordering::Relaxed)
     }
 
     /// Whether it carries many requests at a time.

@@ -2,7 +2,8 @@
 //!
 //! In: addresses, certificates and limits from configuration. Out: [`pingora::protocols::Stream`]s, each carrying
 //! the [`Connection`] it belongs to, handed to whatever serves them. This room must never know HTTP beyond the
-//! bytes that tell HTTP/2 from HTTP/1.1, and nothing of routes.
+//! bytes that tell HTTP/2 from HTTP/1.1, the framing of HTTP/1.1 and the heads of the frames of HTTP/2, and nothing
+//! of routes.
 //!
 //! The accept loop is ours and not Pingora's, because Pingora's has no cap on connections, no deadline for the
 //! whole header of a request, waits for ever for the preface of cleartext HTTP/2, and cannot add a listener at
@@ -11,11 +12,14 @@
 //! connections.
 
 mod accept;
+mod allowance;
 mod bind;
 mod caps;
 mod config;
 mod connection;
 mod framed;
+mod h2_frames;
+mod h2_heads;
 mod pem;
 mod proxy_protocol;
 mod stream;
@@ -27,10 +31,12 @@ use crate::observability::ListenerMetrics;
 use crate::text::{BindAddress, Cidr, Subject};
 
 pub use accept::{Serve, accept};
+pub use allowance::Allowance;
 pub use bind::{Socket, bind};
 pub use caps::{AllClosed, OpenConnections};
 pub use config::{CertificateConfig, Config, Limits, Protocol, ProxyProtocol, Timeouts, TlsConfig};
 pub use connection::Connection;
+pub use h2_frames::{Alarm, Offence, watch_frames};
 pub(crate) use pem::{read_chain, read_key};
 
 /// A listener as compiled. Connections keep the one that they came in by.

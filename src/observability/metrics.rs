@@ -35,6 +35,7 @@ struct Catalog {
     connections: IntGaugeVec,
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
+    connections_closed: IntCounterVec,
     access_log_dropped: IntCounter,
     config_loaded: Gauge,
 }
@@ -117,6 +118,11 @@ impl Metrics {
                 "Client connections closed before their first request, by reason.",
                 &["northgate_listener", "reason"],
             ),
+            connections_closed: register.counters(
+                "northgate_connections_closed_total",
+                "Client connections closed by the gateway after they were in use, by reason.",
+                &["northgate_listener", "reason"],
+            ),
             access_log_dropped: register.counter(
                 "northgate_access_log_dropped_total",
                 "Access records dropped because they could not be written in time.",
@@ -176,6 +182,11 @@ impl Metrics {
             let refused = &self.0.connections_refused;
             refused.with_label_values(&[listener, reason])
         };
+        let closed = |reason: &str| {
+            self.0
+                .connections_closed
+                .with_label_values(&[listener, reason])
+        };
         ListenerMetrics {
             active_requests: self.0.server_active.with_label_values(&[listener]),
             connections: self.0.connections.with_label_values(&[listener]),
@@ -186,6 +197,12 @@ impl Metrics {
             refused_proxy_protocol: refused("proxy_protocol"),
             refused_handshake: refused("tls_handshake"),
             refused_timeout: refused("timeout"),
+            closed_idle: closed("idle"),
+            closed_age: closed("age"),
+            closed_requests: closed("requests"),
+            closed_slow_read: closed("slow_read"),
+            closed_h2_flood: closed("h2_flood"),
+            closed_h2_protocol: closed("h2_protocol"),
         }
     }
 }
@@ -313,6 +330,18 @@ pub struct ListenerMetrics {
     pub refused_proxy_protocol: IntCounter,
     pub refused_handshake: IntCounter,
     pub refused_timeout: IntCounter,
+    /// It was not used for `timeouts.keepalive`.
+    pub closed_idle: IntCounter,
+    /// It was as old as `timeouts.max_connection_age`.
+    pub closed_age: IntCounter,
+    /// It had carried `limits.requests_per_connection`.
+    pub closed_requests: IntCounter,
+    /// The client did not take what it had asked for.
+    pub closed_slow_read: IntCounter,
+    /// More resets, control frames or refused requests than a client needs.
+    pub closed_h2_flood: IntCounter,
+    /// What came is not HTTP/2.
+    pub closed_h2_protocol: IntCounter,
 }
 
 /// A method as a label: the known ones by name, `_OTHER` for what a client invents, as the conventions ask.

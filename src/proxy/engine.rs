@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
 use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
 
-use super::Proxy;
+use super::{Proxy, multiplexed};
 use crate::listener::{Connection, Serve};
 
 /// What serves connections. It holds the pool of connections to upstreams, so there is one for all listeners.
@@ -48,13 +47,7 @@ impl Serve for Engine {
         shutdown: &watch::Receiver<bool>,
     ) {
         if connection.is_h2() {
-            let mut options = options();
-            options.h2_idle_timeout = Some(connection.listener.timeouts.keepalive.as_std());
-            let multiplexed = Multiplexed {
-                engine: self.0.clone(),
-                options,
-            };
-            ServerApp::process_new(&Arc::new(multiplexed), stream, shutdown).await;
+            multiplexed::serve(&self.0, stream, connection, shutdown).await;
         } else {
             ServerApp::process_new(&self.0, stream, shutdown).await;
         }
@@ -66,26 +59,4 @@ fn options() -> HttpServerOptions {
     // The strict checks refuse CONNECT with a reply of ours; the engine's own would lack the request's ids.
     options.allow_connect_method_proxying = true;
     options
-}
-
-/// The engine as one HTTP/2 connection sees it. The engine has one set of options for all of its connections,
-/// but how long one may be idle is its listener's to say.
-struct Multiplexed {
-    engine: Arc<HttpProxy<Proxy>>,
-    options: HttpServerOptions,
-}
-
-#[async_trait]
-impl HttpServerApp for Multiplexed {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &watch::Receiver<bool>,
-    ) -> Option<ReusedHttpStream> {
-        self.engine.process_new_http(session, shutdown).await
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
 }

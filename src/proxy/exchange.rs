@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 use pingora::{Error, Result};
 
 use super::bodies::Bodies;
-use super::{error_of, flag_retry, forwarding, strict};
+use super::{error_of, flag_retry, forwarding, h2_request, strict};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
 use crate::listener::{Connection, connection_of};
@@ -93,11 +93,16 @@ impl Exchange {
             let request = session.req_header_mut();
             *request = take_request(request).into();
         }
+        if connection.is_h2() {
+            h2_request::join_cookies(session.req_header_mut());
+        }
         let request = session.req_header();
         forwarding::identify(&mut self.facts, &connection, request);
         let refused = match connection.refusal() {
             Some(refusal) => Some(refusal.code),
-            None => strict::check(request, &connection.listener.limits).err(),
+            None => strict::check(request, &connection.listener.limits)
+                .and_then(|()| h2_request::check(request, &connection))
+                .err(),
         };
         if let Some(code) = refused {
             if let Some(view) = self.snapshot.listeners.get(connection.listener.id) {
@@ -338,6 +343,15 @@ impl Exchange {
             Verdict::GiveUp(code) => Some(code),
         };
         flag_retry(error, verdict)
+    }
+}
+
+/// An exchange whose task was aborted has had no end.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.exchange_ended();
+        }
     }
 }
 

@@ -13,6 +13,8 @@ mod bodies;
 mod engine;
 mod exchange;
 mod forwarding;
+mod h2_request;
+mod multiplexed;
 mod record;
 mod reply;
 mod strict;

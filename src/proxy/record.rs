@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Version;
-use pingora::Error;
 use pingora::proxy::Session;
+use pingora::{Error, ErrorSource, ErrorType};
 
 use super::exchange::{Exchange, final_status};
 use crate::facts::host;
@@ -93,8 +93,16 @@ pub(super) fn finish(
     }
     exchange.attempt = None;
     if let Some(connection) = exchange.connection.take() {
+        if error.is_some_and(is_slow_read) {
+            connection.read_too_slowly();
+        }
         connection.exchange_ended();
     }
+}
+
+/// Whether it was the client that did not take what it was sent.
+fn is_slow_read(error: &Error) -> bool {
+    *error.etype() == ErrorType::WriteTimedout && *error.esource() != ErrorSource::Upstream
 }
 
 fn protocol(version: Version) -> &'static str {

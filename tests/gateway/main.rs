@@ -13,6 +13,7 @@ mod framing;
 mod grpc;
 mod header_policies;
 mod health;
+mod http2_hostile;
 mod ip_access;
 mod lifecycle;
 mod listeners;

@@ -375,7 +375,9 @@ async fn http2_and_tls_follow_a_header() {
                 Box::new(tcp)
             };
             let io = hyper_util::rt::TokioIo::new(io);
-            let request = http::Request::get("http://shop.test/").header("host", "shop.test");
+            let scheme = if is_tls { "https" } else { "http" };
+            let request = http::Request::get(format!("{scheme}://shop.test/"));
+            let request = request.header("host", "shop.test");
             let request = request.body(empty()).unwrap();
             let response = if is_h2 {
                 let executor = hyper_util::rt::TokioExecutor::new();

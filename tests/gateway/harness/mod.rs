@@ -5,6 +5,7 @@
 
 mod body;
 mod client;
+pub mod frames;
 mod gateway;
 mod message;
 mod origin;
