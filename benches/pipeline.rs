@@ -14,7 +14,7 @@ use northgate::facts::{Facts, RequestId, Scheme, Template, TraceContext, Variabl
 use northgate::observability::{AccessRecord, Format, Metrics};
 use northgate::response::{Code, Dialect, Reply};
 use northgate::routing::{Lookup, RequestParts, Route, Table};
-use northgate::upstream::{Attempt, Upload};
+use northgate::upstream::Attempt;
 use pingora::http::RequestHeader;
 use rand::RngCore;
 
@@ -266,8 +266,9 @@ fn picks(criterion: &mut Criterion) {
             .expect("it is configured");
         group.bench_function(balance, |bencher| {
             bencher.iter(|| {
-                let mut attempt = Attempt::new(upstream.clone(), Instant::now(), None, CLIENT_IDLE);
-                attempt.pick(Upload::Short).is_ok()
+                let mut attempt =
+                    Attempt::new(upstream.clone(), Instant::now(), None, Some(CLIENT_IDLE));
+                attempt.pick().is_ok()
             })
         });
     }

@@ -102,6 +102,7 @@
 //! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
 //! | A PROXY header is believed of trusted proxies alone, and nothing behind it is lost | `tests/gateway/proxy_protocol.rs` |
 //! | No wait is endless, on either side | `tests/gateway/client_timeouts.rs`, `tests/gateway/timeouts.rs` |
+//! | An exchange that ends too late leaves an HTTP/2 connection to the others | `tests/gateway/timeouts.rs`: `the_end_of_one_exchange_leaves_the_connection_to_the_others` |
 //! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |
 //! | Upstreams' certificates are verified, and pools of different trust are apart | `tests/gateway/upstream_tls.rs` |
 //! | Memory does not grow with a body | `tests/gateway/streaming.rs`: `large_bodies_come_down`, `large_bodies_go_up` |

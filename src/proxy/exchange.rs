@@ -13,13 +13,14 @@ use pingora::proxy::Session;
 use pingora::{Error, Result};
 
 use super::bodies::Bodies;
+use super::timed::Seat;
 use super::{error_of, flag_retry, forwarding, h2_request, strict};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
 use crate::listener::{Connection, connection_of};
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{Lookup, RequestParts, Route, Snapshot};
-use crate::upstream::{Attempt, Replay, Upload, Verdict};
+use crate::upstream::{Attempt, Replay, Verdict};
 
 /// About how many headers the gateway and its policies add to a message.
 const ADDED_HEADERS: usize = 8;
@@ -36,6 +37,8 @@ pub struct Exchange {
     pub(super) facts: Facts,
     pub(super) attempt: Option<Attempt>,
     pub(super) bodies: Bodies,
+    /// Where the engine's session is while a [`Timed`](super::timed) one is in its place.
+    pub(super) seat: Option<Arc<Seat>>,
     pub(super) began: Instant,
     pub(super) began_at: SystemTime,
     pub(super) first_byte: Option<Duration>,
@@ -55,6 +58,7 @@ impl Exchange {
             facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
             attempt: None,
             bodies: Bodies::default(),
+            seat: None,
             began: Instant::now(),
             began_at: SystemTime::now(),
             first_byte: None,
@@ -156,7 +160,10 @@ impl Exchange {
             (Some(route), Some(client)) => Some(route.min(client)),
             (route, client) => route.or(client),
         };
-        let client_idle = connection.listener.timeouts.request_body_idle.as_std();
+        // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
+        let is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
+        let client_idle =
+            (!is_grpc).then(|| connection.listener.timeouts.request_body_idle.as_std());
         let upstream = proxy.upstream.clone();
         self.attempt = Some(Attempt::new(upstream, self.began, limit, client_idle));
         None
@@ -369,26 +376,6 @@ fn take_request(header: &mut RequestHeader) -> http::request::Parts {
 fn take_response(header: &mut ResponseHeader) -> http::response::Parts {
     let empty = http::Response::new(()).into_parts().0;
     std::mem::replace(header, empty.into()).into()
-}
-
-/// A body of at most this many bytes is taken to be sent in a moment.
-const SHORT_UPLOAD: usize = 64 * 1024;
-
-/// What the request brings along.
-pub(super) fn upload(session: &mut Session) -> Upload {
-    let headers = &session.req_header().headers;
-    // Calls of gRPC tell no length, and are a message or two as a rule; that a server hangs must not take ten
-    // minutes to notice.
-    let is_grpc = Dialect::of(headers.get(CONTENT_TYPE)) == Dialect::Grpc;
-    if is_grpc || session.is_body_empty() {
-        return Upload::Short;
-    }
-    let length = session.req_header().headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    match length {
-        Some(length) if length <= SHORT_UPLOAD => Upload::Short,
-        _ => Upload::Long,
-    }
 }
 
 /// Whether the client has been sent more than interim responses.

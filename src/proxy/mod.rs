@@ -18,6 +18,7 @@ mod multiplexed;
 mod record;
 mod reply;
 mod strict;
+mod timed;
 
 use std::sync::Arc;
 
@@ -29,11 +30,12 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
+use tokio::sync::mpsc;
 
 use crate::observability::AccessLog;
 use crate::response::Code;
 use crate::routing::Snapshot;
-use crate::upstream::{Failure, Verdict};
+use crate::upstream::{Attempt, Failure, Verdict};
 
 pub use engine::Engine;
 use exchange::Exchange;
@@ -87,11 +89,11 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
-        let upload = exchange::upload(session);
+        timed::seat(session, exchange);
         let picked = exchange
             .attempt
             .as_mut()
-            .map_or(Err(Code::Internal), |attempt| attempt.pick(upload));
+            .map_or(Err(Code::Internal), Attempt::pick);
         picked.map_err(|code| exchange.give_up(code))
     }
 
@@ -111,15 +113,34 @@ impl ProxyHttp for Proxy {
 
     async fn connected_to_upstream(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _reused: bool,
         _: &HttpPeer,
         _: std::os::fd::RawFd,
         digest: Option<&Digest>,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        if let Some(attempt) = &mut exchange.attempt {
-            attempt.connected(digest);
+        let Some(attempt) = &mut exchange.attempt else {
+            return Ok(());
+        };
+        attempt.connected(digest);
+        // Over HTTP/2 there will be no word of the end of a body that there is not.
+        if session.is_body_done() {
+            return exchange.sent(true);
+        }
+        Ok(())
+    }
+
+    /// Called where an upload is about to begin on HTTP/2: `engine` wakes it.
+    async fn custom_forwarding(
+        &self,
+        _: &mut Session,
+        exchange: &mut Box<Exchange>,
+        _: Option<mpsc::Sender<Bytes>>,
+        engine: mpsc::Sender<Bytes>,
+    ) -> Result<()> {
+        if let Some(attempt) = &exchange.attempt {
+            attempt.watch_upload(engine);
         }
         Ok(())
     }
@@ -157,7 +178,7 @@ impl ProxyHttp for Proxy {
         exchange.received(session.req_header(), response)?;
         let is_http_1_0 = session.req_header().version == http::Version::HTTP_10;
         if session.is_process_shutting_down() || is_http_1_0 || exchange.is_last() {
-            session.set_keepalive(None);
+            timed::close_after(session, exchange);
         }
         Ok(())
     }
@@ -212,6 +233,7 @@ impl ProxyHttp for Proxy {
         error: &Error,
         exchange: &mut Box<Exchange>,
     ) -> FailToProxy {
+        timed::unseat(session, exchange);
         reply::fail(session, exchange, error).await
     }
 
@@ -221,6 +243,7 @@ impl ProxyHttp for Proxy {
         error: Option<&Error>,
         exchange: &mut Box<Exchange>,
     ) {
+        timed::unseat(session, exchange);
         record::finish(session, exchange, error, self.access_log.as_deref());
         if error.is_some() {
             reply::hang_up(session).await;

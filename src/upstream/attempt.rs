@@ -3,22 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, RetryType};
 use smallvec::SmallVec;
+use tokio::sync::mpsc;
 
 use super::Upstream;
+use super::clock::Clock;
 use super::connect::Turn;
 use super::endpoint::Endpoint;
 use crate::response::{Code, Fault, rescue};
 
 /// How many endpoints one request may be tried on before the client is told.
 const MAX_ATTEMPTS: u32 = 3;
-
-/// On HTTP/2 the engine counts the wait for a response's header from the end of the request's header, and a body
-/// that is still being sent does not stop the clock. So a long body gets this long.
-const LONG_UPLOAD: Duration = Duration::from_secs(600);
 
 /// How an exchange broke.
 #[derive(Debug)]
@@ -42,15 +41,6 @@ pub enum Replay {
     Always,
 }
 
-/// What a request brings along.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upload {
-    /// No body, or one that is sent in a moment.
-    Short,
-    /// A body that may take any time.
-    Long,
-}
-
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -72,9 +62,13 @@ pub struct Attempt {
     attempts: u32,
     tried: SmallVec<[Arc<Endpoint>; 2]>,
     lease: Option<Lease>,
+    /// On HTTP/1.1, the watch of the connection.
     turn: Option<Turn>,
-    /// The longest silence of a client that has not sent all of its request.
-    client_idle: Duration,
+    /// On HTTP/2, the exchange's own.
+    clock: Option<Arc<Clock>>,
+    /// The longest silence of a client that has not sent all of its request; `None` where either side may be
+    /// silent, as in a call of gRPC, so that there is one limit for both.
+    client_idle: Option<Duration>,
     /// Whether the rest of the request is what is being waited for.
     awaits_client: bool,
     /// Whether it has become a tunnel, in which neither side has to say anything.
@@ -100,16 +94,20 @@ impl Drop for Lease {
 
 impl Attempt {
     /// An exchange that may take as long as `limit`, with a client that may be silent for `client_idle` while it
-    /// sends its request.
+    /// sends its request; `None` for as long as the upstream may.
     pub fn new(
         upstream: Arc<Upstream>,
         began: Instant,
         limit: Option<Duration>,
-        client_idle: Duration,
+        client_idle: Option<Duration>,
     ) -> Attempt {
+        let deadline = limit.map(|limit| began + limit);
+        let stall = upstream.timeouts().idle.as_std();
+        let clock = upstream.protocol().is_h2();
         Attempt {
+            clock: clock.then(|| Clock::new(deadline, stall)),
             upstream,
-            deadline: limit.map(|limit| began + limit),
+            deadline,
             first_pick: None,
             heard: None,
             attempts: 0,
@@ -146,8 +144,20 @@ impl Attempt {
         Some(end.saturating_duration_since(self.first_pick?))
     }
 
+    /// The clock that whoever reads the client must keep: on HTTP/2, where there is nobody else to keep it.
+    pub fn clock(&self) -> Option<&Arc<Clock>> {
+        self.clock.as_ref()
+    }
+
+    /// Watches the upload of the try that begins, from outside: see [`Clock::watch_upload`].
+    pub fn watch_upload(&self, engine: mpsc::Sender<Bytes>) {
+        if let Some(clock) = &self.clock {
+            tokio::spawn(clock.clone().watch_upload(engine));
+        }
+    }
+
     /// Chooses the next endpoint.
-    pub fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
+    pub fn pick(&mut self) -> Result<Box<HttpPeer>, Code> {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             return Err(Code::UpstreamTimeout);
@@ -156,10 +166,6 @@ impl Attempt {
         self.turn = None;
         let endpoint = self.upstream.pick(&self.tried)?;
         let mut peer = Box::new(endpoint.peer().clone());
-        if upload == Upload::Long {
-            let timeout = &mut peer.options.read_timeout;
-            *timeout = timeout.map(|timeout| timeout.max(LONG_UPLOAD));
-        }
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(now);
             let cap = |timeout: &mut Option<Duration>| {
@@ -167,7 +173,7 @@ impl Attempt {
             };
             cap(&mut peer.options.connection_timeout);
             cap(&mut peer.options.total_connection_timeout);
-            cap(&mut peer.options.read_timeout);
+            cap(&mut peer.options.write_timeout);
         }
         self.lease = Some(Lease::of(endpoint));
         self.attempts += 1;
@@ -193,14 +199,25 @@ impl Attempt {
         if self.is_tunnel {
             return self.moved(now);
         }
-        self.awaits_client = true;
-        self.allow(now, self.client_idle)
+        match self.client_idle {
+            // Once there is a response, what its two sides wait for is their own business.
+            Some(silence) if self.heard.is_none() => {
+                self.awaits_client = true;
+                self.allow(now, silence)
+            }
+            _ => self.allow(now, self.upstream.timeouts().idle.as_std()),
+        }
     }
 
     /// The whole request has been sent; the clock for the first byte starts. False as for [`Attempt::moved`].
     pub fn sent(&mut self, now: Instant) -> bool {
         self.awaits_client = false;
-        self.allow(now, self.upstream.timeouts().first_byte.as_std())
+        let timeouts = self.upstream.timeouts();
+        let silence = match self.heard {
+            None => timeouts.first_byte,
+            Some(_) => timeouts.idle,
+        };
+        self.allow(now, silence.as_std())
     }
 
     /// The connection has become a tunnel (101): it may live on as long as it is not silent.
@@ -275,22 +292,35 @@ impl Attempt {
 
     /// What an engine error means, given what is known of the deadlines.
     pub fn code(&self, error: &Error) -> Code {
-        let has_fired = self.turn.as_ref().is_some_and(Turn::has_fired);
         if self.is_late() {
             Code::UpstreamTimeout
-        } else if has_fired && self.awaits_client {
-            Code::RequestTimeout
-        } else if has_fired {
-            Code::UpstreamTimeout
-        } else {
+        } else if !self.has_fired() {
             rescue(error)
+        } else if self.awaits_client && !self.is_stalled() {
+            Code::RequestTimeout
+        } else {
+            Code::UpstreamTimeout
         }
+    }
+
+    /// Whether a deadline of this exchange has ended it, whatever the engine makes of the end.
+    fn has_fired(&self) -> bool {
+        let turn = self.turn.as_ref().is_some_and(Turn::has_fired);
+        let clock = self.clock.as_ref().is_some_and(|clock| clock.has_fired());
+        turn || clock || self.is_stalled()
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.clock.as_ref().is_some_and(|clock| clock.is_stalled())
     }
 
     fn allow(&self, now: Instant, silence: Duration) -> bool {
         let until = now + silence;
         if let Some(turn) = &self.turn {
             turn.set_deadline(self.deadline.map_or(until, |deadline| deadline.min(until)));
+        }
+        if let Some(clock) = &self.clock {
+            clock.restart(now, silence);
         }
         self.deadline.is_none_or(|deadline| now < deadline)
     }

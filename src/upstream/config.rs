@@ -176,7 +176,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the end of the request to the first byte of the response. Default `"30s"`.
     pub first_byte: Duration,
-    /// The longest silence inside a response, an event stream or a WebSocket. Default `"60s"`.
+    /// The longest silence inside a response, an event stream, a call of gRPC or a WebSocket, and the longest
+    /// time in which the upstream takes nothing of a request that is being sent to it. Default `"60s"`.
     pub idle: Duration,
     /// How long an unused connection is kept for the next request. Default `"60s"`.
     pub keepalive: Duration,

@@ -13,13 +13,15 @@
 //! Pingora has one timeout per read and none for a whole exchange. HTTP/1.1 connections are therefore opened by
 //! this room and watched (`connect.rs`): the exchange moves the watch's deadline as it goes (first byte, then
 //! idle, never past the route's whole-exchange deadline), and a connection whose deadline passes is shut down,
-//! whatever it was waiting for. HTTP/2 connections carry many exchanges, so there the engine's read timeout is
-//! the limit (the longer of first byte and idle, ten minutes for a body that may be long, and never more than what is
-//! left of the exchange when the attempt begins), and the whole-exchange deadline is looked at whenever a piece of a
-//! body moves.
+//! whatever it was waiting for. HTTP/2 connections carry many exchanges, so there each exchange has a clock of its
+//! own (`clock.rs`), which whoever reads the client for the engine keeps beside the reading; an exchange that is
+//! too late resets its own stream alone. The engine knows one wait that nothing can interrupt: a part of an upload
+//! that an HTTP/2 upstream leaves no room for. It is limited by `idle` from one move to the next, so the
+//! whole-exchange deadline can be passed there by as much.
 
 mod attempt;
 mod balance;
+mod clock;
 mod config;
 mod connect;
 mod endpoint;
@@ -36,8 +38,9 @@ use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
 use crate::text::{Span, Subject};
 
-pub use attempt::{Attempt, Failure, Replay, Upload, Verdict};
+pub use attempt::{Attempt, Failure, Replay, Verdict};
 pub use balance::Balance;
+pub use clock::{Clock, Stall, Timer};
 pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
 
 use balance::Available;

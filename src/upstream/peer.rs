@@ -33,7 +33,7 @@ impl PeerTemplate {
         let mut options = PeerOptions::new();
         let Timeouts {
             connect,
-            first_byte,
+            first_byte: _,
             idle,
             keepalive,
         } = &config.timeouts;
@@ -47,8 +47,7 @@ impl PeerTemplate {
             options.h2_ping_interval = Some(H2_PING_INTERVAL);
             options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
             options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
-            // One timer of the engine for both waits, so the longer of the two.
-            options.read_timeout = Some(first_byte.as_std().max(idle.as_std()));
+            // No read timeout: each exchange has a clock (`clock.rs`).
         } else {
             options.alpn = ALPN::H1;
             options.custom_l4 = Some(Arc::new(WatchedConnect::new(connect.as_std())));

@@ -9,7 +9,7 @@ pub mod reset;
 pub mod silent;
 pub mod slow_header;
 pub mod stale;
-pub mod stall;
+pub mod unread;
 pub mod wrong_length;
 
 use tokio::io::AsyncReadExt;
