@@ -25,6 +25,16 @@ INSTALL_DENY := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=
 
 .PHONY: demo test lint bench loadtest
 
+# After `sudo make` root may have no Rust. Then the user who called goes on: Rust is his, so are the files that are
+# made, and what is missing is installed through sudo.
+CALLER := $(if $(shell PATH='$(PATH)' command -v cargo),,$(filter-out root,$(SUDO_USER)))
+ifneq ($(CALLER),)
+
+demo test lint bench loadtest:
+	@sudo -H -u $(CALLER) $(MAKE) --no-print-directory $@ $(MAKEOVERRIDES)
+
+else
+
 demo:
 	@.ci/install $(BUILD_NEEDS)
 	@cargo build --release --locked --bin northgate
@@ -59,3 +69,5 @@ bench:
 loadtest:
 	@.ci/install $(LOAD_NEEDS)
 	@loadtest/run $(ARGS)
+
+endif
