@@ -13,7 +13,7 @@ use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -45,6 +45,17 @@ pub(super) struct Framed<S> {
     held: BytesMut,
     /// So many of the bytes held have passed, and wait for the engine to take them.
     passed: usize,
+}
+
+/// Waits until the next request's head is there whole, or has to be refused. `false` where the connection failed or
+/// its time is up; where the client has closed it, the engine finds out.
+///
+/// Only for streams of HTTP/1.1. Whoever waits here rather than in a read holds no buffer meanwhile.
+pub async fn next_request(stream: &mut Stream) -> bool {
+    // A read into no room takes nothing, and is ready when another read would be.
+    std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut [])))
+        .await
+        .is_ok()
 }
 
 /// What comes next.
@@ -148,37 +159,30 @@ impl<S: IO> Framed<S> {
         Ok(())
     }
 
-    /// Reads straight into the engine's buffer, and takes back what the engine may not have. `false` where it may
-    /// have nothing yet.
-    fn poll_direct(
+    /// Reads more of a body, or of what is no longer HTTP, straight into the engine's buffer.
+    fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<bool>> {
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         let read = &buffer.filled()[before..];
-        if read.is_empty() {
-            return Poll::Ready(Ok(true));
-        }
-        match self.pass(read) {
-            Ok(passed) if passed == read.len() => Poll::Ready(Ok(true)),
+        match self.part.pass(read) {
             Ok(passed) => {
                 self.held.extend_from_slice(&read[passed..]);
                 buffer.set_filled(before + passed);
-                Poll::Ready(Ok(passed > 0))
+                Poll::Ready(Ok(()))
             }
             Err(refusal) => {
-                self.held.extend_from_slice(read);
                 buffer.set_filled(before);
-                Poll::Ready(self.refuse(refusal).map(|()| false))
+                Poll::Ready(self.refuse(refusal))
             }
         }
     }
 
-    /// Looks at what is held, and reads more to it where that is not enough. Ready where something may pass, and
-    /// with `false` where the connection has ended before.
-    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// Waits until a whole head may pass. `false` where the connection has ended before.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
             // The scanner wants the whole head each time, and takes up where it stopped.
             let held = std::mem::take(&mut self.held);
@@ -195,7 +199,7 @@ impl<S: IO> Framed<S> {
             match ready!(self.poll_more(cx)) {
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && !self.held.is_empty() => {
                     let late = Refusal::new(Code::RequestTimeout, "the head did not end in time");
                     return Poll::Ready(self.refuse(late).map(|()| true));
                 }
@@ -258,23 +262,19 @@ impl<S: IO> AsyncRead for Framed<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            match this.part {
+            let goes_on = match this.part {
                 Part::Refused => return Poll::Pending,
-                Part::Over => {
-                    if !ready!(this.poll_over(cx))? {
-                        return Poll::Ready(Ok(()));
-                    }
+                Part::Over => ready!(this.poll_over(cx))?,
+                Part::Head(_) => ready!(this.poll_head(cx))?,
+                // Sent right behind the request to switch, before the answer was known.
+                Part::Tunnel if !this.held.is_empty() => {
+                    this.passed = this.held.len();
+                    true
                 }
-                _ if this.held.is_empty() => {
-                    if ready!(this.poll_direct(cx, buffer))? {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                _ => {
-                    if !ready!(this.poll_held(cx))? {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
+                _ => return this.poll_body(cx, buffer),
+            };
+            if !goes_on {
+                return Poll::Ready(Ok(()));
             }
         }
     }

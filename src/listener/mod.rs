@@ -36,6 +36,7 @@ pub use bind::{Socket, bind};
 pub use caps::{AllClosed, OpenConnections};
 pub use config::{CertificateConfig, Config, Limits, Protocol, ProxyProtocol, Timeouts, TlsConfig};
 pub use connection::Connection;
+pub use framed::next_request;
 pub use h2_frames::{Alarm, Offence, watch_frames};
 pub(crate) use pem::{read_chain, read_key};
 

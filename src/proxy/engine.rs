@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora::apps::{HttpServerApp, HttpServerOptions};
 use pingora::protocols::Stream;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
 
-use super::{Proxy, multiplexed};
+use super::{Proxy, multiplexed, sequential};
 use crate::listener::{Connection, Serve};
 
 /// What serves connections. It holds the pool of connections to upstreams, so there is one for all listeners.
@@ -49,7 +49,7 @@ impl Serve for Engine {
         if connection.is_h2() {
             multiplexed::serve(&self.0, stream, connection, shutdown).await;
         } else {
-            ServerApp::process_new(&self.0, stream, shutdown).await;
+            sequential::serve(&self.0, stream, shutdown).await;
         }
     }
 }

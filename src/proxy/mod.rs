@@ -17,6 +17,7 @@ mod h2_request;
 mod multiplexed;
 mod record;
 mod reply;
+mod sequential;
 mod strict;
 mod timed;
 
