@@ -101,6 +101,9 @@
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
 //! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
 //! | A PROXY header is believed of trusted proxies alone, and nothing behind it is lost | `tests/gateway/proxy_protocol.rs` |
+//! | What HTTP/2 forbids is refused, each in its way, and other clients notice nothing | `tests/gateway/http2_hostile.rs` |
+//! | Frames that are allowed one by one and an attack together are cut off and counted | `tests/gateway/http2_floods.rs` |
+//! | Connections of HTTP/2 end with a word, and with what was in flight | `tests/gateway/http2_connections.rs` |
 //! | No wait is endless, on either side | `tests/gateway/client_timeouts.rs`, `tests/gateway/timeouts.rs` |
 //! | An exchange that ends too late leaves an HTTP/2 connection to the others | `tests/gateway/timeouts.rs`: `the_end_of_one_exchange_leaves_the_connection_to_the_others` |
 //! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |

@@ -33,9 +33,10 @@ use super::{Limits, Listener};
 
 /// Seconds over which the listener's limits per second are averaged.
 const AVERAGED_OVER: u32 = 10;
-/// For so many bytes that a client is sent, it may send one frame more: it has to open windows again, and the
-/// smallest frames that make it do so are about this large.
-const BYTES_PER_FRAME: u32 = 16;
+/// For each part of a body that a client is sent, it may send so many frames more: it has to open two windows again,
+/// and may measure the way with a ping and say that it found it wider. What answers its own pings and settings entitles
+/// it to nothing.
+const FRAMES_PER_PART: u32 = 4;
 /// A client that takes less than this in the time that it has is too slow.
 const LEAST_TAKEN: usize = 4 * 1024;
 
@@ -77,7 +78,8 @@ pub fn watch_frames(stream: Stream, listener: &Listener) -> (Stream, Alarm) {
     let alarm = Alarm::default();
     let watched = Watched {
         stream,
-        heads: Heads::after_preface(),
+        received: Heads::after_preface(),
+        sent: Heads::at_once(),
         budget: Budget::new(&listener.limits),
         slowness: Slowness::new(listener.timeouts.request_body_idle.as_std()),
         alarm: alarm.clone(),
@@ -87,7 +89,8 @@ pub fn watch_frames(stream: Stream, listener: &Listener) -> (Stream, Alarm) {
 
 struct Watched {
     stream: Stream,
-    heads: Heads,
+    received: Heads,
+    sent: Heads,
     budget: Budget,
     slowness: Slowness,
     alarm: Alarm,
@@ -193,7 +196,7 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         let mut read = &buffer.filled()[before..];
-        while let Some(head) = this.heads.next(&mut read) {
+        while let Some(head) = this.received.next(&mut read) {
             if !this.budget.allows(head) {
                 this.alarm.raise(Offence::Flood);
                 buffer.set_filled(before);
@@ -210,14 +213,19 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(cx, data) {
+        let this = &mut *self;
+        match Pin::new(&mut this.stream).poll_write(cx, data) {
             Poll::Ready(Ok(count)) => {
-                self.slowness.took(count);
-                let frames = u32::try_from(count).unwrap_or(u32::MAX) / BYTES_PER_FRAME;
-                self.budget.control.give_back(frames);
+                this.slowness.took(count);
+                let mut written = data.get(..count).unwrap_or_default();
+                while let Some(head) = this.sent.next(&mut written) {
+                    if head.carries_body() {
+                        this.budget.control.give_back(FRAMES_PER_PART);
+                    }
+                }
                 Poll::Ready(Ok(count))
             }
-            Poll::Pending => self.poll_stalled(cx).map(Err),
+            Poll::Pending => this.poll_stalled(cx).map(Err),
             failed => failed,
         }
     }

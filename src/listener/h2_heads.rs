@@ -29,6 +29,11 @@ impl Head {
         self.kind == kind::RST_STREAM
     }
 
+    /// Whether it carries a part of a body.
+    pub(super) fn carries_body(self) -> bool {
+        self.kind == kind::DATA && !self.is_empty
+    }
+
     /// Whether it carries no part of a request, nor its end.
     pub(super) fn carries_nothing(self) -> bool {
         match self.kind {
@@ -50,10 +55,18 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    /// For a connection from its very first byte on.
+    /// Of what a client sends, from its very first byte on.
     pub(super) fn after_preface() -> Heads {
         Heads {
             skip: PREFACE,
+            ..Heads::at_once()
+        }
+    }
+
+    /// Of what a client is sent.
+    pub(super) fn at_once() -> Heads {
+        Heads {
+            skip: 0,
             partial: [0; HEAD],
             come: 0,
         }
@@ -127,11 +140,11 @@ mod tests {
     #[test]
     fn frames_carry_something_or_nothing() {
         let check = |kind: u8, flags: u8, payload: usize, expected: bool| {
-            let mut heads = Heads::after_preface();
-            heads.skip = 0;
+            let mut heads = Heads::at_once();
             let bytes = frame(kind, flags, payload);
             let head = heads.next(&mut &bytes[..]).unwrap();
             assert_eq!(head.carries_nothing(), expected, "{head:?}");
+            assert_eq!(head.carries_body(), kind == kind::DATA && payload > 0);
         };
         check(kind::DATA, 0, 1, false);
         check(kind::DATA, 0, 0, true);

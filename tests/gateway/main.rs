@@ -13,6 +13,8 @@ mod framing;
 mod grpc;
 mod header_policies;
 mod health;
+mod http2_connections;
+mod http2_floods;
 mod http2_hostile;
 mod ip_access;
 mod lifecycle;

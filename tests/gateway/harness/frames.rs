@@ -1,7 +1,5 @@
 //! Frames of HTTP/2 on a socket, one by one, for what no client of HTTP/2 would do.
 
-#![allow(dead_code, reason = "the tests of floods and of connections come next")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -45,7 +43,6 @@ pub mod code {
     pub const FRAME_SIZE_ERROR: u32 = 6;
     pub const REFUSED_STREAM: u32 = 7;
     pub const CANCEL: u32 = 8;
-    pub const COMPRESSION_ERROR: u32 = 9;
     pub const ENHANCE_YOUR_CALM: u32 = 11;
 }
 
@@ -129,6 +126,11 @@ pub fn ping() -> Frame {
     Frame::new(kind::PING, 0, 0, [7; 8])
 }
 
+/// The answer to a ping.
+pub fn pong(ping: &Frame) -> Frame {
+    Frame::new(kind::PING, flag::ACK, 0, &*ping.payload)
+}
+
 pub fn window_update(stream: u32, increment: u32) -> Frame {
     Frame::new(kind::WINDOW_UPDATE, 0, stream, increment.to_be_bytes())
 }
@@ -204,8 +206,7 @@ fn huffman_digits(bytes: &[u8]) -> u16 {
     number
 }
 
-/// A connection on which frames are sent and read as they are. What comes is read all the time, so that the gateway
-/// is never kept from saying something.
+/// A connection on which frames are sent and read as they are.
 pub struct FrameClient {
     writing: WriteHalf<Box<dyn Io>>,
     reading: ReadHalf<Box<dyn Io>>,
