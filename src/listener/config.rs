@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{BindAddress, ByteSize, Cidr, Duration, HostPattern, Secret, Spanned};
+use crate::text::{BindAddress, ByteSize, Cidr, Duration, HostPattern, PathRules, Secret, Spanned};
 
 /// Where clients come in. What its `policies` are is none of this room's business.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -29,6 +29,8 @@ pub struct Config<Policies: Default> {
     pub limits: Limits,
     #[serde(default)]
     pub timeouts: Timeouts,
+    #[serde(default)]
+    pub paths: PathRules,
     /// Terminates TLS.
     pub tls: Option<Spanned<TlsConfig>>,
     /// Policies that every route on this listener inherits.

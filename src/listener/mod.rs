@@ -28,7 +28,7 @@ mod tls;
 use std::sync::Arc;
 
 use crate::observability::ListenerMetrics;
-use crate::text::{BindAddress, Cidr, Subject};
+use crate::text::{BindAddress, Cidr, PathRules, Subject};
 
 pub use accept::{Serve, accept};
 pub use allowance::Allowance;
@@ -49,6 +49,7 @@ pub struct Listener {
     pub bind: BindAddress,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub paths: PathRules,
     pub trusted_proxies: Box<[Cidr]>,
     pub metrics: ListenerMetrics,
     counts: caps::Counts,
@@ -105,6 +106,7 @@ impl Listener {
             bind: config.bind.value.clone(),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
+            paths: config.paths,
             trusted_proxies: config.trusted_proxies.clone().into(),
             metrics,
             counts: caps::Counts::default(),

@@ -14,7 +14,7 @@ use pingora::{Error, Result};
 
 use super::bodies::Bodies;
 use super::timed::Seat;
-use super::{error_of, flag_retry, forwarding, h2_request, strict};
+use super::{error_of, flag_retry, forwarding, h2_request, strict, target};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
 use crate::listener::{Connection, connection_of};
@@ -102,21 +102,24 @@ impl Exchange {
         }
         let request = session.req_header();
         forwarding::identify(&mut self.facts, &connection, request);
-        let refused = match connection.refusal() {
-            Some(refusal) => Some(refusal.code),
+        let checked = match connection.refusal() {
+            Some(refusal) => Err(Reply::failure(refusal.code)),
             None => strict::check(request, &connection.listener.limits)
                 .and_then(|()| h2_request::check(request, &connection))
-                .err(),
+                .map_err(Reply::failure)
+                .and_then(|()| {
+                    target::normalise(session.req_header_mut(), &connection.listener.paths)
+                }),
         };
-        if let Some(code) = refused {
+        if let Err(refusal) = checked {
             if let Some(view) = self.snapshot.listeners.get(connection.listener.id) {
                 self.route = view.fallback.clone();
             }
             self.connection = Some(connection);
-            return Some(Reply::failure(code).closing());
+            return Some(refusal.closing());
         }
         self.connection = Some(connection);
-        self.dispatch(request)
+        self.dispatch(session.req_header())
     }
 
     /// Finds the route and starts its action.

@@ -19,6 +19,7 @@ mod record;
 mod reply;
 mod sequential;
 mod strict;
+mod target;
 mod timed;
 
 use std::sync::Arc;

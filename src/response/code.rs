@@ -75,6 +75,11 @@ error_index! {
     BadRequest = 400 "bad_request" "The request is malformed", INVALID_ARGUMENT Client "DPE";
     /// The client's address is not let in by the policy `ip_access`.
     AddressDenied = 403 "address_denied" "This address is not let in", PERMISSION_DENIED Client "AD";
+    /// The path of the request means different things to different programs, so nobody could say which rules are
+    /// for it: it has an encoded slash or backslash, dots in disguise (`/..;x/`), bytes that are not UTF-8, controls,
+    /// is encoded twice, or climbs above its root. The detail says which. What an upstream cannot do without can be
+    /// let in by the listener's `paths`. The connection is closed.
+    PathRefused = 400 "path_refused" "The path is ambiguous", INVALID_ARGUMENT Client "DPE";
     /// No route matches the host, path, headers and query of the request. `northgate explain` shows how near
     /// each route came.
     RouteNotFound = 404 "route_not_found" "No route matches this request", UNIMPLEMENTED Client "NR";

@@ -45,7 +45,7 @@ impl Matcher {
     /// If a name is not a plain segment of a path.
     pub fn grpc(service: &str, method: Option<&str>) -> Result<MatcherBuilder, PathError> {
         let is_plain =
-            |name: &str| !name.is_empty() && !name.contains(['/', '{', '}', '?', '#', '%']);
+            |name: &str| !name.is_empty() && !name.contains(['/', '{', '}', '?', '#', '%', ';']);
         let method_at = service.len() + 2;
         for (at, name) in [(1, Some(service)), (method_at, method)] {
             if name.is_some_and(|name| !is_plain(name)) {

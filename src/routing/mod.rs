@@ -26,8 +26,10 @@
 //!
 //! - `/assets/{*rest}` matches `/assets`, `/assets/` and `/assets/a/b`, like the Gateway API's `PathPrefix`;
 //!   the capture is what follows the slash. `{id}` matches exactly one segment that is not empty. Elsewhere a
-//!   trailing slash is significant. No path is any path. Paths are compared byte by byte as they come:
-//!   normalising dot segments, double slashes and percent-encoding is the caller's, which does not do it yet.
+//!   trailing slash is significant. No path is any path. Paths come in their normal form
+//!   ([`PathRules`](crate::text::PathRules)), literals are put into it at load, and both are compared byte by byte.
+//! - Parameters of a segment (`/orders;v=2/7`) are not seen: they are no part of the literal that is compared nor of
+//!   what `{id}` captures. What `{*rest}` captures has those of its segments. The upstream gets all of them.
 //! - A path without a leading `/` (the `*` of `OPTIONS *`, the empty one of `CONNECT`) has no segments, so
 //!   only `/{*rest}` and "no path" match it.
 //! - A route that lists `GET` also answers `HEAD`, and `Allow` says so. `OPTIONS` is never implied.

@@ -1,20 +1,24 @@
 //! Path templates: `/v1/orders/{id}`, `/assets/{*rest}`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
 
 use super::captures::Captures;
 use super::precedence::SegmentRank;
+use crate::text::{
+    Backslashes, EncodedSlashes, InvalidUtf8, PathRefusal, PathRules, normalise_path,
+};
 
 /// The most segments a template may have. It bounds the depth of the trie, and so the work and the stack
 /// that the longest request path can cost.
 pub const MAX_SEGMENTS: usize = 128;
 
-/// A parsed path template.
+/// A parsed path template, its literals in the normal form that requests' paths have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathTemplate {
-    /// As written. Once checked it splits into segments without ambiguity, so they are not kept a second time.
+    /// Once checked it splits into segments without ambiguity, so they are not kept a second time.
     text: Box<str>,
     captures: Box<[Box<str>]>,
 }
@@ -52,6 +56,12 @@ pub enum PathProblem {
     /// `/a?b` or `/a#b`
     #[error("a path must not contain `?` or `#`; match the query by query conditions")]
     QueryOrFragment,
+    /// `/a;v=1`
+    #[error("a path must not contain `;`: routes do not see parameters of segments")]
+    Parameters,
+    /// `/100%`, `/a%00`: there is no normal form.
+    #[error("requests for such a path are refused: {0}")]
+    Refused(PathRefusal),
     /// `/{id`
     #[error("`{{` is never closed in its segment")]
     UnclosedBrace,
@@ -103,6 +113,7 @@ impl PathTemplate {
             return fail(0, PathProblem::NoLeadingSlash);
         };
         let mut captures: Vec<Box<str>> = Vec::new();
+        let mut normal = String::with_capacity(text.len());
         let mut at = 1;
         let mut segments = tail.split('/').enumerate().peekable();
         while let Some((position, segment)) = segments.next() {
@@ -113,11 +124,13 @@ impl PathTemplate {
             if segment.is_empty() && !is_last {
                 return fail(at, PathProblem::EmptySegment);
             }
-            let parameter = check_segment(segment).map_err(|(offset, problem)| PathError {
+            let parsed = parse_segment(segment).map_err(|(offset, problem)| PathError {
                 at: at + offset,
                 problem,
             })?;
-            if let Some(Parameter { name, is_rest }) = parameter {
+            normal.push('/');
+            normal.push_str(&parsed.normal);
+            if let Some(Parameter { name, is_rest }) = parsed.parameter {
                 if is_rest && !is_last {
                     return fail(at, PathProblem::RestNotLast);
                 }
@@ -129,7 +142,7 @@ impl PathTemplate {
             at += segment.len() + 1;
         }
         Ok(Self {
-            text: text.into(),
+            text: normal.into(),
             captures: captures.into(),
         })
     }
@@ -172,10 +185,12 @@ impl PathTemplate {
     /// How many of the template's segments match the path's, from the left.
     pub(super) fn shared_segments(&self, path: &str) -> usize {
         let wanted = self.segments();
-        let given = path
-            .strip_prefix('/')
-            .into_iter()
-            .flat_map(|tail| tail.split('/'));
+        let mut tail = path.strip_prefix('/');
+        let given = std::iter::from_fn(|| {
+            let (text, next) = next_segment(tail?);
+            tail = next;
+            Some(text)
+        });
         let is_shared = |(segment, text): &(Segment<'_>, &str)| match segment {
             Segment::Literal(literal) => literal == text,
             Segment::Param => !text.is_empty(),
@@ -213,13 +228,19 @@ impl fmt::Display for PathTemplate {
     }
 }
 
+struct ParsedSegment<'a> {
+    normal: Cow<'a, str>,
+    /// `None` for a literal.
+    parameter: Option<Parameter<'a>>,
+}
+
 struct Parameter<'a> {
     name: &'a str,
     is_rest: bool,
 }
 
-/// The parameter that a segment is, or `None` for a literal; an error comes with its offset in the segment.
-fn check_segment(segment: &str) -> Result<Option<Parameter<'_>>, (usize, PathProblem)> {
+/// An error comes with its offset in the segment.
+fn parse_segment(segment: &str) -> Result<ParsedSegment<'_>, (usize, PathProblem)> {
     if let Some(at) = segment.find(['?', '#']) {
         return Err((at, PathProblem::QueryOrFragment));
     }
@@ -228,7 +249,10 @@ fn check_segment(segment: &str) -> Result<Option<Parameter<'_>>, (usize, PathPro
         return Err((0, PathProblem::DotSegment));
     }
     let Some(brace) = segment.find(['{', '}']) else {
-        return Ok(None);
+        return Ok(ParsedSegment {
+            normal: normalise_literal(segment)?,
+            parameter: None,
+        });
     };
     let (before, from_brace) = segment.split_at(brace);
     let Some(inside) = from_brace.strip_prefix('{') else {
@@ -249,16 +273,54 @@ fn check_segment(segment: &str) -> Result<Option<Parameter<'_>>, (usize, PathPro
     } else if !name.bytes().all(is_word) || name.starts_with(|first: char| first.is_ascii_digit()) {
         Err((brace, PathProblem::InvalidName(name.into())))
     } else {
-        Ok(Some(Parameter { name, is_rest }))
+        Ok(ParsedSegment {
+            normal: segment.into(),
+            parameter: Some(Parameter { name, is_rest }),
+        })
     }
 }
 
-/// The first segment of `tail`, which starts after a slash, and what follows the next slash if there is one.
-pub(super) fn next_segment(tail: &str) -> (&str, Option<&str>) {
-    match tail.split_once('/') {
-        Some((segment, next)) => (segment, Some(next)),
-        None => (tail, None),
+/// The literal as it stands in a normalised path, whatever a listener may let in. People may also write spaces and
+/// letters beyond ASCII as they are.
+fn normalise_literal(segment: &str) -> Result<Cow<'_, str>, (usize, PathProblem)> {
+    const LENIENT: PathRules = PathRules {
+        encoded_slashes: EncodedSlashes::Keep,
+        backslashes: Backslashes::Keep,
+        merge_slashes: true,
+        invalid_utf8: InvalidUtf8::Keep,
+    };
+    if let Some(at) = segment.find(';') {
+        return Err((at, PathProblem::Parameters));
     }
+    let mut path = String::from("/");
+    for byte in segment.bytes() {
+        if byte == b' ' || !byte.is_ascii() {
+            path.push_str(&format!("%{byte:02X}"));
+        } else {
+            path.push(char::from(byte));
+        }
+    }
+    let normal = normalise_path(&path, &LENIENT)
+        .map_err(|refusal| (0, PathProblem::Refused(refusal)))?
+        .unwrap_or(path);
+    // What was put before it comes off again.
+    let literal = normal.strip_prefix('/').unwrap_or_default();
+    Ok(literal.to_owned().into())
+}
+
+/// The name of the first segment of `tail`, which starts after a slash, and what follows the next slash if there is
+/// one. Parameters, from the first `;` on, are no part of the name: they never decide which route matches.
+pub(super) fn next_segment(tail: &str) -> (&str, Option<&str>) {
+    let is_end = |byte: u8| byte == b'/' || byte == b';';
+    let Some(end) = tail.bytes().position(is_end) else {
+        return (tail, None);
+    };
+    let (name, after) = tail.split_at(end);
+    let next = match after.strip_prefix('/') {
+        Some(next) => Some(next),
+        None => after.split_once('/').map(|(_, next)| next),
+    };
+    (name, next)
 }
 
 #[cfg(test)]

@@ -233,6 +233,37 @@ proptest! {
     }
 
     #[test]
+    fn parameters_of_segments_never_matter(
+        routes in routes(),
+        requests in vec((request(), vec(select(vec!["", ";", ";x", ";a=b;c", ";.."]), 6)), 20),
+    ) {
+        let table = table(&routes);
+        for (request, parameters) in requests {
+            let mut spelled = request.clone();
+            let segments = request.path.split('/').zip(&parameters);
+            let segments = segments.map(|(name, parameters)| match name {
+                "" => String::new(),
+                name => format!("{name}{parameters}"),
+            });
+            spelled.path = segments.collect::<Vec<_>>().join("/");
+            let (plain, found) = (table.find(&request.parts()), table.find(&spelled.parts()));
+            match (&plain, &found) {
+                (Lookup::Found(name, captures), Lookup::Found(other, others)) => {
+                    prop_assert_eq!(name, other, "{:?}", spelled);
+                    let matcher = &routes.iter().find(|(it, _)| it == *name).expect("it won").1;
+                    let is_rest = |name: &&Box<str>| &***name == "rest";
+                    let names = matcher.path().captures().iter();
+                    let rests = names.filter(is_rest).count();
+                    let whole = captures.len() - rests;
+                    prop_assert!(captures.values(&request.path).take(whole).eq(others.values(&spelled.path).take(whole)));
+                }
+                (plain, found) => prop_assert_eq!(plain, found, "{:?}", spelled),
+            }
+            prop_assert_eq!(found, scan(&routes, &spelled.parts()), "{:?}", spelled);
+        }
+    }
+
+    #[test]
     fn shadowed_routes_never_win(routes in routes(), requests in vec(request(), 20)) {
         let table = table(&routes);
         let shadowed: Vec<&str> = table.shadowed().iter().map(|shadow| shadow.name).collect();

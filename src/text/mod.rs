@@ -41,6 +41,7 @@ mod nearest;
 mod nesting;
 mod object;
 pub(crate) mod parsed;
+mod path;
 mod percent;
 mod pieces;
 mod problem;
@@ -69,6 +70,10 @@ pub use invalid::{Invalid, quoted};
 pub use name::Name;
 pub use nearest::nearest;
 pub use parsed::ParsedText;
+pub use path::{
+    Backslashes, EncodedSlashes, InvalidUtf8, PathRefusal, PathRules, has_dot_segment,
+    normalise_path, refuse_query,
+};
 pub use percent::Percent;
 pub use pieces::read;
 pub use reader::Table;

@@ -20,6 +20,7 @@ mod ip_access;
 mod lifecycle;
 mod listeners;
 mod observability;
+mod paths;
 mod proxy_protocol;
 mod proxying;
 mod routing;

@@ -11,6 +11,7 @@ mod message;
 mod origin;
 mod pair;
 mod raw;
+mod raw_h2;
 mod tls;
 mod wait;
 
@@ -21,6 +22,7 @@ pub use message::{Ask, delete, get, head, post, reply, request, status, text};
 pub use origin::{Origin, Seen};
 pub use pair::{Protocol, over_each_pair};
 pub use raw::{RawClient, RawOrigin};
+pub use raw_h2::{H2Outcome, exchange_h2};
 pub use tls::{Authority, Certificate};
 pub use wait::{PATIENCE, assert_fired, eventually, within};
 
