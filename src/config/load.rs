@@ -1,12 +1,11 @@
 //! Reading the files.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Document;
-use crate::text::{Diagnostics, SourceId, Sources, Span};
+use crate::text::{Diagnostics, SourceId, Sources, Span, open_file};
 
 /// Files are for people to read; one of this size is not one of ours.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -136,20 +135,13 @@ impl Loader {
     }
 }
 
-/// Reads a regular file: a device or a pipe could go on for ever.
 fn read(path: &Path) -> io::Result<String> {
-    // Looked at before it is opened, since opening a pipe waits for its other end.
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
+    let file = open_file(path)?;
+    if file.metadata()?.len() > MAX_FILE_BYTES {
         return Err(io::Error::other("it is larger than 64 MiB"));
     }
     let mut text = String::new();
-    File::open(path)?
-        .take(MAX_FILE_BYTES)
-        .read_to_string(&mut text)?;
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }
 

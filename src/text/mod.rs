@@ -1,9 +1,9 @@
 //! Text: where it stands in a file, what is wrong with it, and the small values that are written as text.
 //!
 //! In comes the text of configuration files; out go typed values that remember their place ([`Spanned`]) and
-//! every problem found on the way ([`Diagnostics`]), each with its file, line and column. The room reads no
-//! file and knows no configuration key: it must never know what a route or an upstream is. The one exception
-//! to reading files is [`Secret`], whose whole point is that the value is not in the configuration.
+//! every problem found on the way ([`Diagnostics`]), each with its file, line and column. The room knows no
+//! configuration key: it must never know what a route or an upstream is. It reads no file but those of a
+//! [`Secret`], whose whole point is that the value is not in the configuration; [`open_file`] is for others.
 //!
 //! A type is read like this. Unknown keys are refused by serde, their nearest neighbour is found here:
 //! ```ignore
@@ -31,6 +31,7 @@ mod cidr;
 mod de;
 mod diagnostic;
 mod duration;
+mod file;
 mod header;
 mod headers;
 mod host;
@@ -62,6 +63,7 @@ pub use byte_size::ByteSize;
 pub use cidr::Cidr;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::Duration;
+pub use file::open_file;
 pub use header::{ENGINE_OWNED, HeaderName, HeaderPattern, is_engine_owned};
 pub use headers::Headers;
 pub use host::Host;

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::marker::PhantomData;
 use std::os::unix::ffi::OsStringExt as _;
@@ -60,12 +59,37 @@ impl Secret {
         base: &Path,
         credentials: Option<&OsStr>,
     ) -> Result<SecretValue, SecretError> {
-        let bytes = match self {
-            Secret::File(path) => read_file(base.join(path))?,
-            Secret::Env(name) => match std::env::var_os(name) {
+        let bytes = match self.path_with(base, credentials)? {
+            Place::File(path) => read_file(path)?,
+            Place::Variable(name) => match std::env::var_os(name) {
                 Some(value) => value.into_vec(),
-                None => return Err(SecretError::NotSet { name: name.clone() }),
+                None => {
+                    return Err(SecretError::NotSet {
+                        name: name.to_owned(),
+                    });
+                }
             },
+        };
+        SecretValue::new(bytes)
+    }
+
+    /// The file that it is kept in, if it is kept in one: for seeing when it changes.
+    pub fn path(&self, base: &Path) -> Option<PathBuf> {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        match self.path_with(base, credentials.as_deref()) {
+            Ok(Place::File(path)) => Some(path),
+            Ok(Place::Variable(_)) | Err(_) => None,
+        }
+    }
+
+    fn path_with(
+        &self,
+        base: &Path,
+        credentials: Option<&OsStr>,
+    ) -> Result<Place<'_>, SecretError> {
+        match self {
+            Secret::File(path) => Ok(Place::File(base.join(path))),
+            Secret::Env(name) => Ok(Place::Variable(name)),
             Secret::Credential(name) => {
                 // A slash or dots would leave the directory and read any file of the host.
                 if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
@@ -74,16 +98,22 @@ impl Secret {
                 let folder = credentials
                     .filter(|folder| !folder.is_empty())
                     .ok_or(SecretError::NoCredentials)?;
-                read_file(Path::new(folder).join(name))?
+                Ok(Place::File(Path::new(folder).join(name)))
             }
-        };
-        SecretValue::new(bytes)
+        }
     }
+}
+
+/// Where to look.
+enum Place<'a> {
+    File(PathBuf),
+    Variable(&'a str),
 }
 
 fn read_file(path: PathBuf) -> Result<Vec<u8>, SecretError> {
     let mut bytes = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    let read =
+        super::open_file(&path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
     match read {
         Ok(length) if length as u64 > LARGEST => Err(SecretError::TooLarge { path }),
         Ok(_) => Ok(bytes),
