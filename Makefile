@@ -7,7 +7,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin
 
 # cmake and a C compiler build zlib-ng, zstd, mimalloc and aws-lc.
 BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev
-TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip
+TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl
+TESTSSL_NEEDS := $(BUILD_NEEDS) testssl:testssl.sh
 LOAD_NEEDS := $(BUILD_NEEDS) wrk:wrk python3:python3
 
 # gRPC's own implementation, to be called through the gateway; it stays in the target directory.
@@ -23,7 +24,7 @@ INSTALL_DENY := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
 	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deny@0.20.2
 
-.PHONY: demo test lint bench loadtest
+.PHONY: demo test testssl lint bench loadtest
 
 # After `sudo make` root may have no Rust. Then the user who called goes on: Rust is his, so are the files that are
 # made, and what is missing is installed through sudo.
@@ -52,6 +53,12 @@ test:
 	else \
 		cargo test --locked --lib --bins --tests; \
 	fi
+
+# testssl.sh against the default TLS configuration; about a minute and a half.
+testssl:
+	@.ci/install $(TESTSSL_NEEDS)
+	@cargo build --locked --bin northgate
+	@tests/testssl $(TARGET)/debug/northgate
 
 lint:
 	@.ci/install $(BUILD_NEEDS)
