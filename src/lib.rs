@@ -98,6 +98,10 @@
 //! | No request of HTTP/1.1 that could be read in two ways reaches the engine or an origin | `tests/gateway/strict_http1.rs`: `bad_requests_are_refused_and_never_seen`; `src/http1/` |
 //! | Requests in a pipeline are answered in order, and none is taken for the body of another | `tests/gateway/strict_http1.rs`: `good_requests_are_served_as_they_are` |
 //! | What a stranger claims about itself reaches no upstream | `tests/gateway/forwarding.rs`: `claims_of_strangers_are_replaced` |
+//! | Certificates of clients are verified wherever they are asked for, and no session outlives its own | `tests/gateway/tls_clients.rs`: `each_mode_lets_in_whom_it_should`; `tests/gateway/tls_sessions.rs`: `a_session_ends_with_its_certificate`; `tests/gateway/tls_renewal.rs`: `who_is_revoked_comes_in_no_more_and_resumes_nothing` |
+//! | What is said of a client's certificate cannot be forged | `tests/gateway/tls_clients.rs`: `no_client_forges_what_is_said_of_it` |
+//! | Nobody reaches a host by the TLS of another | `tests/gateway/tls_names.rs`: `a_host_of_another_certificate_is_misdirected` |
+//! | Changed files are taken up whole or not at all, and end no connection | `tests/gateway/tls_renewal.rs`: `a_pair_is_taken_whole_or_not_at_all`, `bad_files_change_nothing`, `a_new_certificate_serves_new_connections_and_leaves_the_others` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
 //! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
 //! | A PROXY header is believed of trusted proxies alone, and nothing behind it is lost | `tests/gateway/proxy_protocol.rs` |

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::identity::Identity;
+use crate::identity::{ClientCertificate, Identity};
 
 pub use ids::{RequestId, TraceContext};
 pub use template::{Template, TemplateError, TemplateProblem, Variables, View};
@@ -50,6 +50,8 @@ pub struct Facts {
     pub captures: Captures,
     /// Whether it is a preflight of CORS that a policy answers, and no request for the route's action.
     pub is_preflight: bool,
+    /// The certificate that the client has proven to be its own in the TLS handshake with the gateway.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Who was proven to call; `None` is an anonymous caller.
     pub identity: Option<Arc<Identity>>,
 }
@@ -64,6 +66,7 @@ impl Facts {
             trace: TraceContext::default(),
             captures: Captures::new(),
             is_preflight: false,
+            certificate: None,
             identity: None,
         }
     }

@@ -8,6 +8,7 @@ use pingora::http::RequestHeader;
 use thiserror::Error;
 
 use super::Facts;
+use crate::identity::CertificateField;
 use crate::text::{Spanned, Subject, nearest};
 
 /// Why a template cannot be compiled, and which of its bytes are to blame.
@@ -39,7 +40,8 @@ pub enum TemplateProblem {
     Control,
 }
 
-/// Every variable that has one name; `identity.` and `path.` are followed by names of the user's.
+/// Every variable that has one name, those of the client's certificate apart; `identity.` and `path.` are followed
+/// by names of the user's.
 const PLAIN: [(&str, Part); 8] = [
     ("client.ip", Part::ClientIp),
     ("request.id", Part::RequestId),
@@ -74,8 +76,11 @@ enum Part {
     Path,
     Query,
     TraceId,
+    Certificate(CertificateField),
     Identity(Box<str>),
 }
+
+const CERTIFICATE: &str = "client.certificate.";
 
 /// Compiled text. Rendering costs one buffer and no look-ups by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +165,12 @@ impl Template {
         self.parts.iter().map(text).collect()
     }
 
+    /// Whether it says who the client is: what an upstream may take for proven.
+    pub fn names_the_caller(&self) -> bool {
+        let is_proof = |part: &Part| matches!(part, Part::Certificate(_) | Part::Identity(_));
+        self.parts.iter().any(is_proof)
+    }
+
     /// The text itself where it has no variables.
     pub fn as_static(&self) -> Option<&str> {
         match &*self.parts {
@@ -193,6 +204,14 @@ impl Part {
         };
         if let Some((_, part)) = PLAIN.iter().find(|(known, _)| *known == name) {
             return Ok(part.clone());
+        }
+        if let Some(wanted) = name.strip_prefix(CERTIFICATE) {
+            let mut fields = CertificateField::ALL.iter();
+            let field = fields.find(|(known, _)| *known == wanted);
+            return match field {
+                Some((_, field)) => Ok(Part::Certificate(*field)),
+                None => Err(TemplateProblem::UnknownVariable(name.into())),
+            };
         }
         match (name.split_once('.'), variables) {
             (Some(("identity", claim)), _) if !claim.is_empty() => Ok(Part::Identity(claim.into())),
@@ -232,6 +251,7 @@ impl Part {
                 out.extend_from_slice(request.uri.query().unwrap_or_default().as_bytes())
             }
             Part::TraceId => out.extend_from_slice(&facts.trace.trace_id()),
+            Part::Certificate(field) => facts.certificate.as_ref()?.write(*field, out)?,
             Part::Identity(name) => {
                 out.extend_from_slice(facts.identity.as_ref()?.text(name)?.as_bytes())
             }
@@ -271,12 +291,17 @@ fn help(problem: &TemplateProblem, variables: Variables<'_>) -> Option<String> {
         }
         TemplateProblem::UnknownVariable(wanted) => {
             let plain = PLAIN.iter().map(|(name, _)| *name);
-            Some(match nearest(wanted, plain.clone()) {
+            let fields = CertificateField::ALL.map(|(name, _)| format!("{CERTIFICATE}{name}"));
+            let all = plain.clone().chain(fields.iter().map(String::as_str));
+            Some(match nearest(wanted, all) {
                 Some(near) => format!("did you mean `{{{near}}}`?"),
                 None => {
                     let plain = plain.map(|name| format!("`{{{name}}}`"));
                     let known: Vec<_> = parameters().chain(plain).collect();
-                    format!("known are {} and `{{identity.NAME}}`", known.join(", "))
+                    format!(
+                        "known are {}, `{{client.certificate.FIELD}}` and `{{identity.NAME}}`",
+                        known.join(", ")
+                    )
                 }
             })
         }
@@ -381,8 +406,15 @@ mod tests {
             variable("client.pi"),
             "did you mean `{client.ip}`?",
         );
+        check(
+            "{client.certificate.fingerprnt}",
+            0..31,
+            variable("client.certificate.fingerprnt"),
+            "did you mean `{client.certificate.fingerprint}`?",
+        );
         let all = "known are `{id}`, `{client.ip}`, `{request.id}`, `{request.method}`, `{request.scheme}`, \
-                   `{request.host}`, `{request.path}`, `{request.query}`, `{trace.id}` and `{identity.NAME}`";
+                   `{request.host}`, `{request.path}`, `{request.query}`, `{trace.id}`, `{client.certificate.FIELD}` and \
+                   `{identity.NAME}`";
         check("{}", 0..2, variable(""), all);
         check("é\nb", 2..3, TemplateProblem::Control, "");
         let names = [Box::from("id")];

@@ -12,6 +12,7 @@
 //! `/readyz` turns 503, listeners stop accepting, idle connections are closed and HTTP/2 clients told to go; then
 //! requests in flight have `shutdown_grace` to end. The process ends with the last of them.
 
+mod renewal;
 mod run;
 
 use std::io;
@@ -123,6 +124,10 @@ impl Gateway {
             gateway.open_admin(admin, socket, &metrics);
         }
         gateway.accept(sockets);
+        gateway.tasks.spawn(renewal::renew_certificates(
+            gateway.snapshot.clone(),
+            gateway.stop_accepting.subscribe(),
+        ));
         metrics.config_loaded_at(seconds_now());
         gateway.is_ready.store(true, Ordering::Relaxed);
         Ok(gateway)

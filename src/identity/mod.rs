@@ -1,9 +1,15 @@
 //! Who calls: what has been proven about the caller of a request.
 //!
-//! In: what an authenticator has verified. Out: an [`Identity`], which policies read and templates name as
-//! `{identity.…}`. This room must never know how the request is routed or where it goes.
+//! In: what an authenticator or the TLS handshake has verified. Out: an [`Identity`], which policies read and
+//! templates name as `{identity.…}`, and the [`ClientCertificate`] of a connection, `{client.certificate.…}`.
+//! This room must never know how the request is routed or where it goes.
 //!
 //! Authenticators arrive with the policies that prove identities; until one has run, a request has none.
+
+mod certificate;
+mod distinguished_name;
+
+pub use certificate::{CertificateField, ClientCertificate};
 
 use serde_json::{Map, Value};
 

@@ -172,8 +172,13 @@ impl Arrival {
         let connection = Connection::new(self.place, self.peer);
         let stream = Downstream::new(self.transport, connection.clone());
         let stream = stream.with_read_ahead(self.read_ahead);
-        let stream = tls.handshake(stream).await.ok_or(Refusal::TlsHandshake)?;
+        let (stream, settled) = tls.handshake(stream).await.ok_or(Refusal::TlsHandshake)?;
         let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        if !is_h2 && !listener.allows_http1 {
+            // A client that names no protocol speaks HTTP/1.1.
+            return Err(Some(Refusal::TlsHandshake));
+        }
+        connection.settle(settled);
         let deadline = Instant::now() + listener.timeouts.request_header.as_std();
         connection.await_requests(is_h2, deadline);
         drop(self.handshake);

@@ -1,12 +1,12 @@
 //! `[listeners.NAME]` as written.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{BindAddress, ByteSize, Cidr, Duration, HostPattern, PathRules, Secret, Spanned};
+use super::tls::TlsConfig;
+use crate::text::{BindAddress, ByteSize, Cidr, Duration, PathRules, Spanned};
 
 /// Where clients come in. What its `policies` are is none of this room's business.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -45,6 +45,16 @@ pub enum Protocol {
     Http11,
     #[serde(rename = "h2")]
     H2,
+}
+
+impl Protocol {
+    /// What it is called in TLS (ALPN, RFC 7301).
+    pub(super) fn alpn(self) -> &'static [u8] {
+        match self {
+            Protocol::Http11 => b"http/1.1",
+            Protocol::H2 => b"h2",
+        }
+    }
 }
 
 /// Whether connections begin with a PROXY protocol header.
@@ -142,37 +152,4 @@ impl Default for Timeouts {
             max_connection_age: Duration::from_secs(3600),
         }
     }
-}
-
-/// TLS termination. TLS 1.2 and 1.3 with forward secrecy only.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// Chosen by the name that the client asks for (SNI): an exact name before `*.` of one label. A client that
-    /// asks for no name, or one that none is for, gets the first.
-    pub certificates: Spanned<Vec<Spanned<CertificateConfig>>>,
-    /// `"1.2"` or `"1.3"`. Default `"1.2"`.
-    #[serde(default)]
-    pub min_version: TlsVersion,
-}
-
-/// A certificate: `cert` and `key`, or `self_signed`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CertificateConfig {
-    /// PEM file of the chain, the leaf first. The names that it is for are read from it.
-    pub cert: Option<Spanned<PathBuf>>,
-    pub key: Option<Spanned<Secret>>,
-    /// For trying things out: a certificate for these names and addresses is made at load. No client trusts it.
-    pub self_signed: Vec<HostPattern>,
-}
-
-/// The oldest version of TLS that is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum TlsVersion {
-    #[default]
-    #[serde(rename = "1.2")]
-    Tls12,
-    #[serde(rename = "1.3")]
-    Tls13,
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use rand::Rng;
 
-use super::Listener;
 use super::caps::Place;
+use super::{Handshake, Listener};
 use crate::http1::Refusal;
 
 /// No wait is being timed.
@@ -23,6 +23,8 @@ pub struct Connection {
     pub peer: Option<SocketAddr>,
     /// Whether what the peer says of other hops is believed.
     pub is_from_hop: bool,
+    /// Empty without TLS, and where the handshake has no consequences for requests.
+    handshake: OnceLock<Box<Handshake>>,
     peer_header: HeaderValue,
     peer_element: Box<str>,
     opened: Instant,
@@ -53,6 +55,7 @@ impl Connection {
         Arc::new(Connection {
             peer,
             is_from_hop: listener.trusts(peer_ip(peer)),
+            handshake: OnceLock::new(),
             peer_header: address_header(peer_ip(peer)),
             peer_element: address_element(peer_ip(peer)),
             opened,
@@ -67,6 +70,19 @@ impl Connection {
             refusal: OnceLock::new(),
             wait_ends: AtomicU64::new(UNTIMED),
         })
+    }
+
+    /// The TLS handshake is over.
+    pub(super) fn settle(&self, handshake: Option<Handshake>) {
+        if let Some(handshake) = handshake {
+            // There is one handshake per connection.
+            let _ = self.handshake.set(Box::new(handshake));
+        }
+    }
+
+    /// What the TLS handshake has settled, where that is of any consequence to requests.
+    pub fn handshake(&self) -> Option<&Handshake> {
+        self.handshake.get().map(|handshake| &**handshake)
     }
 
     /// The connection is set up and its first request is awaited, for as long as the rest of this deadline.

@@ -20,7 +20,6 @@ mod connection;
 mod framed;
 mod h2_frames;
 mod h2_heads;
-mod pem;
 mod proxy_protocol;
 mod stream;
 mod tls;
@@ -34,11 +33,12 @@ pub use accept::{Serve, accept};
 pub use allowance::Allowance;
 pub use bind::{Socket, bind};
 pub use caps::{AllClosed, OpenConnections};
-pub use config::{CertificateConfig, Config, Limits, Protocol, ProxyProtocol, Timeouts, TlsConfig};
+pub use config::{Config, Limits, Protocol, ProxyProtocol, Timeouts};
 pub use connection::Connection;
 pub use framed::next_request;
 pub use h2_frames::{Alarm, Offence, watch_frames};
-pub(crate) use pem::{read_chain, read_key};
+pub use tls::{CertificateConfig, ClientAuthConfig, ClientAuthMode, Handshake, TlsConfig};
+pub(crate) use tls::{read_chain, read_key, warn_of_readers};
 
 /// A listener as compiled. Connections keep the one that they came in by.
 #[derive(Debug)]
@@ -94,9 +94,9 @@ impl Listener {
             None => None,
             Some(tls) => Some(tls::Terminator::build(
                 tls,
-                allows_http1,
-                allows_h2,
+                preferred(allows_http1, allows_h2),
                 base,
+                metrics.certificates.clone(),
                 &mut subject.key("tls"),
             )?),
         };
@@ -121,12 +121,32 @@ impl Listener {
         self.tls.is_some()
     }
 
+    /// Whether anything that it serves with comes from files that may change.
+    pub fn has_certificate_files(&self) -> bool {
+        self.tls.as_ref().is_some_and(tls::Terminator::has_files)
+    }
+
+    /// Takes up certificates, keys, authorities, revocation lists and OCSP responses whose files have changed
+    /// since the last call. Connections that are open stay as they are. Blocks on the file system.
+    pub fn renew_certificates(&self) {
+        if let Some(tls) = &self.tls {
+            tls.renew(&self.name);
+        }
+    }
+
     /// Whether forwarding headers and PROXY headers from this peer are believed.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         self.trusted_proxies
             .iter()
             .any(|network| network.contains(peer))
     }
+}
+
+/// The better protocol first.
+fn preferred(allows_http1: bool, allows_h2: bool) -> Vec<Protocol> {
+    let each = [(Protocol::H2, allows_h2), (Protocol::Http11, allows_http1)];
+    let allowed = each.into_iter().filter(|(_, is_allowed)| *is_allowed);
+    allowed.map(|(protocol, _)| protocol).collect()
 }
 
 /// The connection behind a session, from the digest that the engine shows with every request on it.

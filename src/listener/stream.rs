@@ -161,6 +161,17 @@ impl Downstream {
     }
 }
 
+/// What was gathered goes along if the socket takes it at once: TLS writes the alert that says why it ends a
+/// connection, and does not flush it.
+impl Drop for Downstream {
+    fn drop(&mut self) {
+        if let Some(rest @ [_, ..]) = self.out.get(self.written..) {
+            // Whoever is not there to read it cannot be told.
+            let _ = forward!(&self.transport, transport => transport.try_write(rest));
+        }
+    }
+}
+
 impl AsyncRead for Downstream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -214,6 +225,25 @@ impl AsyncWrite for Downstream {
         }
         self.out.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))
+    }
+
+    /// TLS hands over all of its records at once, and the alert that ends a handshake only this once.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut count = 0;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            match self.as_mut().poll_write(cx, part) {
+                Poll::Ready(Ok(written)) if written == part.len() => count += written,
+                Poll::Ready(Ok(written)) => return Poll::Ready(Ok(count + written)),
+                // It is met again with the next write.
+                Poll::Ready(Err(_)) | Poll::Pending if count > 0 => break,
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

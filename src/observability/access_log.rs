@@ -266,6 +266,7 @@ mod tests {
             listener: "public",
             route: "r",
             consumer: None,
+            certificate: None,
             client: None,
             method: "GET",
             host: None,

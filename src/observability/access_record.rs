@@ -16,6 +16,8 @@ pub struct AccessRecord<'a> {
     pub listener: &'a str,
     pub route: &'a str,
     pub consumer: Option<&'a str>,
+    /// The subject of the client's certificate.
+    pub certificate: Option<&'a str>,
     pub client: Option<IpAddr>,
     pub method: &'a str,
     pub host: Option<&'a str>,
@@ -72,6 +74,7 @@ impl AccessRecord<'_> {
         quoted(out, b",\"path\":", Some(self.path));
         quoted(out, b",\"host\":", self.host);
         quoted(out, b",\"consumer\":", self.consumer);
+        quoted(out, b",\"client_certificate\":", self.certificate);
         quoted(out, b",\"upstream\":", self.upstream);
         quoted(out, b",\"endpoint\":", self.endpoint);
         number(out, b",\"attempts\":", u64::from(self.attempts));
@@ -233,6 +236,7 @@ mod tests {
             listener: "public",
             route: "get-order",
             consumer: None,
+            certificate: None,
             client: Some("192.0.2.1".parse().unwrap()),
             method: "GET",
             host: Some("api.shop.example"),

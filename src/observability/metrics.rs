@@ -11,6 +11,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::CertificateMetrics;
 use super::series::Series;
 
 /// The buckets that the OpenTelemetry HTTP conventions advise for durations in seconds.
@@ -36,6 +37,8 @@ struct Catalog {
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
     connections_closed: IntCounterVec,
+    certificate_reloads: IntCounterVec,
+    certificate_not_after: IntGaugeVec,
     access_log_dropped: IntCounter,
     config_loaded: Gauge,
 }
@@ -123,6 +126,16 @@ impl Metrics {
                 "Client connections closed by the gateway after they were in use, by reason.",
                 &["northgate_listener", "reason"],
             ),
+            certificate_reloads: register.counters(
+                "northgate_certificate_reloads_total",
+                "Times that changed files of certificates were taken up, or refused because they are bad.",
+                &["northgate_listener", "result"],
+            ),
+            certificate_not_after: register.gauges(
+                "northgate_certificate_not_after_timestamp_seconds",
+                "Unix time at which the certificate expires.",
+                &["northgate_listener", "certificate"],
+            ),
             access_log_dropped: register.counter(
                 "northgate_access_log_dropped_total",
                 "Access records dropped because they could not be written in time.",
@@ -203,6 +216,11 @@ impl Metrics {
             closed_slow_read: closed("slow_read"),
             closed_h2_flood: closed("h2_flood"),
             closed_h2_protocol: closed("h2_protocol"),
+            certificates: CertificateMetrics {
+                listener: listener.into(),
+                reloads: self.0.certificate_reloads.clone(),
+                not_after: self.0.certificate_not_after.clone(),
+            },
         }
     }
 }
@@ -342,6 +360,7 @@ pub struct ListenerMetrics {
     pub closed_h2_flood: IntCounter,
     /// What came is not HTTP/2.
     pub closed_h2_protocol: IntCounter,
+    pub certificates: CertificateMetrics,
 }
 
 /// A method as a label: the known ones by name, `_OTHER` for what a client invents, as the conventions ask.

@@ -7,9 +7,11 @@
 
 mod access_log;
 mod access_record;
+mod certificate_metrics;
 mod metrics;
 mod series;
 
 pub use access_log::{AccessLog, Config as AccessLogConfig, Format};
 pub use access_record::AccessRecord;
+pub use certificate_metrics::CertificateMetrics;
 pub use metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};

@@ -12,8 +12,14 @@ use crate::text::{ENGINE_OWNED, HeaderPattern, Headers, Span, Spanned, Subject, 
 /// Edits to a header: first `remove`, then `set`, then `add`.
 ///
 /// Values may name facts of the request: `{path.NAME}`, `{client.ip}`, `{request.id}`, `{request.method}`,
-/// `{request.scheme}`, `{request.host}`, `{request.path}`, `{request.query}`, `{trace.id}`, `{identity.subject}`
-/// and `{identity.CLAIM}`. Where a fact is absent (nobody is identified) the header is not sent at all.
+/// `{request.scheme}`, `{request.host}`, `{request.path}`, `{request.query}`, `{trace.id}`, `{identity.subject}`,
+/// `{identity.CLAIM}` and, of a verified client certificate, `{client.certificate.FIELD}`: `subject` and `issuer`
+/// (RFC 4514), `serial`, `fingerprint` (SHA-256), `dns`, `uri`, `email` and `ip` (alternative names, with commas
+/// between them), `not_after`, and `der` (base64). Their text is visible ASCII whatever a certificate holds.
+///
+/// Where a fact is absent (nobody is identified, there is no certificate) the header is not sent at all. Under
+/// `set`, nothing that the client sent by that name reaches the upstream either way; where the value says who the
+/// client is, that goes for spellings with `_` for `-` too.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -31,6 +37,8 @@ pub(super) struct Edits {
     remove: Box<[http::HeaderName]>,
     remove_patterns: Box<[HeaderPattern]>,
     set: Box<[(http::HeaderName, Value)]>,
+    /// Those of `set` that say who the client is.
+    proofs: Box<[http::HeaderName]>,
     add: Box<[(http::HeaderName, Value)]>,
 }
 
@@ -66,9 +74,18 @@ impl Edits {
         }
         let set = compile(&config.set, scope.variables, &mut scope.subject.key("set"));
         let add = compile(&config.add, scope.variables, &mut scope.subject.key("add"));
+        let mut list = scope.subject.key("add");
+        for (name, text) in config.add.iter() {
+            if proofs(&add).contains(name) {
+                list.key(name.as_str())
+                    .warning(text.span, "keeps what the client itself says by that name")
+                    .help("write it under set");
+            }
+        }
         (scope.subject.error_count() == before).then_some(Edits {
             remove: remove.into(),
             remove_patterns: remove_patterns.into(),
+            proofs: proofs(&set),
             set,
             add,
         })
@@ -94,6 +111,9 @@ impl Edits {
                 headers.remove(name);
             }
         }
+        if !self.proofs.is_empty() {
+            remove_look_alikes(&self.proofs, headers);
+        }
         for (name, value) in &self.set {
             match value.render(view) {
                 Some(value) => headers.insert(name.clone(), value),
@@ -106,6 +126,36 @@ impl Edits {
                 headers.append(name.clone(), value);
             }
         }
+    }
+}
+
+fn proofs(set: &[(http::HeaderName, Value)]) -> Box<[http::HeaderName]> {
+    let is_proof = |value: &Value| match value {
+        Value::Static(_) => false,
+        Value::Template(template) => template.names_the_caller(),
+    };
+    let proofs = set.iter().filter(|(_, value)| is_proof(value));
+    proofs.map(|(name, _)| name.clone()).collect()
+}
+
+/// Servers that hand headers on as variables (CGI, WSGI) cannot tell `_` from `-`, so that a client could forge by
+/// the one what the gateway says by the other.
+fn remove_look_alikes(proofs: &[http::HeaderName], headers: &mut HeaderMap) {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let is_alike = |seen: &http::HeaderName| {
+        let is_one = |proof: &http::HeaderName| {
+            let (mut seen, mut proof) = (seen.as_str().bytes(), proof.as_str().bytes());
+            seen.len() == proof.len() && seen.all(|byte| proof.next().map(fold) == Some(fold(byte)))
+        };
+        proofs.iter().any(|proof| seen != proof && is_one(proof))
+    };
+    let names: SmallVec<[http::HeaderName; 4]> = headers
+        .keys()
+        .filter(|name| is_alike(name))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
     }
 }
 

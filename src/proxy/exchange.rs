@@ -111,12 +111,20 @@ impl Exchange {
                     target::normalise(session.req_header_mut(), &connection.listener.paths)
                 }),
         };
-        if let Err(refusal) = checked {
+        let refusal = match checked {
+            Err(refusal) => Some(refusal.closing()),
+            // The connection is good for the hosts that it was made for.
+            Ok(()) if is_misdirected(session.req_header(), &connection) => {
+                Some(Reply::failure(Code::Misdirected))
+            }
+            Ok(()) => None,
+        };
+        if refusal.is_some() {
             if let Some(view) = self.snapshot.listeners.get(connection.listener.id) {
                 self.route = view.fallback.clone();
             }
             self.connection = Some(connection);
-            return Some(refusal.closing());
+            return refusal;
         }
         self.connection = Some(connection);
         self.dispatch(session.req_header())
@@ -363,6 +371,12 @@ impl Drop for Exchange {
             connection.exchange_ended();
         }
     }
+}
+
+/// Whether the request came by the TLS connection of a host with another certificate (RFC 9110 section 15.5.20).
+fn is_misdirected(request: &RequestHeader, connection: &Connection) -> bool {
+    let handshake = connection.handshake();
+    handshake.is_some_and(|handshake| handshake.is_misdirected(host(request).unwrap_or_default()))
 }
 
 /// Takes a request's header apart, leaving an empty one.

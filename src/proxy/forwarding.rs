@@ -45,6 +45,8 @@ pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &Req
             _ => {}
         }
     }
+    let handshake = connection.handshake();
+    facts.certificate = handshake.and_then(|handshake| handshake.client().cloned());
     let (request_id, trace_id, span_id) = draw();
     let foreign = if is_hop {
         request
@@ -150,7 +152,15 @@ fn drop_claims(headers: &mut HeaderMap) {
 
 /// Servers that hand headers on as variables (CGI, WSGI) cannot tell `_` from `-`, so both are meant.
 fn is_claim(name: &str) -> bool {
-    const CLAIMS: [&str; 4] = ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip"];
+    const CLAIMS: [&str; 6] = [
+        "forwarded",
+        "x-real-ip",
+        "x-client-ip",
+        "true-client-ip",
+        // RFC 9440; Envoy's form of it begins with x-forwarded-.
+        "client-cert",
+        "client-cert-chain",
+    ];
     let is_same = |known: &str, byte: usize| match name.as_bytes().get(byte) {
         Some(b'_') => known.as_bytes()[byte] == b'-',
         Some(&seen) => known.as_bytes()[byte] == seen,
@@ -280,6 +290,9 @@ mod tests {
         check("forwarded", true);
         check("x_real_ip", true);
         check("true-client-ip", true);
+        check("client-cert", true);
+        check("client_cert-chain", true);
+        check("x-forwarded-client-cert", true);
         check("forwarded-by", false);
         check("x-forwarded", false);
         check("x-request-id", false);

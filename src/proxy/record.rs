@@ -66,6 +66,11 @@ pub(super) fn finish(
                 .identity
                 .as_ref()
                 .and_then(|identity| identity.consumer()),
+            certificate: exchange
+                .facts
+                .certificate
+                .as_ref()
+                .map(|certificate| certificate.subject()),
             client: exchange
                 .connection
                 .is_some()

@@ -91,6 +91,9 @@ error_index! {
     PayloadTooLarge = 413 "payload_too_large" "The request body is too large", RESOURCE_EXHAUSTED Client "DPE";
     /// The request target is longer than the listener's `limits.uri_bytes`.
     UriTooLong = 414 "uri_too_long" "The request target is too long", INVALID_ARGUMENT Client "DPE";
+    /// The host that the request names has another certificate than the one that the client was shown on this
+    /// connection (RFC 9110 section 15.5.20). Clients try again on a connection of its own.
+    Misdirected = 421 "misdirected" "The request came by the connection of another host", INVALID_ARGUMENT Client "DPE";
     /// The request header is larger than the listener's `limits.header_bytes` or has more fields than
     /// `limits.headers`.
     HeadersTooLarge = 431 "headers_too_large" "The request header is too large", RESOURCE_EXHAUSTED Client "DPE";

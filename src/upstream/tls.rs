@@ -9,7 +9,7 @@ use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 use super::Build;
 use super::config::{CertificateConfig, TlsConfig};
-use crate::listener::{read_chain, read_key};
+use crate::listener::{read_chain, read_key, warn_of_readers};
 use crate::text::{Spanned, Subject};
 
 /// What is needed to speak TLS to the endpoints of an upstream.
@@ -87,12 +87,14 @@ fn read_pair(
     subject: &mut Subject<'_>,
 ) -> Option<(Vec<Vec<u8>>, Vec<u8>)> {
     let chain = read_der(&pair.cert, base, &mut subject.key("cert"));
+    let mut subject = subject.key("key");
     let key = read_key(&pair.key.value, base)
         .map_err(|error| {
-            subject.key("key").error(pair.key.span, error);
+            subject.error(pair.key.span, error);
         })
-        .ok();
-    Some((chain?, key?.secret_der().to_vec()))
+        .ok()?;
+    warn_of_readers(&pair.key, base, &mut subject);
+    Some((chain?, key.secret_der().to_vec()))
 }
 
 /// The certificates of a PEM file as DER.

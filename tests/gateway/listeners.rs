@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::*;
@@ -17,15 +18,7 @@ const PING: &str = r#"
 
 /// A listener with these certificates and these further lines.
 async fn over_tls(certificates: &[&Certificate], tls: &str, listener: &str) -> Gateway {
-    let pair = |certificate: &&Certificate| {
-        let (cert, key) = (&certificate.cert_path, &certificate.key_path);
-        format!(
-            "{{ cert = \"{}\", key = {{ file = \"{}\" }} }}",
-            cert.display(),
-            key.display()
-        )
-    };
-    let pairs: Vec<_> = certificates.iter().map(pair).collect();
+    let pairs: Vec<_> = certificates.iter().map(|one| one.entry()).collect();
     let toml = format!(
         "[listeners.public]\nbind = \"127.0.0.1:0\"\n{listener}\ntls = {{ certificates = [{}]{tls} }}\n{PING}",
         pairs.join(", ")
@@ -117,6 +110,89 @@ async fn alpn_prefers_http2_and_keeps_to_the_listener() {
         let alpn = alpn.map(|alpn| String::from_utf8(alpn).unwrap());
         assert_eq!(alpn.as_deref(), agreed, "{protocols} {offered:?}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_nothing_of_the_listeners_is_refused() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["shop.test"]);
+    for (protocols, offered, has_alert) in [
+        ("", &["h3", "acme-tls/1"][..], true),
+        (r#"protocols = ["http/1.1"]"#, &["h2"], true),
+        // Who names no protocol speaks HTTP/1.1; the connection ends behind the handshake.
+        (r#"protocols = ["h2"]"#, &[], false),
+    ] {
+        let gateway = over_tls(&[&certificate], "", protocols).await;
+        let mut config = authority.client_config();
+        config.alpn_protocols = offered.iter().map(|it| it.as_bytes().to_vec()).collect();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let name = ServerName::try_from("shop.test").unwrap();
+        let exchange = async {
+            let mut stream = connector.connect(name, stream).await?;
+            let ask = b"GET /ping HTTP/1.1\r\nhost: shop.test\r\n\r\n";
+            stream.write_all(ask).await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let refused = within("a refusal", exchange).await.unwrap_err();
+        let refused = format!("{refused:?}");
+        let alert = refused.contains("AlertReceived(NoApplicationProtocol)");
+        assert_eq!(alert, has_alert, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn suites_can_be_chosen() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["shop.test"]);
+    // A client that offers a key for either, as browsers do.
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.kx_groups = vec![
+        rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768,
+        rustls::crypto::aws_lc_rs::kx_group::X25519,
+    ];
+    let provider = Arc::new(provider);
+    let agreed = async |suites: &str, versions: &[&'static rustls::SupportedProtocolVersion]| {
+        let gateway = over_tls(&[&certificate], &format!(", suites = {suites}"), "").await;
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(authority.roots())
+            .with_no_client_auth();
+        let config = Arc::new(config);
+        let stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let name = ServerName::try_from("shop.test").unwrap();
+        let connector = tokio_rustls::TlsConnector::from(config);
+        let stream = within("the handshake", connector.connect(name, stream)).await;
+        let stream = stream.ok()?;
+        let session = stream.get_ref().1;
+        let suite = session.negotiated_cipher_suite().unwrap();
+        let group = session.negotiated_key_exchange_group().unwrap();
+        Some((suite.suite(), group.name()))
+    };
+    use rustls::{CipherSuite, NamedGroup};
+    // The listener's order decides, and its key exchange is one that a quantum computer does not undo.
+    assert_eq!(
+        agreed(
+            r#"["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"]"#,
+            rustls::ALL_VERSIONS
+        )
+        .await,
+        Some((
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+            NamedGroup::X25519MLKEM768
+        ))
+    );
+    let old = &[&rustls::version::TLS12];
+    assert_eq!(agreed(r#"["TLS_AES_128_GCM_SHA256"]"#, old).await, None);
+    let one = r#"["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"]"#;
+    let suite = agreed(one, old).await.map(|(suite, _)| suite);
+    assert_eq!(
+        suite,
+        Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
+    );
 }
 
 #[tokio::test]
