@@ -44,7 +44,7 @@ impl Command {
                 return ExitCode::FAILURE;
             }
         };
-        let result = gateway::run(configuration, metrics, |_| println!("{WELCOME}"));
+        let result = gateway::run(configuration, metrics, |_| println!("{}", welcome()));
         stop.send_replace(true);
         runtime.block_on(shop.closed());
         match result {
@@ -55,6 +55,12 @@ impl Command {
             }
         }
     }
+}
+
+/// Names the program as it was called: after `make demo` it is in no PATH.
+fn welcome() -> String {
+    let program = std::env::args().next();
+    WELCOME.replace("NORTHGATE", program.as_deref().unwrap_or("northgate"))
 }
 
 const WELCOME: &str = r#"
@@ -86,7 +92,7 @@ const WELCOME: &str = r#"
   Look inside:
 
     curl -s  http://127.0.0.1:9900/metrics
-    northgate explain -c conf/shop.toml GET http://127.0.0.1:8080/orders/7
+    NORTHGATE explain -c conf/shop.toml GET http://127.0.0.1:8080/orders/7
 
   Requests are shown below as they pass. Ctrl-C ends it.
 "#;
