@@ -104,6 +104,7 @@
 //! | Changed files are taken up whole or not at all, and end no connection | `tests/gateway/tls_renewal.rs`: `a_pair_is_taken_whole_or_not_at_all`, `bad_files_change_nothing`, `a_new_certificate_serves_new_connections_and_leaves_the_others` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
 //! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
+//! | The client is the first from the right who is no trusted hop, and nobody forges what the gateway says of it, in any spelling | `tests/gateway/client_address.rs` |
 //! | A PROXY header is believed of trusted proxies alone, and nothing behind it is lost | `tests/gateway/proxy_protocol.rs` |
 //! | What HTTP/2 forbids is refused, each in its way, and other clients notice nothing | `tests/gateway/http2_hostile.rs` |
 //! | Frames that are allowed one by one and an attack together are cut off and counted | `tests/gateway/http2_floods.rs` |

@@ -17,11 +17,21 @@ pub struct Config<Policies: Default> {
     /// What clients may speak. Default: both. On a listener without TLS, HTTP/2 is spoken by prior knowledge.
     #[serde(default)]
     pub protocols: Vec<Protocol>,
-    /// Peers whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are believed, and whose other
-    /// `X-Forwarded-*` and `Forwarded` are passed on, with the gateway's own added. Default: nobody; then all of
-    /// these are dropped, and those that the gateway sends are its own.
+    /// Peers whose `X-Forwarded-For` or `Forwarded`, `X-Forwarded-Proto` and `X-Request-Id` are believed, and whose
+    /// other `X-Forwarded-*` are passed on, with the gateway's own added. The client is the first address from the
+    /// right, of 32 at most, that is none of these. Default: nobody; then all of these and their like (`X-Real-IP`,
+    /// `True-Client-IP`, `X-Original-URL` …) are dropped, and those that the gateway sends are its own.
     #[serde(default)]
     pub trusted_proxies: Vec<Cidr>,
+    /// The header in which trusted proxies say whom they forward for. Set it where they write `Forwarded` and not
+    /// `X-Forwarded-For`: what they do not write themselves they may pass on as a client sent it. Absent:
+    /// `X-Forwarded-For`, and `Forwarded` where a request has no other. Where the two name different clients, the
+    /// one that is not believed goes no further.
+    pub trusted_header: Option<TrustedHeader>,
+    /// What becomes of request headers with an underscore in their name, which some servers cannot tell from a
+    /// dash. Default `"drop_twins"`.
+    #[serde(default)]
+    pub underscores: Underscores,
     /// Whether connections begin with a PROXY protocol header (version 1 or 2), in which a load balancer says whose
     /// they are. It is believed of `trusted_proxies` alone. Default `"off"`.
     pub proxy_protocol: Option<Spanned<ProxyProtocol>>,
@@ -55,6 +65,27 @@ impl Protocol {
             Protocol::H2 => b"h2",
         }
     }
+}
+
+/// A header that says whom a request is forwarded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustedHeader {
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+/// What becomes of request headers with an underscore in their name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Underscores {
+    /// Dropped where the same name with dashes is in the request, says where it comes from (`X-Forwarded-*` and the
+    /// like), or is set or removed by a policy; others are passed on.
+    #[default]
+    DropTwins,
+    /// All are dropped.
+    Drop,
 }
 
 /// Whether connections begin with a PROXY protocol header.

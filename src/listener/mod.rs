@@ -33,7 +33,7 @@ pub use accept::{Serve, accept};
 pub use allowance::Allowance;
 pub use bind::{Socket, bind};
 pub use caps::{AllClosed, OpenConnections};
-pub use config::{Config, Limits, Protocol, ProxyProtocol, Timeouts};
+pub use config::{Config, Limits, Protocol, ProxyProtocol, Timeouts, TrustedHeader, Underscores};
 pub use connection::Connection;
 pub use framed::next_request;
 pub use h2_frames::{Alarm, Offence, watch_frames};
@@ -51,6 +51,8 @@ pub struct Listener {
     pub timeouts: Timeouts,
     pub paths: PathRules,
     pub trusted_proxies: Box<[Cidr]>,
+    pub trusted_header: Option<TrustedHeader>,
+    pub underscores: Underscores,
     pub metrics: ListenerMetrics,
     counts: caps::Counts,
     proxy_protocol: ProxyProtocol,
@@ -108,6 +110,8 @@ impl Listener {
             timeouts: config.timeouts.clone(),
             paths: config.paths,
             trusted_proxies: config.trusted_proxies.clone().into(),
+            trusted_header: config.trusted_header,
+            underscores: config.underscores,
             metrics,
             counts: caps::Counts::default(),
             proxy_protocol,

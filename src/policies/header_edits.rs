@@ -91,6 +91,14 @@ impl Edits {
         })
     }
 
+    /// The headers that are set or removed.
+    pub(super) fn names(&self) -> impl Iterator<Item = HeaderPattern> {
+        let set = self.set.iter().map(|(name, _)| name);
+        let exact = self.remove.iter().chain(set).cloned();
+        let patterns = self.remove_patterns.iter().cloned();
+        exact.map(HeaderPattern::Exact).chain(patterns)
+    }
+
     pub(super) fn apply(&self, headers: &mut HeaderMap, view: View<'_>) {
         for name in &self.remove {
             headers.remove(name);

@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 
 use crate::facts::{Variables, View};
 use crate::response::{Code, Reply};
-use crate::text::{Span, Subject};
+use crate::text::{HeaderPattern, Span, Subject};
 
 pub use list::{Config, Layer};
 pub use pipeline::{Origin, Pipeline, Scope};
@@ -148,9 +148,16 @@ pub struct Hooks {
     request_body: Vec<Arc<dyn OnRequestBody>>,
     response: Vec<Arc<dyn OnResponse>>,
     response_body: Vec<Arc<dyn OnResponseBody>>,
+    managed: Vec<HeaderPattern>,
 }
 
 impl Hooks {
+    /// Says that what the upstream reads in these headers is the policy's to decide: what it sets, and what it
+    /// removes. No client gets past that by writing their names in another way.
+    pub fn manage(&mut self, headers: impl IntoIterator<Item = HeaderPattern>) {
+        self.managed.extend(headers);
+    }
+
     pub fn on_request(&mut self, hook: Arc<dyn OnRequest>) {
         self.request.push(hook);
     }

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::response::Parts;
+use http::{HeaderMap, HeaderName};
 
 use super::{
     Flow, Hooks, OnPreflight, OnRequest, OnRequestBody, OnResponse, OnResponseBody,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::facts::View;
 use crate::response::{Code, Reply};
-use crate::text::Span;
+use crate::text::{HeaderPattern, Span};
 
 /// Where a policy was declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,7 @@ pub struct Pipeline {
     response: Box<[Arc<dyn OnResponse>]>,
     /// In reverse order, too.
     response_body: Box<[Arc<dyn OnResponseBody>]>,
+    managed: Box<[HeaderPattern]>,
     origins: Box<[Origin]>,
     off: Box<[Origin]>,
 }
@@ -134,6 +135,7 @@ impl Pipeline {
             request_body: hooks.request_body.into(),
             response: response.into(),
             response_body: response_body.into(),
+            managed: hooks.managed.into(),
             origins: origins.on.into(),
             off: origins.off.into(),
         }
@@ -147,6 +149,11 @@ impl Pipeline {
     /// The policies that are switched off, with the places that say so.
     pub fn off(&self) -> &[Origin] {
         &self.off
+    }
+
+    /// Whether a header of the upstream's request belongs to a policy; see [`Hooks::manage`].
+    pub fn manages(&self, name: &HeaderName) -> bool {
+        self.managed.iter().any(|pattern| pattern.matches(name))
     }
 
     /// The first reply that a policy has for the request.

@@ -212,7 +212,7 @@ impl Exchange {
         let view = self.view(request);
         let mut parts = take_request(upstream_request);
         parts.headers.reserve(ADDED_HEADERS);
-        forwarding::write(view, connection, &mut parts.headers);
+        let has_underscores = forwarding::write(view, connection, &mut parts.headers);
         if attempt.upstream().protocol().is_h2() {
             forwarding::allow_trailers(request, &mut parts.headers);
         }
@@ -225,6 +225,9 @@ impl Exchange {
         self.route
             .pipeline
             .upstream_request(&mut parts.headers, view);
+        if has_underscores {
+            forwarding::drop_twins(&mut parts.headers, connection, &self.route.pipeline);
+        }
         *upstream_request = parts.into();
         // An attempt sends the body from its beginning, whatever an earlier one has sent of it.
         let bodies = self.route.pipeline.request_body(view);

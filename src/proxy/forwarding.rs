@@ -1,7 +1,9 @@
-//! Who the client is, behind which hops, and what the upstream is told of it.
+//! What the upstream is told of the client and its way here, and what it is not told.
+//!
+//! There is no `Via` (RFC 9110 section 7.6.3): `Forwarded` says the same and more, and it would be paid for by
+//! every request.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{
@@ -11,39 +13,37 @@ use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
 use smallvec::SmallVec;
 
+use super::client_address;
 use super::exchange::X_REQUEST_ID;
 use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host};
-use crate::listener::Connection;
+use crate::listener::{Connection, Underscores};
+use crate::policies::Pipeline;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Of no standard, and dangerous: a server that hands headers on as variables makes `HTTP_PROXY` of it, by which many
+/// programs then send their own requests ("httpoxy", CVE-2016-5385).
+const PROXY: HeaderName = HeaderName::from_static("proxy");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Fills in the client, the scheme and the ids.
 pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &RequestHeader) {
-    let peer = connection.peer_ip();
     let is_hop = connection.is_from_hop;
-    facts.client = if is_hop {
-        client_behind(peer, connection, &request.headers)
-    } else {
-        peer
-    };
+    facts.client = connection.peer_ip();
     facts.scheme = if connection.listener.is_tls() {
         Scheme::Https
     } else {
         Scheme::Http
     };
-    if is_hop && let Some(proto) = request.headers.get(X_FORWARDED_PROTO) {
-        match proto.as_bytes() {
-            b"https" => facts.scheme = Scheme::Https,
-            b"http" => facts.scheme = Scheme::Http,
-            _ => {}
-        }
+    if is_hop {
+        let origin = client_address::of(connection, &request.headers);
+        facts.client = origin.client;
+        facts.scheme = origin.scheme.unwrap_or(facts.scheme);
     }
     let handshake = connection.handshake();
     facts.certificate = handshake.and_then(|handshake| handshake.client().cloned());
@@ -61,47 +61,16 @@ pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &Req
         TraceContext::continue_or_start(request.headers.get(TRACEPARENT), trace_id, span_id);
 }
 
-/// Walks `X-Forwarded-For` from the right: each hop vouches for the address that it added, so the first address
-/// that is not itself a trusted hop is the client. What stands further left could be anything.
-fn client_behind(peer: IpAddr, connection: &Connection, headers: &HeaderMap) -> IpAddr {
-    let mut client = peer;
-    for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
-        let Ok(line) = line.to_str() else {
-            return client;
-        };
-        for entry in line.rsplit(',') {
-            let Some(address) = parse_hop(entry.trim()) else {
-                return client;
-            };
-            client = address;
-            if !connection.listener.trusts(client) {
-                return client;
-            }
-        }
-    }
-    client
-}
-
-/// An address as hops write it: bare, or with a port, or an IPv6 address in brackets.
-fn parse_hop(text: &str) -> Option<IpAddr> {
-    let address = text.parse::<IpAddr>().ok();
-    let address = address.or_else(|| {
-        text.parse::<std::net::SocketAddr>()
-            .ok()
-            .map(|socket| socket.ip())
-    });
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    address
-        .or_else(bracketed)
-        .map(|address: IpAddr| address.to_canonical())
-}
-
-/// Writes the gateway's own headers into the upstream's copy of the request's.
-pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut HeaderMap) {
+/// Writes the gateway's own headers into the upstream's copy of the request's, in the place of what is not believed.
+/// Says whether names with an underscore are among the others; see [`drop_twins`].
+pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut HeaderMap) -> bool {
     let View { facts, request } = view;
     let peer = connection.peer_ip();
-    if !connection.is_from_hop {
-        drop_claims(headers);
+    let has_underscores = drop_claims(headers, connection.is_from_hop);
+    if connection.is_from_hop
+        && let Some(name) = client_address::contradiction(connection, headers, facts.client)
+    {
+        headers.remove(name);
     }
     let host = host(request).and_then(|host| HeaderValue::from_str(host).ok());
     let mut text = String::with_capacity(64);
@@ -126,7 +95,7 @@ pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut Heade
         }
     }
     let scheme = HeaderValue::from_static(facts.scheme.as_str());
-    headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
+    headers.insert(X_FORWARDED_PROTO, scheme);
     if let Some(host) = host {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
@@ -135,42 +104,88 @@ pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut Heade
     if !facts.trace.is_continued() {
         headers.remove(TRACESTATE);
     }
+    has_underscores
 }
 
-/// Drops what says where a request came from: from anybody but a trusted hop that is a claim which nothing
-/// supports. One walk over the names, since a request seldom has any.
-fn drop_claims(headers: &mut HeaderMap) {
-    let claims: SmallVec<[HeaderName; 4]> = headers
-        .keys()
-        .filter(|name| is_claim(name.as_str()))
-        .cloned()
-        .collect();
+/// Drops what says where a request came from, unless it comes from a trusted hop: from anybody else that is a claim
+/// which nothing supports. One walk over the names, since a request seldom has any. Says whether some names have an
+/// underscore.
+fn drop_claims(headers: &mut HeaderMap, is_from_hop: bool) -> bool {
+    let mut has_underscores = false;
+    let mut claims: SmallVec<[HeaderName; 4]> = SmallVec::new();
+    for name in headers.keys() {
+        has_underscores |= name.as_str().as_bytes().contains(&b'_');
+        if name == PROXY || (!is_from_hop && is_claim(name.as_str())) {
+            claims.push(name.clone());
+        }
+    }
     for claim in claims {
         headers.remove(claim);
     }
+    has_underscores
 }
 
-/// Servers that hand headers on as variables (CGI, WSGI) cannot tell `_` from `-`, so both are meant.
+/// Whether a header says something of a client that only a proxy can know.
 fn is_claim(name: &str) -> bool {
-    const CLAIMS: [&str; 6] = [
-        "forwarded",
-        "x-real-ip",
-        "x-client-ip",
-        "true-client-ip",
-        // RFC 9440; Envoy's form of it begins with x-forwarded-.
-        "client-cert",
-        "client-cert-chain",
-    ];
-    let is_same = |known: &str, byte: usize| match name.as_bytes().get(byte) {
-        Some(b'_') => known.as_bytes()[byte] == b'-',
-        Some(&seen) => known.as_bytes()[byte] == seen,
-        None => false,
+    // By the first letter, since next to no name goes on from there.
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            name.starts_with("x-forwarded-")
+                || matches!(
+                    name,
+                    "x-real-ip"
+                        | "x-client-ip"
+                        | "x-cluster-client-ip"
+                        | "x-original-forwarded-for"
+                        | "x-original-host"
+                        | "x-original-uri"
+                        | "x-original-url"
+                        | "x-rewrite-url"
+                        | "x-envoy-external-address"
+                        | "x-azure-clientip"
+                        | "x-azure-socketip"
+                        | "x-proxyuser-ip"
+                )
+        }
+        Some(b'f') => matches!(name, "forwarded" | "fastly-client-ip"),
+        Some(b't') => name == "true-client-ip",
+        Some(b'c') => matches!(
+            name,
+            "cf-connecting-ip" | "cf-connecting-ipv6" | "cf-pseudo-ipv4" | "client-ip"
+                // RFC 9440; Envoy's form of it begins with x-forwarded-.
+                | "client-cert" | "client-cert-chain"
+        ),
+        Some(b'w') => name == "wl-proxy-client-ip",
+        Some(b'p') => name == "proxy-client-ip",
+        _ => false,
+    }
+}
+
+/// Drops headers with an underscore in their name: all of them, or those of which a server might think that they
+/// are another.
+///
+/// Servers that hand headers on as variables (CGI, WSGI, PHP) cannot tell `_` from `-`: what a client sends as
+/// `x_user_id` would stand beside the gateway's own `x-user-id`, or in its place. So such a name goes where the same
+/// name with dashes is there as well, is a claim, frames the message, or belongs to a policy of the route.
+pub(super) fn drop_twins(headers: &mut HeaderMap, connection: &Connection, pipeline: &Pipeline) {
+    let drops_all = connection.listener.underscores == Underscores::Drop;
+    let is_twin = |name: &HeaderName| {
+        let Ok(dashed) = HeaderName::try_from(name.as_str().replace('_', "-")) else {
+            return true;
+        };
+        headers.contains_key(&dashed)
+            || is_claim(dashed.as_str())
+            || matches!(dashed, CONTENT_LENGTH | TRANSFER_ENCODING | TE)
+            || pipeline.manages(&dashed)
     };
-    let begins = |known: &str| (0..known.len()).all(|byte| is_same(known, byte));
-    begins("x-forwarded-")
-        || CLAIMS
-            .iter()
-            .any(|known| name.len() == known.len() && begins(known))
+    let with_underscore = headers.keys().filter(|name| name.as_str().contains('_'));
+    let twins: SmallVec<[HeaderName; 4]> = with_underscore
+        .filter(|name| drops_all || is_twin(name))
+        .cloned()
+        .collect();
+    for twin in twins {
+        headers.remove(twin);
+    }
 }
 
 /// The values that are there already, each followed by a comma.
@@ -262,37 +277,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hops_write_addresses_in_many_ways() {
-        let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(
-                parse_hop(text),
-                expected.map(|address| address.parse().unwrap()),
-                "{text}"
-            );
-        };
-        check("192.0.2.1", Some("192.0.2.1"));
-        check("192.0.2.1:4711", Some("192.0.2.1"));
-        check("2001:db8::1", Some("2001:db8::1"));
-        check("[2001:db8::1]", Some("2001:db8::1"));
-        check("[2001:db8::1]:4711", Some("2001:db8::1"));
-        check("::ffff:192.0.2.1", Some("192.0.2.1"));
-        check("unknown", None);
-        check("0300.0.2.1", None);
-        check("", None);
-    }
-
-    #[test]
-    fn claims_are_known_in_every_spelling() {
+    fn claims_are_known() {
         let check = |name: &str, expected: bool| assert_eq!(is_claim(name), expected, "{name}");
         check("x-forwarded-for", true);
-        check("x_forwarded_for", true);
-        check("x-forwarded_ssl", true);
-        check("forwarded", true);
-        check("x_real_ip", true);
-        check("true-client-ip", true);
-        check("client-cert", true);
-        check("client_cert-chain", true);
         check("x-forwarded-client-cert", true);
+        check("forwarded", true);
+        check("x-real-ip", true);
+        check("true-client-ip", true);
+        check("cf-connecting-ip", true);
+        check("x-original-url", true);
+        check("client-cert", true);
+        check("client-cert-chain", true);
         check("forwarded-by", false);
         check("x-forwarded", false);
         check("x-request-id", false);

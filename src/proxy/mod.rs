@@ -10,6 +10,7 @@
 //! whatever happens ends in `logging`, which writes the one access record.
 
 mod bodies;
+mod client_address;
 mod engine;
 mod exchange;
 mod forwarding;
