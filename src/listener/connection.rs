@@ -179,7 +179,7 @@ impl Connection {
     }
 
     /// When the wait for a request must have ended; `None` while requests are in flight, and on HTTP/2 once there
-    /// has been one: the engine itself closes idle connections then, in order to say goodbye.
+    /// has been one: whoever serves the connection closes it then, in order to say goodbye.
     pub(super) fn wait_deadline(&self) -> Option<Instant> {
         if self.active.load(Ordering::Relaxed) > 0 {
             return None;

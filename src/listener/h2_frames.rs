@@ -43,6 +43,8 @@ const LEAST_TAKEN: usize = 4 * 1024;
 /// Why a client was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offence {
+    /// Its first frame is not that of HTTP/2.
+    Protocol,
     /// More resets or control frames than a client needs.
     Flood,
     /// It does not take what it is sent.
@@ -58,28 +60,31 @@ impl Alarm {
     pub fn offence(&self) -> Option<Offence> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
-            1 => Some(Offence::Flood),
+            1 => Some(Offence::Protocol),
+            2 => Some(Offence::Flood),
             _ => Some(Offence::SlowRead),
         }
     }
 
     fn raise(&self, offence: Offence) {
         let told = match offence {
-            Offence::Flood => 1,
-            Offence::SlowRead => 2,
+            Offence::Protocol => 1,
+            Offence::Flood => 2,
+            Offence::SlowRead => 3,
         };
         self.0.store(told, Ordering::Relaxed);
     }
 }
 
-/// Watches a connection that is about to speak HTTP/2, its preface included. Once the alarm is raised for a flood,
-/// nothing more is read, so that the client can still be told why.
+/// Watches a connection that is about to speak HTTP/2, its preface included. Once the alarm is raised nothing more is
+/// read, so that the client can still be told why.
 pub fn watch_frames(stream: Stream, listener: &Listener) -> (Stream, Alarm) {
     let alarm = Alarm::default();
     let watched = Watched {
         stream,
         received: Heads::after_preface(),
         sent: Heads::at_once(),
+        has_begun: false,
         budget: Budget::new(&listener.limits),
         slowness: Slowness::new(listener.timeouts.request_body_idle.as_std()),
         alarm: alarm.clone(),
@@ -91,6 +96,8 @@ struct Watched {
     stream: Stream,
     received: Heads,
     sent: Heads,
+    /// Whether the first frame has come.
+    has_begun: bool,
     budget: Budget,
     slowness: Slowness,
     alarm: Alarm,
@@ -197,11 +204,17 @@ impl AsyncRead for Watched {
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         let mut read = &buffer.filled()[before..];
         while let Some(head) = this.received.next(&mut read) {
-            if !this.budget.allows(head) {
-                this.alarm.raise(Offence::Flood);
-                buffer.set_filled(before);
-                return Poll::Pending;
-            }
+            let offence = if !this.has_begun && !head.begins_connection() {
+                Offence::Protocol
+            } else if !this.budget.allows(head) {
+                Offence::Flood
+            } else {
+                this.has_begun = true;
+                continue;
+            };
+            this.alarm.raise(offence);
+            buffer.set_filled(before);
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }

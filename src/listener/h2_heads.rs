@@ -9,11 +9,14 @@ mod kind {
     pub const DATA: u8 = 0;
     pub const HEADERS: u8 = 1;
     pub const RST_STREAM: u8 = 3;
+    pub const SETTINGS: u8 = 4;
     pub const CONTINUATION: u8 = 9;
 }
 
 /// Of `DATA` and `HEADERS`.
 const END_STREAM: u8 = 1;
+/// Of `SETTINGS`.
+const ACK: u8 = 1;
 
 /// What the head of a frame says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,11 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// Whether it may be the first (RFC 9113 section 3.4).
+    pub(super) fn begins_connection(self) -> bool {
+        self.kind == kind::SETTINGS && self.flags & ACK == 0
+    }
+
     /// Whether it takes a request back.
     pub(super) fn is_reset(self) -> bool {
         self.kind == kind::RST_STREAM

@@ -175,7 +175,7 @@ enum Stage {
 enum Then {
     GoOn,
     Close,
-    CutOff,
+    CutOff(Reason),
 }
 
 impl Multiplexed {
@@ -199,7 +199,7 @@ impl Multiplexed {
             match then {
                 Then::GoOn => {}
                 Then::Close => break,
-                Then::CutOff => break self.cut_off().await,
+                Then::CutOff(reason) => break self.cut_off(reason).await,
             }
             if tick.deadline() != self.next_look {
                 tick.as_mut().reset(self.next_look);
@@ -245,12 +245,16 @@ impl Multiplexed {
 
     fn offended(&mut self, offence: Offence) -> Then {
         self.count(offence);
-        Then::CutOff
+        Then::CutOff(match offence {
+            Offence::Protocol => Reason::PROTOCOL_ERROR,
+            Offence::Flood | Offence::SlowRead => Reason::ENHANCE_YOUR_CALM,
+        })
     }
 
     fn count(&self, offence: Offence) {
         let metrics = &self.connection.listener.metrics;
         match offence {
+            Offence::Protocol => metrics.closed_h2_protocol.inc(),
             Offence::Flood => metrics.closed_h2_flood.inc(),
             Offence::SlowRead => metrics.closed_slow_read.inc(),
         }
@@ -303,8 +307,8 @@ impl Multiplexed {
     }
 
     /// Breaks off, and says why where the client still listens.
-    async fn cut_off(&mut self) {
-        self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    async fn cut_off(&mut self, reason: Reason) {
+        self.h2.abrupt_shutdown(reason);
         // Whether it listens or not, this is the end.
         let _ = timeout(LAST_WORDS, poll_fn(|cx| self.h2.poll_closed(cx))).await;
     }

@@ -53,10 +53,25 @@ pub(super) async fn write(
         .get_or_insert_with(|| exchange.began.elapsed());
     let has_body = can_have_content && !is_head && !reply.body.is_empty();
     let header = Box::new(ResponseHeader::from(header));
-    if has_body {
-        session.write_response_header(header, false).await?;
-        return session.write_response_body(Some(reply.body), true).await;
-    }
+    let written = if has_body {
+        write_whole(session, header, reply.body).await
+    } else {
+        write_header(session, header).await
+    };
+    // The engine does not say everywhere that it is the client who cannot be written to.
+    written.map_err(|error| error.into_down())
+}
+
+async fn write_whole(
+    session: &mut Session,
+    header: Box<ResponseHeader>,
+    body: bytes::Bytes,
+) -> Result<()> {
+    session.write_response_header(header, false).await?;
+    session.write_response_body(Some(body), true).await
+}
+
+async fn write_header(session: &mut Session, header: Box<ResponseHeader>) -> Result<()> {
     match &mut *session.downstream_session {
         // The stream ends with its header: what is left open here is reset when the engine gives a failed session
         // up, and a gRPC client takes a header that does not end the stream for the beginning of a response.

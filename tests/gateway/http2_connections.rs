@@ -10,7 +10,7 @@ use crate::harness::{
     Authority, Gateway, Origin, Protocol, assert_fired, channel, eventually, get, request, text,
 };
 
-use code::{NO_ERROR, REFUSED_STREAM};
+use code::{NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM};
 
 const ROUTES: &str = r#"
     [listeners.public]
@@ -209,16 +209,20 @@ async fn a_connection_carries_so_many_requests() {
 /// The settings of a client for the windows of its streams.
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-async fn downloading(origin: Protocol, values: &[(u16, u32)]) -> (Gateway, FrameClient, Origin) {
+async fn downloading(
+    path: &str,
+    origin: Protocol,
+    values: &[(u16, u32)],
+) -> (Gateway, FrameClient, Origin) {
     let shop = Origin::speaking(origin, |_| text(vec![b'x'; 64 << 20]));
     let listener = "timeouts = { request_body_idle = \"300ms\" }";
     let gateway = listening(listener, &shop, origin).await;
     let mut client = FrameClient::connect(gateway.address(), values).await;
-    client.send_frame(ask(1, "/")).await;
+    client.send_frame(ask(1, path)).await;
     (gateway, client, shop)
 }
 
-async fn assert_given_up(gateway: &Gateway, mut client: FrameClient) {
+async fn assert_given_up(path: &str, gateway: &Gateway, mut client: FrameClient) {
     let begin = Instant::now();
     let reset = client
         .read_until(|frame| frame.kind == kind::RST_STREAM)
@@ -228,7 +232,7 @@ async fn assert_given_up(gateway: &Gateway, mut client: FrameClient) {
     hear_goodbye(&mut client).await;
     client.read_to_end().await;
     eventually_closed(gateway, "slow_read").await;
-    let line = gateway.log_where("it", |line| line["path"] == "/").await;
+    let line = gateway.log_where("it", |line| line["path"] == path).await;
     assert_eq!(
         (&line["code"], &line["fault"]),
         (&"request_timeout".into(), &"client".into())
@@ -237,9 +241,15 @@ async fn assert_given_up(gateway: &Gateway, mut client: FrameClient) {
 
 #[tokio::test]
 async fn a_window_of_nothing_is_given_up() {
-    for origin in [Protocol::Http1, Protocol::H2] {
-        let (gateway, client, _shop) = downloading(origin, &[(INITIAL_WINDOW_SIZE, 0)]).await;
-        assert_given_up(&gateway, client).await;
+    // A reply of the gateway itself, and responses of upstreams.
+    for (path, origin) in [
+        ("/ping", Protocol::Http1),
+        ("/", Protocol::Http1),
+        ("/", Protocol::H2),
+    ] {
+        let values = [(INITIAL_WINDOW_SIZE, 0)];
+        let (gateway, client, _shop) = downloading(path, origin, &values).await;
+        assert_given_up(path, &gateway, client).await;
     }
 }
 
@@ -248,15 +258,15 @@ async fn a_connection_without_a_window_is_given_up() {
     // The stream's window is wide open, and the connection's 64 KiB are never opened again.
     let values = [(INITIAL_WINDOW_SIZE, (1 << 31) - 1)];
     for origin in [Protocol::Http1, Protocol::H2] {
-        let (gateway, client, _shop) = downloading(origin, &values).await;
-        assert_given_up(&gateway, client).await;
+        let (gateway, client, _shop) = downloading("/", origin, &values).await;
+        assert_given_up("/", &gateway, client).await;
     }
 }
 
 #[tokio::test]
 async fn a_window_that_drips_is_given_up() {
     let (gateway, mut client, _shop) =
-        downloading(Protocol::Http1, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        downloading("/", Protocol::Http1, &[(INITIAL_WINDOW_SIZE, 0)]).await;
     let begin = Instant::now();
     loop {
         client.send_frame(window_update(1, 1)).await;
@@ -273,7 +283,7 @@ async fn a_window_that_drips_is_given_up() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off() {
     let values = [(INITIAL_WINDOW_SIZE, (1 << 31) - 1)];
-    let (gateway, mut client, _shop) = downloading(Protocol::Http1, &values).await;
+    let (gateway, mut client, _shop) = downloading("/", Protocol::Http1, &values).await;
     client.send_frame(window_update(0, 1 << 30)).await;
     eventually_closed(&gateway, "slow_read").await;
     eventually_all_closed(&gateway).await;
@@ -320,11 +330,31 @@ async fn what_is_no_http2_is_closed() {
     let gateway = listening(&tls, &shop, Protocol::Http1).await;
     let config = authority.client_config();
     let mut client = FrameClient::connect_tls(gateway.address(), "a.example", config).await;
+    // (The client has sent a preface and settings before that.)
     client
         .send("GET / HTTP/1.1\r\nhost: a.example\r\n\r\n")
         .await;
     client.read_to_end().await;
     eventually_closed(&gateway, "h2_protocol").await;
+}
+
+#[tokio::test]
+async fn settings_come_first() {
+    let shop = Origin::http1(|_| text("ok"));
+    for first in [
+        ask(1, "/"),
+        ping(),
+        Frame::new(kind::SETTINGS, flag::ACK, 0, []),
+    ] {
+        let gateway = listening("", &shop, Protocol::Http1).await;
+        let mut client = FrameClient::bare(gateway.address()).await;
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        client.send_frame(first).await;
+        let goodbye = client.read_until(|frame| frame.kind == kind::GOAWAY).await;
+        assert_eq!(goodbye.map(|frame| frame.code()), Some(PROTOCOL_ERROR));
+        eventually_closed(&gateway, "h2_protocol").await;
+    }
+    assert!(shop.seen().is_empty());
 }
 
 #[tokio::test]
