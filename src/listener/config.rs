@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::tls::TlsConfig;
-use crate::text::{BindAddress, ByteSize, Cidr, Duration, PathRules, Spanned};
+use crate::text::{BindAddress, Bounded, ByteSize, Cidr, Duration, PathRules, SizeUpTo, Spanned};
 
 /// Where clients come in. What its `policies` are is none of this room's business.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -117,12 +117,12 @@ pub struct Limits {
     /// Requests on one connection; the last of them is answered with `Connection: close`, or on HTTP/2 with
     /// GOAWAY. Default 10,000.
     pub requests_per_connection: NonZeroU32,
-    /// Names and values of a request's header together; beyond it 431. Default `"32KiB"`.
-    pub header_bytes: ByteSize,
-    /// Fields in a request's header; beyond it 431. Default 100.
-    pub headers: NonZeroU32,
-    /// The request target; beyond it 414. Default `"8KiB"`.
-    pub uri_bytes: ByteSize,
+    /// Names and values of a request's header together; beyond it 431. Default `"32KiB"`, at most `"512KiB"`.
+    pub header_bytes: SizeUpTo<512>,
+    /// Fields in a request's header; beyond it 431. Default 100, at most 256.
+    pub headers: Bounded<1, 256>,
+    /// The request target; beyond it 414. Default `"8KiB"`, at most `"63KiB"`.
+    pub uri_bytes: SizeUpTo<63>,
     /// Requests of HTTP/2 that one connection carries at a time; more are refused (`REFUSED_STREAM`), and clients
     /// wait with them. Default 100.
     pub streams: NonZeroU32,
@@ -143,9 +143,9 @@ impl Default for Limits {
             connections_per_ip: number(200),
             handshakes: number(4_096),
             requests_per_connection: number(10_000),
-            header_bytes: ByteSize::from_bytes(32 * 1024),
-            headers: number(100),
-            uri_bytes: ByteSize::from_bytes(8 * 1024),
+            header_bytes: SizeUpTo::from_kib(32),
+            headers: Bounded::new(100).expect("it is in the range"),
+            uri_bytes: SizeUpTo::from_kib(8),
             streams: number(100),
             stream_resets_per_second: number(20),
             control_frames_per_second: number(100),

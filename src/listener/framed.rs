@@ -103,7 +103,7 @@ impl<S: IO> Framed<S> {
             limits: RequestLimits {
                 target_bytes: limits.uri_bytes.as_usize(),
                 field_bytes: limits.header_bytes.as_usize(),
-                fields: limits.headers.get() as usize,
+                fields: usize::from(limits.headers.get()),
             },
             connection,
             part: Part::Head(RequestScanner::default()),

@@ -98,7 +98,7 @@ pub(super) async fn serve(
 
 fn options(limits: &Limits) -> H2Options {
     let text = limits.header_bytes.as_usize() + limits.uri_bytes.as_usize() + PSEUDO_HEADERS;
-    let overhead = limits.headers.get().saturating_mul(FIELD_OVERHEAD);
+    let overhead = u32::from(limits.headers.get()).saturating_mul(FIELD_OVERHEAD);
     let mut options = default_h2_options();
     options
         // Above what the limits allow, so that it is the gateway that says what was too large.

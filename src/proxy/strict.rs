@@ -34,7 +34,7 @@ fn check_size(request: &RequestHeader, limits: &Limits) -> Result<(), Code> {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    if headers.len() > limits.headers.get() as usize || bytes > limits.header_bytes.as_usize() {
+    if headers.len() > usize::from(limits.headers.get()) || bytes > limits.header_bytes.as_usize() {
         return Err(Code::HeadersTooLarge);
     }
     Ok(())

@@ -1,7 +1,11 @@
 //! Amounts of bytes: `"32KiB"`, `"10MB"`, `512`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{Deserialize, Deserializer, Error};
 
 use super::parsed::ParsedText;
 use super::{Invalid, parsed_text};
@@ -105,6 +109,48 @@ parsed_text!(
     "An amount of bytes: \"512B\", \"32KiB\" (1024), \"10MB\" (1000 × 1000); a bare number is bytes."
 );
 
+/// An amount of at most this many KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeUpTo<const KIB: u32>(ByteSize);
+
+impl<const KIB: u32> SizeUpTo<KIB> {
+    /// What is more than the most becomes the most; for constants.
+    pub const fn from_kib(kib: u32) -> Self {
+        SizeUpTo(ByteSize::from_kib(if kib < KIB { kib } else { KIB }))
+    }
+
+    pub fn as_usize(self) -> usize {
+        self.0.as_usize()
+    }
+}
+
+impl<'de, const KIB: u32> Deserialize<'de> for SizeUpTo<KIB> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (got, most) = (
+            ByteSize::deserialize(deserializer)?,
+            ByteSize::from_kib(KIB),
+        );
+        if got > most {
+            return Err(D::Error::custom(Invalid::ByteSizeOver { most, got }));
+        }
+        Ok(SizeUpTo(got))
+    }
+}
+
+impl<const KIB: u32> JsonSchema for SizeUpTo<KIB> {
+    fn schema_name() -> Cow<'static, str> {
+        ByteSize::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        ByteSize::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        ByteSize::json_schema(generator)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::parsed::tests::{check, json};
@@ -140,6 +186,20 @@ mod tests {
             "99999999TiB",
             Err("must be a size below 16384PiB, got \"99999999TiB\""),
         );
+    }
+
+    #[test]
+    fn more_than_the_most_is_refused() {
+        assert_eq!(
+            json::<SizeUpTo<63>>("\"63KiB\"").map(SizeUpTo::as_usize),
+            Ok(64_512)
+        );
+        let refused = json::<SizeUpTo<63>>("\"64KiB\"").unwrap_err();
+        assert!(
+            refused.starts_with("must be a size of at most 63KiB, got 64KiB"),
+            "{refused}"
+        );
+        assert!(json::<SizeUpTo<63>>("64513").is_err());
     }
 
     #[test]

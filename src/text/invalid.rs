@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::ByteSize;
+
 /// The errors of all parsed values of this room. A second line is the help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
@@ -20,6 +22,8 @@ pub enum Invalid {
     ByteSize { got: Box<str> },
     #[error("must be a size below 16384PiB, got {}", quoted(.got))]
     ByteSizeLarge { got: Box<str> },
+    #[error("must be a size of at most {most}, got {got}")]
+    ByteSizeOver { most: ByteSize, got: ByteSize },
     #[error("must be a size of 0 bytes or more, got {got}")]
     ByteSizeNegative { got: i64 },
     #[error("must be an address such as \"10.0.0.5:8002\", \"orders.internal:8002\" or \"unix:/run/orders.sock\", got {}{}", quoted(.got), second_line(.help))]

@@ -59,7 +59,7 @@ mod wording;
 
 pub use address::{BindAddress, EndpointAddress};
 pub use bounded::Bounded;
-pub use byte_size::ByteSize;
+pub use byte_size::{ByteSize, SizeUpTo};
 pub use cidr::Cidr;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::Duration;
