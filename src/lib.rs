@@ -96,6 +96,8 @@
 //! | A set of networks is what a walk over them finds | `src/policies/networks.rs` |
 //! | Every response carries the request's ids, and they cannot be guessed | `tests/gateway/forwarding.rs`: `every_response_has_both_ids`, `request_ids_are_drawn_and_not_counted` |
 //! | No request of HTTP/1.1 that could be read in two ways reaches the engine or an origin | `tests/gateway/strict_http1.rs`: `bad_requests_are_refused_and_never_seen`; `src/http1/` |
+//! | No response of HTTP/1.1 that could be read in two ways reaches the engine, and nothing behind a response is taken for another | `tests/gateway/upstream_framing.rs`; over TLS as far as the engine shows it |
+//! | What leaves towards an origin is a request that keeps every rule | `tests/gateway/upstream_requests.rs` |
 //! | Requests in a pipeline are answered in order, and none is taken for the body of another | `tests/gateway/strict_http1.rs`: `good_requests_are_served_as_they_are` |
 //! | What a stranger claims about itself reaches no upstream | `tests/gateway/forwarding.rs`: `claims_of_strangers_are_replaced` |
 //! | Certificates of clients are verified wherever they are asked for, and no session outlives its own | `tests/gateway/tls_clients.rs`: `each_mode_lets_in_whom_it_should`; `tests/gateway/tls_sessions.rs`: `a_session_ends_with_its_certificate`; `tests/gateway/tls_renewal.rs`: `who_is_revoked_comes_in_no_more_and_resumes_nothing` |

@@ -68,7 +68,8 @@ pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> 
     );
     let (listeners, groups) =
         listeners::compile(document, &gateway_layer, sources, metrics, diagnostics);
-    let upstreams = compile_upstreams(document, sources, metrics, diagnostics);
+    let room = upstream::Room::new(gateway.keepalive_pool.get() as usize);
+    let upstreams = compile_upstreams(document, sources, metrics, &room, diagnostics);
     let routes = routes::compile(document, &upstreams, sources, metrics, diagnostics);
     warnings::of_unused(document, diagnostics);
     let admin = document.admin.as_ref().and_then(|config| {
@@ -124,6 +125,7 @@ fn compile_upstreams(
     document: &Document,
     sources: &Sources,
     metrics: &Metrics,
+    room: &Arc<upstream::Room>,
     diagnostics: &mut Diagnostics,
 ) -> Upstreams {
     let mut upstreams = Subject::new(diagnostics, "upstreams");
@@ -134,6 +136,7 @@ fn compile_upstreams(
             span: place.span,
             base: &folder,
             metrics,
+            room,
             subject: upstreams.key(name),
         };
         let upstream = Upstream::build(name, &config.value, &mut build);

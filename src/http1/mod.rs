@@ -9,14 +9,17 @@
 //! that has not passed this one. What is refused here is ambiguous under RFC 9112, or a known vehicle of attacks.
 
 mod chunked;
+mod field;
 mod grammar;
 mod request;
+mod response;
 
 use crate::response::Code;
 
 pub use chunked::Chunks;
 pub use grammar::{find_control, is_token};
 pub use request::{RequestHead, RequestLimits, RequestScanner};
+pub use response::{ResponseBody, ResponseHead, ResponseScanner};
 
 /// Why a message goes no further. The code is for whoever sent it, the reason for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

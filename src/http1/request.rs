@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::grammar::{find_control, is_authority, is_path_and_query, is_token, trim};
+use super::field::{Lines, content_length, field};
+use super::grammar::{is_authority, is_path_and_query, is_token};
 use super::{Body, Refusal};
 use crate::response::Code;
 
@@ -36,10 +37,7 @@ pub struct RequestHead {
 /// ranges and no copies.
 #[derive(Clone, Debug, Default)]
 pub struct RequestScanner {
-    /// The beginning of the line that is not complete yet.
-    line: usize,
-    /// Up to here that line has been searched for its end.
-    searched: usize,
+    lines: Lines,
     has_request_line: bool,
     is_http_1_0: bool,
     method: Range<usize>,
@@ -64,9 +62,9 @@ impl RequestScanner {
         bytes: &[u8],
         limits: &RequestLimits,
     ) -> Result<Option<RequestHead>, Refusal> {
-        while let Some(end) = self.line_end(bytes)? {
-            let line = self.line;
-            (self.line, self.searched) = (end + 2, end + 2);
+        while let Some(Range { start: line, end }) =
+            self.lines.next(bytes, self.has_request_line)?
+        {
             if line == end {
                 if self.has_request_line {
                     return self.finish(bytes).map(Some);
@@ -82,7 +80,7 @@ impl RequestScanner {
                 self.has_request_line = true;
             }
         }
-        self.bound_unfinished(bytes.len() - self.line, limits)?;
+        self.bound_unfinished(bytes.len() - self.lines.start(), limits)?;
         Ok(None)
     }
 
@@ -90,29 +88,6 @@ impl RequestScanner {
     pub fn request_line(&self) -> Option<(Range<usize>, Range<usize>)> {
         self.has_request_line
             .then(|| (self.method.clone(), self.target.clone()))
-    }
-
-    /// Where the present line's CR LF begins; `None` where it has not come. Between the line's beginning and its
-    /// end there is no control but tabs.
-    fn line_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
-        while let Some(control) = find_control(bytes, self.searched) {
-            match bytes.get(control..control + 2) {
-                Some(b"\r\n") => return Ok(Some(control)),
-                None if bytes[control] == b'\r' => {
-                    self.searched = control;
-                    return Ok(None);
-                }
-                _ => {}
-            }
-            match bytes[control] {
-                b'\t' if self.has_request_line => self.searched = control + 1,
-                b'\n' => return Err(Refusal::malformed("a line that ends without CR")),
-                b'\r' => return Err(Refusal::malformed("CR without LF")),
-                _ => return Err(Refusal::malformed("a control character in the head")),
-            }
-        }
-        self.searched = bytes.len();
-        Ok(None)
     }
 
     /// Refuses what is too long before the end of its line has come.
@@ -178,14 +153,7 @@ impl RequestScanner {
     ) -> Result<(), Refusal> {
         let start = line.start;
         let line = &bytes[line];
-        let name = line.iter().take_while(|&&byte| is_token(byte)).count();
-        if name == 0 || line.get(name) != Some(&b':') {
-            return Err(match line.first() {
-                Some(b' ' | b'\t') => Refusal::malformed("a field on two lines"),
-                _ => Refusal::malformed("a field without a proper name and a colon"),
-            });
-        }
-        let (name, value) = (&line[..name], trim(&line[name + 1..]));
+        let (name, value) = field(line)?;
         self.fields += 1;
         self.field_bytes += name.len() + value.len();
         if self.fields > limits.fields {
@@ -249,7 +217,7 @@ impl RequestScanner {
             (None, true) => Body::Chunked,
         };
         Ok(RequestHead {
-            length: self.line,
+            length: self.lines.start(),
             body,
         })
     }
@@ -293,15 +261,6 @@ fn absolute(target: &[u8]) -> Result<(Range<usize>, Range<usize>), Refusal> {
         .unwrap_or(rest.len());
     let end = scheme.len() + authority;
     Ok((scheme.len()..end, end..target.len()))
-}
-
-/// `1*DIGIT` and nothing else (RFC 9110 section 8.6): no sign, no list, no empty value.
-fn content_length(value: &[u8]) -> Result<u64, Refusal> {
-    let digits = std::str::from_utf8(value).ok();
-    let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(Refusal::malformed("a Content-Length that is no number"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, RetryType};
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use super::Upstream;
 use super::clock::Clock;
 use super::connect::Turn;
+use super::dial::{Call, Dial};
 use super::endpoint::Endpoint;
 use crate::response::{Code, Fault, rescue};
 
@@ -62,8 +64,10 @@ pub struct Attempt {
     attempts: u32,
     tried: SmallVec<[Arc<Endpoint>; 2]>,
     lease: Option<Lease>,
-    /// On HTTP/1.1, the watch of the connection.
+    /// On HTTP/1.1 over TLS, the watch of the connection.
     turn: Option<Turn>,
+    /// On HTTP/1.1 in clear text, what became of asking for a connection.
+    call: Option<Arc<Call>>,
     /// On HTTP/2, the exchange's own.
     clock: Option<Arc<Clock>>,
     /// The longest silence of a client that has not sent all of its request; `None` where either side may be
@@ -114,6 +118,7 @@ impl Attempt {
             tried: SmallVec::new(),
             lease: None,
             turn: None,
+            call: None,
             client_idle,
             awaits_client: false,
             is_tunnel: false,
@@ -166,6 +171,12 @@ impl Attempt {
         self.turn = None;
         let endpoint = self.upstream.pick(&self.tried)?;
         let mut peer = Box::new(endpoint.peer().clone());
+        if let Some(spares) = endpoint.spares() {
+            let limit = self.upstream.timeouts().connect.as_std();
+            let (dial, call) = Dial::new(spares.clone(), limit);
+            peer.options.custom_l4 = Some(dial);
+            self.call = Some(call);
+        }
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(now);
             let cap = |timeout: &mut Option<Duration>| {
@@ -184,6 +195,28 @@ impl Attempt {
     pub fn connected(&mut self, digest: Option<&Digest>) {
         self.turn = digest.and_then(Turn::begin);
         self.sending(Instant::now());
+    }
+
+    /// Refuses a response of HTTP/1.1 over TLS whose framing is not said once and exactly, as far as the engine shows
+    /// it: where there is a length beside chunks, it has already forgotten the length. Others are checked where they
+    /// are read (`lent.rs`), or have their framing from HTTP/2.
+    pub fn accept(&self, response: &http::response::Parts) -> Result<(), Code> {
+        if self.turn.is_none() {
+            return Ok(());
+        }
+        let once = |name: HeaderName, is_good: fn(&[u8]) -> bool| {
+            let mut values = response.headers.get_all(name).iter();
+            let first = values.next();
+            values.next().is_none() && first.is_none_or(|value| is_good(value.as_bytes()))
+        };
+        let is_length = |value: &[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let is_chunked = |value: &[u8]| value.eq_ignore_ascii_case(b"chunked");
+        let is_old = response.version == http::Version::HTTP_10;
+        let has_coding = response.headers.contains_key(TRANSFER_ENCODING);
+        let is_exact = once(CONTENT_LENGTH, is_length)
+            && once(TRANSFER_ENCODING, is_chunked)
+            && !(is_old && has_coding);
+        is_exact.then_some(()).ok_or(Code::UpstreamProtocol)
     }
 
     /// Bytes of the response or of a tunnel have moved: the idle clock starts again. False where the whole
@@ -235,7 +268,7 @@ impl Attempt {
 
     /// The exchange is over and its connection may serve others.
     pub fn finished(&mut self) {
-        if let Some(turn) = self.turn.take() {
+        if let Some(turn) = self.turn() {
             turn.lift();
         }
     }
@@ -265,7 +298,8 @@ impl Attempt {
         let kind = failure.error.etype();
         let is_unprocessed =
             *kind == ErrorType::H2Error && matches!(failure.error.retry, RetryType::Decided(true));
-        let is_stale = failure.was_pooled
+        let was_spare = self.call.as_ref().is_some_and(|call| call.was_spare());
+        let is_stale = (failure.was_pooled || was_spare)
             && code == Code::UpstreamReset
             && matches!(
                 kind,
@@ -292,7 +326,9 @@ impl Attempt {
 
     /// What an engine error means, given what is known of the deadlines.
     pub fn code(&self, error: &Error) -> Code {
-        if self.is_late() {
+        if self.call.as_ref().is_some_and(|call| call.is_refused()) {
+            Code::UpstreamProtocol
+        } else if self.is_late() {
             Code::UpstreamTimeout
         } else if !self.has_fired() {
             rescue(error)
@@ -305,9 +341,14 @@ impl Attempt {
 
     /// Whether a deadline of this exchange has ended it, whatever the engine makes of the end.
     fn has_fired(&self) -> bool {
-        let turn = self.turn.as_ref().is_some_and(Turn::has_fired);
+        let turn = self.turn().is_some_and(Turn::has_fired);
         let clock = self.clock.as_ref().is_some_and(|clock| clock.has_fired());
         turn || clock || self.is_stalled()
+    }
+
+    fn turn(&self) -> Option<&Turn> {
+        let lent = || self.call.as_ref()?.turn();
+        self.turn.as_ref().or_else(lent)
     }
 
     fn is_stalled(&self) -> bool {
@@ -316,7 +357,7 @@ impl Attempt {
 
     fn allow(&self, now: Instant, silence: Duration) -> bool {
         let until = now + silence;
-        if let Some(turn) = &self.turn {
+        if let Some(turn) = self.turn() {
             turn.set_deadline(self.deadline.map_or(until, |deadline| deadline.min(until)));
         }
         if let Some(clock) = &self.clock {

@@ -1,4 +1,4 @@
-//! HTTP/1.1 connections to upstreams, each with a watch that keeps its deadline.
+//! Connections of HTTP/1.1 to upstreams, each with a watch that keeps its deadline.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,53 +33,63 @@ impl WatchedConnect {
     pub(super) fn new(timeout: Duration) -> WatchedConnect {
         WatchedConnect { timeout }
     }
-
-    async fn open(&self, address: &SocketAddr) -> io::Result<(Stream, Socket)> {
-        match address {
-            SocketAddr::Inet(address) => {
-                let tcp = TcpStream::connect(address).await?;
-                let socket = SockRef::from(&tcp).try_clone()?;
-                Ok((tcp.into(), socket))
-            }
-            SocketAddr::Unix(address) => {
-                let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
-                let unix = UnixStream::connect(path).await?;
-                let socket = SockRef::from(&unix).try_clone()?;
-                Ok((unix.into(), socket))
-            }
-        }
-    }
 }
 
 #[async_trait]
 impl L4Connect for WatchedConnect {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let (mut stream, socket) = match tokio::time::timeout(self.timeout, self.open(address))
-            .await
-        {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => {
-                let kind = match error.kind() {
-                    io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                    io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                        ErrorType::ConnectNoRoute
-                    }
-                    io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-                    _ => ErrorType::ConnectError,
-                };
-                return Err(Error::because(kind, "opening a connection", error).into_up());
-            }
-            Err(_) => {
-                return Err(
-                    Error::explain(ErrorType::ConnectTimedout, "opening a connection").into_up(),
-                );
-            }
+        let (transport, handle) = open(address, self.timeout).await?;
+        let mut stream: Stream = match transport {
+            Transport::Tcp(tcp) => tcp.into(),
+            Transport::Unix(unix) => unix.into(),
         };
         // The digest is the one thing of a pooled connection that every exchange on it is shown again.
-        let watch = Watch::start(socket);
         let response = Box::new(ResponseHeader::build(200, Some(0))?);
-        stream.set_proxy_digest(ProxyDigest::new(response, Some(Box::new(Handle(watch)))));
+        stream.set_proxy_digest(ProxyDigest::new(response, Some(Box::new(handle))));
         Ok(stream)
+    }
+}
+
+/// A socket of either family.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Opens a connection and begins to watch it.
+pub(super) async fn open(address: &SocketAddr, limit: Duration) -> Result<(Transport, Handle)> {
+    let opening = async {
+        let transport = match address {
+            SocketAddr::Inet(address) => Transport::Tcp(TcpStream::connect(address).await?),
+            SocketAddr::Unix(address) => {
+                let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
+                Transport::Unix(UnixStream::connect(path).await?)
+            }
+        };
+        let socket = match &transport {
+            Transport::Tcp(tcp) => {
+                tcp.set_nodelay(true)?;
+                SockRef::from(tcp).try_clone()?
+            }
+            Transport::Unix(unix) => SockRef::from(unix).try_clone()?,
+        };
+        Ok::<_, io::Error>((transport, Handle(Watch::start(socket))))
+    };
+    match tokio::time::timeout(limit, opening).await {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(error)) => {
+            let kind = match error.kind() {
+                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                    ErrorType::ConnectNoRoute
+                }
+                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+                _ => ErrorType::ConnectError,
+            };
+            Err(Error::because(kind, "opening a connection", error).into_up())
+        }
+        Err(_) => Err(Error::explain(ErrorType::ConnectTimedout, "opening a connection").into_up()),
     }
 }
 
@@ -110,13 +120,18 @@ impl Turn {
     /// Begins a turn on the connection that an exchange was given, if that is a watched one.
     pub(super) fn begin(digest: &Digest) -> Option<Turn> {
         let data = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
-        let watch = data.downcast_ref::<Handle>()?.0.clone();
+        Some(Turn::begin_on(data.downcast_ref::<Handle>()?))
+    }
+
+    /// Begins a turn on a watched connection.
+    pub(super) fn begin_on(connection: &Handle) -> Turn {
+        let watch = connection.0.clone();
         // Adding to the upper bits wraps by itself.
         let before = watch.state.fetch_add(1 << INSTANT_BITS, Ordering::SeqCst);
-        Some(Turn {
+        Turn {
             watch,
             number: before.wrapping_add(1 << INSTANT_BITS) & !NEVER,
-        })
+        }
     }
 
     /// Moves the deadline.
@@ -149,7 +164,15 @@ impl Turn {
 }
 
 /// Lives as long as the connection; ends its watch.
-struct Handle(Arc<Watch>);
+#[derive(Debug)]
+pub(super) struct Handle(Arc<Watch>);
+
+impl Handle {
+    /// The connection is not in use: it may wait.
+    pub(super) fn rest(&self) {
+        self.0.state.fetch_or(NEVER, Ordering::SeqCst);
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {

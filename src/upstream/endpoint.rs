@@ -1,5 +1,6 @@
 //! One endpoint and what is known of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pingora::upstreams::peer::HttpPeer;
@@ -7,6 +8,7 @@ use prometheus::IntGauge;
 
 use super::peer::PeerTemplate;
 use super::resolve::Resolved;
+use super::spares::Spares;
 use crate::observability::UpstreamMetrics;
 
 /// One address of an upstream. The state is atomics: requests only ever read and count here.
@@ -15,6 +17,7 @@ pub(super) struct Endpoint {
     resolved: Resolved,
     address: Box<str>,
     peer: HttpPeer,
+    spares: Option<Arc<Spares>>,
     active: IntGauge,
     healthy_gauge: IntGauge,
     healthy: AtomicBool,
@@ -33,6 +36,7 @@ impl Endpoint {
         healthy_gauge.set(1);
         Endpoint {
             peer: template.peer(&resolved),
+            spares: template.spares(),
             active: metrics.endpoint_active(&address),
             healthy_gauge,
             address,
@@ -60,6 +64,11 @@ impl Endpoint {
 
     pub(super) fn peer(&self) -> &HttpPeer {
         &self.peer
+    }
+
+    /// Its unused connections, where they are ours to keep.
+    pub(super) fn spares(&self) -> Option<&Arc<Spares>> {
+        self.spares.as_ref()
     }
 
     pub(super) fn is_healthy(&self) -> bool {

@@ -19,15 +19,24 @@
 //! that an HTTP/2 upstream leaves no room for. It is limited by `idle` from one move to the next, so the
 //! whole-exchange deadline can be passed there by as much.
 
+//! # Responses of HTTP/1.1
+//! The engine's parser is lenient, and tells nobody what it has repaired. Connections of HTTP/1.1 in clear text are
+//! therefore kept by this room (`spares.rs`) and lent to the engine for one exchange each, behind a reader that
+//! lets nothing pass that is not exactly a response (`lent.rs`). Over TLS the engine itself reads what has been
+//! decrypted, so that there its own parser is all there is.
+
 mod attempt;
 mod balance;
 mod clock;
 mod config;
 mod connect;
+mod dial;
 mod endpoint;
 mod health;
+mod lent;
 mod peer;
 mod resolve;
+mod spares;
 mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -42,6 +51,7 @@ pub use attempt::{Attempt, Failure, Replay, Verdict};
 pub use balance::Balance;
 pub use clock::{Clock, Stall, Timer};
 pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
+pub use spares::Room;
 
 use balance::Available;
 use endpoint::Endpoint;
@@ -85,7 +95,7 @@ impl Upstream {
                 .iter()
                 .map(|endpoint| Address::of(endpoint))
                 .collect(),
-            template: PeerTemplate::new(name, config, tls),
+            template: PeerTemplate::new(name, config, tls, context.room),
             health: config
                 .health
                 .as_ref()
@@ -201,6 +211,8 @@ pub struct Build<'a> {
     pub span: Span,
     pub base: &'a std::path::Path,
     pub metrics: &'a Metrics,
+    /// For unused connections.
+    pub room: &'a Arc<Room>,
     /// The upstream in the configuration.
     pub subject: Subject<'a>,
 }

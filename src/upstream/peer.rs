@@ -11,6 +11,7 @@ use super::Timeouts;
 use super::config::{Config, Protocol};
 use super::connect::WatchedConnect;
 use super::resolve::{Resolved, Socket};
+use super::spares::{Room, Spares};
 use super::tls::UpstreamTls;
 
 /// Requests that one HTTP/2 connection to an upstream carries at a time, where the upstream allows it.
@@ -26,10 +27,24 @@ pub(super) struct PeerTemplate {
     options: PeerOptions,
     tls: Option<UpstreamTls>,
     group: u64,
+    /// Where the connections are ours to keep and to check: HTTP/1.1 in clear text.
+    kept: Option<Kept>,
+}
+
+/// How connections are kept.
+#[derive(Clone, Debug)]
+struct Kept {
+    room: Arc<Room>,
+    keepalive: Duration,
 }
 
 impl PeerTemplate {
-    pub(super) fn new(name: &str, config: &Config, tls: Option<UpstreamTls>) -> PeerTemplate {
+    pub(super) fn new(
+        name: &str,
+        config: &Config,
+        tls: Option<UpstreamTls>,
+        room: &Arc<Room>,
+    ) -> PeerTemplate {
         let mut options = PeerOptions::new();
         let Timeouts {
             connect,
@@ -50,7 +65,9 @@ impl PeerTemplate {
             // No read timeout: each exchange has a clock (`clock.rs`).
         } else {
             options.alpn = ALPN::H1;
-            options.custom_l4 = Some(Arc::new(WatchedConnect::new(connect.as_std())));
+            if tls.is_some() {
+                options.custom_l4 = Some(Arc::new(WatchedConnect::new(connect.as_std())));
+            }
         }
         if let Some(tls) = &tls {
             options.ca = tls.authorities.clone();
@@ -58,11 +75,22 @@ impl PeerTemplate {
             options.verify_hostname = tls.is_verified;
         }
         let group = group_key(name, config.protocol, tls.as_ref());
+        let is_kept = !config.protocol.is_h2() && tls.is_none();
         PeerTemplate {
             options,
             tls,
             group,
+            kept: is_kept.then(|| Kept {
+                room: room.clone(),
+                keepalive: keepalive.as_std(),
+            }),
         }
+    }
+
+    /// The unused connections of one endpoint.
+    pub(super) fn spares(&self) -> Option<Arc<Spares>> {
+        let kept = self.kept.as_ref()?;
+        Some(Spares::new(kept.room.clone(), kept.keepalive))
     }
 
     #[cfg(test)]
@@ -71,6 +99,7 @@ impl PeerTemplate {
             options: PeerOptions::new(),
             tls: None,
             group: group_key(name, Protocol::Http11, None),
+            kept: None,
         }
     }
 

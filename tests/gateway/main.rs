@@ -32,5 +32,7 @@ mod tls_clients;
 mod tls_names;
 mod tls_renewal;
 mod tls_sessions;
+mod upstream_framing;
+mod upstream_requests;
 mod upstream_tls;
 mod upstreams;

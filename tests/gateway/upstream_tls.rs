@@ -1,5 +1,9 @@
 //! TLS towards an upstream: who is believed, and who the gateway says it is.
 
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::harness::*;
 
 /// One upstream over TLS with these settings, behind every path.
@@ -153,5 +157,62 @@ async fn a_client_certificate_is_shown() {
         let answer = hiding.http1().send(get("/")).await;
         assert_eq!(answer.status, 502, "{answer:?}");
         assert_eq!(shop.seen().len(), 1);
+    }
+}
+
+const FRAMED: &str = r#"
+    [upstreams.shop]
+    endpoints = ["localhost:$port"]
+    tls = { ca = "$ca" }
+
+    [routes.all]
+    match = { path = "/{*rest}" }
+    upstream = "shop"
+"#;
+
+#[tokio::test]
+async fn what_the_engine_shows_of_a_response_over_tls_is_checked() {
+    let authority = Authority::new();
+    for (head, status) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 200),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok",
+            502,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+            502,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            502,
+        ),
+        (
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            502,
+        ),
+    ] {
+        let config = Arc::new(authority.issue(&["localhost"]).server_config());
+        let shop = RawOrigin::serving(move |stream, _| {
+            let acceptor = tokio_rustls::TlsAcceptor::from(config.clone());
+            async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                let mut read = Vec::new();
+                while !read.ends_with(b"\r\n\r\n") {
+                    read.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(head.as_bytes()).await.unwrap();
+                while stream.read_u8().await.is_ok() {}
+            }
+        });
+        let address = shop.to_string();
+        let (_, port) = address.rsplit_once(':').unwrap();
+        let gateway = Gateway::draft(FRAMED)
+            .with("port", port)
+            .with("ca", authority.path())
+            .start()
+            .await;
+        let answer = gateway.http1().send(get("/")).await;
+        assert_eq!(answer.status, status, "{head:?}");
     }
 }

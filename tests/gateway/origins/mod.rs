@@ -2,6 +2,7 @@
 
 pub mod black_hole;
 pub mod conflicting_framing;
+pub mod exact;
 pub mod garbage;
 pub mod half_close;
 pub mod interim;
@@ -16,7 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// Reads the header of a request, and is content with anything that ends like one. False where the peer left.
-async fn read_header(stream: &mut TcpStream) -> bool {
+pub async fn read_header(stream: &mut TcpStream) -> bool {
     let mut read = Vec::new();
     while !read.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {

@@ -1,0 +1,90 @@
+//! Getting a connection for one try: one that is kept, or a new one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::Result;
+use pingora::connectors::L4Connect;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::l4::virt::VirtualSocketStream;
+
+use super::connect::{Turn, open};
+use super::lent::{Lent, Wire};
+use super::spares::Spares;
+use crate::http1::Refusal;
+
+/// What the engine asks for a connection.
+#[derive(Debug)]
+pub(super) struct Dial {
+    spares: Arc<Spares>,
+    limit: Duration,
+    call: Arc<Call>,
+}
+
+/// What became of it, for whoever let the engine ask.
+#[derive(Debug, Default)]
+pub(super) struct Call {
+    turn: OnceLock<Turn>,
+    was_spare: AtomicBool,
+    refusal: OnceLock<Refusal>,
+}
+
+impl Dial {
+    pub(super) fn new(spares: Arc<Spares>, limit: Duration) -> (Arc<Dial>, Arc<Call>) {
+        let call = Arc::new(Call::default());
+        let dial = Dial {
+            spares,
+            limit,
+            call: call.clone(),
+        };
+        (Arc::new(dial), call)
+    }
+}
+
+#[async_trait]
+impl L4Connect for Dial {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        let wire = match self.spares.take() {
+            Some(wire) => {
+                self.call.was_spare.store(true, Ordering::Relaxed);
+                wire
+            }
+            None => {
+                let (transport, watch) = open(address, self.limit).await?;
+                Wire::new(transport, watch)
+            }
+        };
+        // The engine asks once in a try.
+        let _ = self.call.turn.set(Turn::begin_on(wire.watch()));
+        let lent = Lent::new(wire, self.spares.clone(), self.call.clone());
+        Ok(VirtualSocketStream::new(Box::new(lent)).into())
+    }
+}
+
+impl Call {
+    /// The watch of the connection, once there is one.
+    pub(super) fn turn(&self) -> Option<&Turn> {
+        self.turn.get()
+    }
+
+    /// Whether the connection had served others before.
+    pub(super) fn was_spare(&self) -> bool {
+        self.was_spare.load(Ordering::Relaxed)
+    }
+
+    /// Whether what the upstream sent was no response.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusal.get().is_some()
+    }
+
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get().copied()
+    }
+
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        let _ = self.refusal.set(refusal);
+    }
+}

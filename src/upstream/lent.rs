@@ -1,0 +1,285 @@
+//! A connection as it is lent to the engine for one exchange, which lets pass what is exactly a response.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connect::{Handle, Transport};
+use super::dial::Call;
+use super::spares::Spares;
+use crate::http1::{Chunks, Refusal, ResponseBody, ResponseScanner};
+
+/// Writes of at most so many bytes wait for the next: the engine writes the size of a chunk, its data and its end
+/// each by itself, and flushes after them.
+const TINY: usize = 16;
+
+macro_rules! forward {
+    ($transport:expr, $inner:ident => $call:expr) => {
+        match $transport {
+            Transport::Tcp($inner) => $call,
+            Transport::Unix($inner) => $call,
+        }
+    };
+}
+
+/// An open connection with its watch.
+#[derive(Debug)]
+pub(super) struct Wire {
+    transport: Transport,
+    watch: Handle,
+}
+
+impl Wire {
+    pub(super) fn new(transport: Transport, watch: Handle) -> Wire {
+        Wire { transport, watch }
+    }
+
+    pub(super) fn watch(&self) -> &Handle {
+        &self.watch
+    }
+
+    /// Whether the other side has neither said anything nor closed, as it should while nobody asks it anything.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        let read = forward!(&self.transport, inner => inner.try_read(&mut byte));
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// A connection in the hands of the engine. It goes back to the spares where the response was all that came.
+#[derive(Debug)]
+pub(super) struct Lent {
+    /// There until it is dropped.
+    wire: Option<Wire>,
+    spares: Arc<Spares>,
+    call: Arc<Call>,
+    part: Part,
+    /// What has come of a head that is not complete.
+    head: Vec<u8>,
+    /// Whether the request has begun to be written, and whether it is one by HEAD.
+    has_asked: bool,
+    is_head: bool,
+    out: Vec<u8>,
+    /// Whether something came behind the response, or the engine has closed its side.
+    is_spoilt: bool,
+    /// Whether the engine has asked after the end, which it does where it would keep the connection.
+    is_returned: bool,
+}
+
+/// What comes next.
+#[derive(Debug)]
+enum Part {
+    Head(ResponseScanner),
+    Length(u64),
+    Chunked(Chunks),
+    UntilClose,
+    Done,
+}
+
+impl Lent {
+    pub(super) fn new(wire: Wire, spares: Arc<Spares>, call: Arc<Call>) -> Lent {
+        Lent {
+            wire: Some(wire),
+            spares,
+            call,
+            part: Part::Head(ResponseScanner::default()),
+            head: Vec::new(),
+            has_asked: false,
+            is_head: false,
+            out: Vec::new(),
+            is_spoilt: false,
+            is_returned: false,
+        }
+    }
+
+    /// Looks at what was read, and gives how much of it belongs to the response.
+    fn check(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match &mut self.part {
+                Part::Head(scanner) => {
+                    let before = self.head.len();
+                    let found = if before == 0 {
+                        scanner.advance(rest, self.is_head)?
+                    } else {
+                        self.head.extend_from_slice(rest);
+                        scanner.advance(&self.head, self.is_head)?
+                    };
+                    let Some(head) = found else {
+                        if before == 0 {
+                            self.head.extend_from_slice(rest);
+                        }
+                        return Ok(bytes.len());
+                    };
+                    at += head.length - before;
+                    self.head = Vec::new();
+                    self.part = match head.body {
+                        ResponseBody::None => Part::Done,
+                        ResponseBody::Length(length) => Part::Length(length),
+                        ResponseBody::Chunked => Part::Chunked(Chunks::default()),
+                        ResponseBody::UntilClose | ResponseBody::Protocol => Part::UntilClose,
+                        ResponseBody::Response => Part::Head(ResponseScanner::default()),
+                    };
+                }
+                Part::Length(left) => {
+                    let taken = usize::try_from(*left).map_or(rest.len(), |it| it.min(rest.len()));
+                    *left -= taken as u64;
+                    at += taken;
+                    if *left == 0 {
+                        self.part = Part::Done;
+                    }
+                }
+                Part::Chunked(chunks) => {
+                    at += chunks.advance(rest)?;
+                    if chunks.is_done() {
+                        self.part = Part::Done;
+                    }
+                }
+                Part::UntilClose => return Ok(bytes.len()),
+                Part::Done => break,
+            }
+        }
+        Ok(at)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let written = ready!(transport(&mut self.wire, |it| it.poll_write(cx, &self.out)))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.out.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Lent {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(refusal) = this.call.refusal() {
+            return Poll::Ready(Err(refused(refusal)));
+        }
+        if let Part::Done = this.part {
+            // The engine reads nothing behind a response, but to see whether it may keep the connection. It may not.
+            this.is_returned = true;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        match transport(&mut this.wire, |it| it.poll_read(cx, buffer)) {
+            Poll::Ready(result) => result?,
+            Poll::Pending => {
+                // The engine waits, so nothing more is coming for now. An error shows at the next write.
+                let _ = this.poll_drain(cx);
+                return Poll::Pending;
+            }
+        }
+        let end = buffer.filled().len();
+        match this.check(&buffer.filled()[before..]) {
+            Ok(taken) => {
+                this.is_spoilt |= before + taken < end;
+                buffer.set_filled(before + taken);
+                Poll::Ready(Ok(()))
+            }
+            Err(refusal) => {
+                buffer.set_filled(before);
+                this.call.refuse(refusal);
+                Poll::Ready(Err(refused(refusal)))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Lent {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if !this.has_asked {
+            this.has_asked = true;
+            this.is_head = data.starts_with(b"HEAD ");
+        }
+        if data.len() <= TINY && this.out.len() <= 2 * TINY {
+            this.out.extend_from_slice(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        loop {
+            let held = this.out.len();
+            if held == 0 {
+                return transport(&mut this.wire, |it| it.poll_write(cx, data));
+            }
+            let both = [IoSlice::new(&this.out), IoSlice::new(data)];
+            let written =
+                ready!(transport(&mut this.wire, |it| it.poll_write_vectored(cx, &both)))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            this.out.drain(..written.min(held));
+            if written > held {
+                return Poll::Ready(Ok(written - held));
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        transport(&mut self.wire, |it| it.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_spoilt = true;
+        ready!(self.poll_drain(cx))?;
+        transport(&mut self.wire, |it| it.poll_shutdown(cx))
+    }
+}
+
+impl VirtualSocket for Lent {
+    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
+        // What there is to set was set when the connection was opened.
+        Ok(())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let is_over = matches!(self.part, Part::Done) && self.is_returned;
+        if let Some(wire) = self.wire.take()
+            && is_over
+            && !self.is_spoilt
+            && self.out.is_empty()
+        {
+            wire.watch.rest();
+            self.spares.put(wire);
+        }
+    }
+}
+
+/// Both halves of a stream, whatever the family of its socket.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+fn transport<T>(
+    wire: &mut Option<Wire>,
+    call: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    match wire {
+        Some(wire) => forward!(&mut wire.transport, inner => call(Pin::new(inner))),
+        None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+    }
+}
+
+fn refused(refusal: Refusal) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, refusal.reason)
+}
