@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::tls::TlsConfig;
-use crate::text::{BindAddress, Bounded, ByteSize, Cidr, Duration, PathRules, SizeUpTo, Spanned};
+use crate::text::{BindAddress, Bounded, Cidr, Duration, PathRules, SizeUpTo, Spanned};
 
 /// Where clients come in. What its `policies` are is none of this room's business.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -49,7 +49,7 @@ impl Serve for Engine {
         if connection.is_h2() {
             multiplexed::serve(&self.0, stream, connection, shutdown).await;
         } else {
-            sequential::serve(&self.0, stream, shutdown).await;
+            sequential::serve(&self.0, stream, &connection, shutdown).await;
         }
     }
 }

@@ -79,17 +79,6 @@ impl Exchange {
         let connection = session.digest().and_then(connection_of)?.clone();
         connection.exchange_began();
         let timeouts = &connection.listener.timeouts;
-        if !connection.is_h2()
-            && session
-                .downstream_session
-                .get_keepalive_reuses_remaining()
-                .is_none()
-        {
-            // The first request of the connection; the engine counts down from here.
-            let requests = connection.listener.limits.requests_per_connection.get();
-            let session = &mut session.downstream_session;
-            session.set_keepalive_reuses_remaining(Some(requests - 1));
-        }
         session.set_read_timeout(Some(timeouts.request_body_idle.as_std()));
         session.set_write_timeout(Some(timeouts.request_body_idle.as_std()));
         session.set_total_drain_timeout(Some(super::DRAIN_DEADLINE));
