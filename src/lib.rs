@@ -116,6 +116,8 @@
 //! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |
 //! | Upstreams' certificates are verified, and pools of different trust are apart | `tests/gateway/upstream_tls.rs` |
 //! | Memory does not grow with a body | `tests/gateway/streaming.rs`: `large_bodies_come_down`, `large_bodies_go_up` |
+//! | No origin takes a refused request for a whole one; no bomb is decoded beyond its limit | `tests/gateway/size_limits.rs`: `what_was_refused_is_broken_off_and_not_ended`, `bombs_do_not_go_off`; `src/policies/size_limits/decoding.rs` |
+//! | A client that goes on sending can read why it is refused | `tests/gateway/size_limits.rs`: `a_client_that_goes_on_sending_can_read_why_it_is_refused` |
 //! | A client gets every byte of a compressed body, in time, and memory does not grow with it | `tests/gateway/compression.rs`: `every_coding_over_each_pair`, `a_stream_arrives_as_it_is_made`, `memory_does_not_grow_with_a_compressed_body` |
 //! | What a client writes makes no metric label and forges no line of the log | `tests/gateway/observability.rs`: `metrics_are_labelled_by_the_configuration_alone`, `what_a_client_writes_cannot_forge_a_line` |
 //! | What was counted up is counted down | `tests/gateway/observability.rs`: `gauges_return_to_zero` |

@@ -1,5 +1,6 @@
 //! The client's side of an HTTP/1.1 connection, cut into requests.
 
+use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -15,7 +16,8 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Sleep;
 
 use super::Connection;
 use crate::http1::{Body, Chunks, Refusal, RequestHead, RequestLimits, RequestScanner};
@@ -45,6 +47,8 @@ pub(super) struct Framed<S> {
     held: BytesMut,
     /// So many of the bytes held have passed, and wait for the engine to take them.
     passed: usize,
+    /// The end of the time in which a client that was told off is heard out.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 /// Waits until the next request's head is there whole, or has to be refused. `false` where the connection failed or
@@ -109,6 +113,7 @@ impl<S: IO> Framed<S> {
             part: Part::Head(RequestScanner::default()),
             held: BytesMut::from(held),
             passed: 0,
+            lingers: None,
         }
     }
 
@@ -293,8 +298,34 @@ impl<S: IO> AsyncWrite for Framed<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
+    /// Says that nothing more comes, and hears out a client that is still sending. The engine closes by this, and
+    /// never by [`Shutdown`].
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let this = &mut *self;
+        let end = match &mut this.lingers {
+            Some(end) => end,
+            none => {
+                ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+                let is_all_read = matches!(this.part, Part::Over | Part::Tunnel);
+                if is_all_read && this.held.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                this.held = BytesMut::new();
+                none.insert(Box::pin(tokio::time::sleep(LINGER)))
+            }
+        };
+        // Before the reads: a client that never pauses takes up all that a task may do in one go.
+        if end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        loop {
+            let mut read = ReadBuf::uninit(&mut bytes);
+            let result = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut read));
+            if result.is_err() || read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 
@@ -302,15 +333,7 @@ impl<S: IO> AsyncWrite for Framed<S> {
 impl<S: IO> Shutdown for Framed<S> {
     async fn shutdown(&mut self) {
         // The client may be gone already; there is nobody left to tell.
-        let _ = AsyncWriteExt::shutdown(&mut self.inner).await;
-        let is_all_read = matches!(self.part, Part::Over | Part::Tunnel) && self.held.is_empty();
-        if is_all_read {
-            return;
-        }
-        self.held = BytesMut::new();
-        let mut bytes = [0; READ_BYTES];
-        let rest = async { while matches!(self.inner.read(&mut bytes).await, Ok(1..)) {} };
-        let _ = tokio::time::timeout(LINGER, rest).await;
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 

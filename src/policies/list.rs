@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
-use super::{BuildScope, Hooks, Policy, compression, ip_access, request_headers, response_headers};
+use super::{
+    BuildScope, Hooks, Policy, compression, ip_access, request_headers, response_headers,
+    size_limits,
+};
 use crate::facts::Variables;
 use crate::text::{Setting, Sources, Spanned, Subject};
 
@@ -79,6 +82,8 @@ policies! {
     ip_access,
     /// Compresses responses for clients that can decode them.
     compression,
+    /// How long bodies may be.
+    size_limits,
     /// Headers of the request that the upstream gets.
     request_headers,
     /// Headers of the response that the client gets.

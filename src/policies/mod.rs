@@ -24,6 +24,7 @@ mod networks;
 mod pipeline;
 mod request_headers;
 mod response_headers;
+mod size_limits;
 
 use std::ops::ControlFlow;
 use std::path::Path;

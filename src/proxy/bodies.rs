@@ -13,6 +13,8 @@ const REPLY_PART: usize = 64 * 1024;
 pub(super) struct Bodies {
     pub(super) request: Vec<Box<dyn RequestBody>>,
     pub(super) response: Vec<Box<dyn ResponseBody>>,
+    /// Whether the response was given a coding, and it is not known yet that there is anything to encode.
+    pub(super) may_be_bodiless: bool,
 }
 
 impl Bodies {
@@ -51,8 +53,8 @@ pub(super) async fn pass_reply(
     mut body: Bytes,
 ) -> Result<Bytes, Code> {
     let mut bodies = Bodies {
-        request: Vec::new(),
         response: bodies,
+        ..Bodies::default()
     };
     let mut passed = Vec::new();
     loop {

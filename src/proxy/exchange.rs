@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -281,9 +281,15 @@ impl Exchange {
         response: &mut http::response::Parts,
     ) -> Result<()> {
         let view = self.view(request);
+        let was_encoded = response.headers.contains_key(CONTENT_ENCODING);
         let bodies = self.route.pipeline.response_body(response, view);
         self.bodies.response = bodies.map_err(|code| self.give_up(code))?;
         let headers = &mut response.headers;
+        let is_given_coding = !was_encoded && headers.contains_key(CONTENT_ENCODING);
+        let is_h2 = |attempt: &Attempt| attempt.upstream().protocol().is_h2();
+        self.bodies.may_be_bodiless = is_given_coding
+            && request.method != Method::HEAD
+            && self.attempt.as_ref().is_some_and(is_h2);
         let lacks_framing = !self.bodies.response.is_empty()
             && !headers.contains_key(CONTENT_LENGTH)
             && !headers.contains_key(TRANSFER_ENCODING);

@@ -10,6 +10,7 @@
 //! whatever happens ends in `logging`, which writes the one access record.
 
 mod bodies;
+mod bodiless;
 mod client_address;
 mod engine;
 mod exchange;
@@ -179,6 +180,9 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.received(session.req_header(), response)?;
+        if exchange.bodies.may_be_bodiless {
+            session.downstream_modules_ctx = bodiless::modules();
+        }
         let is_http_1_0 = session.req_header().version == http::Version::HTTP_10;
         if session.is_process_shutting_down() || is_http_1_0 || exchange.is_last() {
             timed::close_after(session, exchange);

@@ -22,6 +22,11 @@ pub(super) fn check(request: &RequestHeader, limits: &Limits) -> Result<(), Code
     if matches!(request.method, Method::TRACE | Method::CONNECT) {
         return Err(Code::MethodNotImplemented);
     }
+    // RFC 9110 section 10.1.1: there is one expectation, and what is not understood must not be passed over.
+    let expected = request.headers.get(http::header::EXPECT);
+    if expected.is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Code::ExpectationFailed);
+    }
     Ok(())
 }
 
@@ -78,5 +83,24 @@ mod tests {
         check("GET", "/".into(), 100, 1, Err(Code::HeadersTooLarge));
         check("GET", "/".into(), 4, 9000, Err(Code::HeadersTooLarge));
         check("TRACE", "/".into(), 0, 0, Err(Code::MethodNotImplemented));
+    }
+
+    #[test]
+    fn one_expectation_is_known() {
+        for (expected, outcome) in [
+            ("100-continue", Ok(())),
+            ("100-Continue", Ok(())),
+            ("100-continue, x", Err(Code::ExpectationFailed)),
+            ("200-ok", Err(Code::ExpectationFailed)),
+            ("", Err(Code::ExpectationFailed)),
+        ] {
+            let mut request = RequestHeader::build("POST", b"/", None).unwrap();
+            request.insert_header("expect", expected).unwrap();
+            assert_eq!(
+                super::check(&request, &Limits::default()),
+                outcome,
+                "{expected:?}"
+            );
+        }
     }
 }

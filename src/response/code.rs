@@ -87,10 +87,15 @@ error_index! {
     MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here", UNIMPLEMENTED Client "NR";
     /// The client did not finish sending its request in time.
     RequestTimeout = 408 "request_timeout" "The request took too long to arrive", DEADLINE_EXCEEDED Client "DT";
-    /// The request body is larger than is allowed here.
+    /// The request body is larger than `size_limits` allows, as it is or once it is decoded. The connection is closed.
     PayloadTooLarge = 413 "payload_too_large" "The request body is too large", RESOURCE_EXHAUSTED Client "DPE";
     /// The request target is longer than the listener's `limits.uri_bytes`.
     UriTooLong = 414 "uri_too_long" "The request target is too long", INVALID_ARGUMENT Client "DPE";
+    /// The request's `Content-Encoding` is not one that `size_limits.request_body_decompressed` can look into. The
+    /// `Accept-Encoding` header of the response names those that it can.
+    UnsupportedContentCoding = 415 "unsupported_content_coding" "The content coding is not supported", UNIMPLEMENTED Client "DPE";
+    /// The request's `Expect` asks for something else than `100-continue`. The connection is closed.
+    ExpectationFailed = 417 "expectation_failed" "What the request expects is not offered", INVALID_ARGUMENT Client "DPE";
     /// The host that the request names has another certificate than the one that the client was shown on this
     /// connection (RFC 9110 section 15.5.20). Clients try again on a connection of its own.
     Misdirected = 421 "misdirected" "The request came by the connection of another host", INVALID_ARGUMENT Client "DPE";
@@ -111,6 +116,9 @@ error_index! {
     UpstreamReset = 502 "upstream_reset" "The upstream broke off", UNAVAILABLE Upstream "UC";
     /// What the upstream sent is not well-formed HTTP.
     UpstreamProtocol = 502 "upstream_protocol" "The upstream answered nonsense", INTERNAL Upstream "UPE";
+    /// The upstream's response is larger than `size_limits.response_body` allows. Where that shows only after the
+    /// response has begun, it is broken off.
+    UpstreamResponseTooLarge = 502 "upstream_response_too_large" "The upstream answered too much", RESOURCE_EXHAUSTED Upstream "UPE";
     /// No endpoint of the upstream is healthy, or it has none at all.
     UpstreamUnhealthy = 503 "upstream_unhealthy" "No healthy upstream", UNAVAILABLE Upstream "UH";
     /// The connection to the upstream was not made within its `timeouts.connect`.

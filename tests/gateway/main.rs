@@ -25,6 +25,7 @@ mod paths;
 mod proxy_protocol;
 mod proxying;
 mod routing;
+mod size_limits;
 mod streaming;
 mod strict_http1;
 mod timeouts;
