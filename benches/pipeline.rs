@@ -294,6 +294,7 @@ fn records(criterion: &mut Criterion) {
         listener: "public",
         route: "order-617",
         consumer: None,
+        certificate: None,
         client: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
         method: "GET",
         host: Some("shop.example"),

@@ -8,6 +8,10 @@
 //! then is anything accepted and `/readyz` says so. A file or a socket that cannot be opened ends the start before
 //! a single request was taken; a name that does not resolve does not.
 //!
+//! # In between
+//! Once a second the files of certificates are looked at, and listeners take up what has changed. That task ends
+//! with the accepting.
+//!
 //! # End
 //! `/readyz` turns 503, listeners stop accepting, idle connections are closed and HTTP/2 clients told to go; then
 //! requests in flight have `shutdown_grace` to end. The process ends with the last of them.

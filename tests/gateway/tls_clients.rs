@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, SanType, date_time_ymd};
+use rcgen::{
+    CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, SanType, date_time_ymd,
+};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,10 +80,17 @@ async fn each_mode_lets_in_whom_it_should() {
     let for_servers = authority.issue_with(&["billing.test"], |params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     });
+    let no_words = authority.issue_with(&[], |params| {
+        const ALTERNATIVE_NAMES: [u64; 4] = [2, 5, 29, 17];
+        // A sequence of one DNS name that is no ASCII.
+        let garbage = vec![0x30, 3, 0x82, 1, 0xff];
+        let extension = CustomExtension::from_oid_content(&ALTERNATIVE_NAMES, garbage);
+        params.custom_extensions.push(extension);
+    });
     let lists = [authority.revoke(&[&revoked])];
     let origin = Origin::http1(|_| text("served"));
     // What each mode makes of them: off, optional, required.
-    let cases: [(&str, Option<&Certificate>, [bool; 3]); 8] = [
+    let cases: [(&str, Option<&Certificate>, [bool; 3]); 9] = [
         ("none", None, [true, true, false]),
         ("good", Some(&good), [true, true, true]),
         ("for any use", Some(&unlimited), [true, true, true]),
@@ -90,6 +99,7 @@ async fn each_mode_lets_in_whom_it_should() {
         ("expired", Some(&expired), [true, false, false]),
         ("not good yet", Some(&early), [true, false, false]),
         ("for servers", Some(&for_servers), [true, false, false]),
+        ("without words", Some(&no_words), [true, false, false]),
     ];
     for (index, mode) in ["off", "optional", "required"].into_iter().enumerate() {
         let gateway = gateway(&server, &client_auth(mode, &authority, &lists), &origin).await;

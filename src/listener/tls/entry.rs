@@ -308,11 +308,15 @@ mod tests {
 
     /// What is said of a chain and a key, each in a file of its own.
     fn said(chain: &str, key: &str) -> Vec<String> {
+        said_of(chain, key, 0o600)
+    }
+
+    fn said_of(chain: &str, key: &str, mode: u32) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, content: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, content).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             path
         };
         let span = Span::start_of(Sources::new().add("t.toml", ""));
@@ -361,6 +365,41 @@ mod tests {
         assert_eq!(
             said(&(chain + hollow), &key),
             ["tls.cert: certificate 2 in a.pem cannot be parsed"]
+        );
+    }
+
+    #[test]
+    fn what_is_good_and_should_be_better_is_warned_of() {
+        let key = KeyPair::generate().unwrap();
+        let chain = |from: i64, to: i64| {
+            let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+            let at = |days| ASN1Time::from_timestamp(now() + days * DAY).unwrap();
+            params.not_before = at(from).to_datetime();
+            params.not_after = at(to).to_datetime();
+            params.self_signed(&key).unwrap().pem()
+        };
+        let check = |chain: &str, mode: u32, expected: &str| {
+            let said = said_of(chain, &key.serialize_pem(), mode).join("; ");
+            let is_same = said.is_empty() == expected.is_empty() && said.starts_with(expected);
+            assert!(is_same, "{said}");
+        };
+        check(&chain(-10, 80), 0o600, "");
+        check(&chain(-10, 80), 0o640, "");
+        check(
+            &chain(-10, 80),
+            0o644,
+            "tls.key can be read by everybody on this machine",
+        );
+        check(&chain(-85, 5), 0o600, "tls: the certificate expires on 2");
+        check(
+            &chain(-90, -1),
+            0o600,
+            "tls: the certificate has expired on 2",
+        );
+        check(
+            &chain(1, 90),
+            0o600,
+            "tls: the certificate is not good before 2",
         );
     }
 }
