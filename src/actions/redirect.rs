@@ -1,16 +1,12 @@
 //! `redirect`: sends the client elsewhere.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use schemars::JsonSchema;
 
 use crate::facts::{Template, Variables, View};
-use crate::response::{Code, Reply};
+use crate::response::{Code, RedirectStatus, Reply};
 use crate::text::{Spanned, Subject, quoted};
 
 /// Sends the client elsewhere: `redirect = { to = "/v2/orders/{id}", status = 308 }`.
@@ -24,57 +20,6 @@ pub struct Config {
     pub status: Option<RedirectStatus>,
     /// Whether the request's query goes along. Default: yes, where `to` has no query of its own.
     pub keep_query: Option<bool>,
-}
-
-/// A status that sends a client elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RedirectStatus(StatusCode);
-
-impl Default for RedirectStatus {
-    fn default() -> RedirectStatus {
-        RedirectStatus(StatusCode::PERMANENT_REDIRECT)
-    }
-}
-
-impl<'de> Deserialize<'de> for RedirectStatus {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_i64(Number)
-    }
-}
-
-struct Number;
-
-impl Visitor<'_> for Number {
-    type Value = RedirectStatus;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("301, 302, 303, 307 or 308")
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<RedirectStatus, E> {
-        Ok(RedirectStatus(match number {
-            301 => StatusCode::MOVED_PERMANENTLY,
-            302 => StatusCode::FOUND,
-            303 => StatusCode::SEE_OTHER,
-            307 => StatusCode::TEMPORARY_REDIRECT,
-            308 => StatusCode::PERMANENT_REDIRECT,
-            _ => return Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
-        }))
-    }
-}
-
-impl JsonSchema for RedirectStatus {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "RedirectStatus".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": [301, 302, 303, 307, 308] })
-    }
 }
 
 #[derive(Debug)]
@@ -110,7 +55,7 @@ impl Redirect {
         }
         Some(Redirect {
             to: Template::build(&config.to, Variables::Target(parameters), &mut subject)?,
-            status: config.status.unwrap_or_default().0,
+            status: config.status.unwrap_or_default().code(),
             keeps_query: config.keep_query.unwrap_or(!text.contains('?')),
         })
     }

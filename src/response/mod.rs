@@ -9,9 +9,11 @@
 //! a `grpc-status`.
 
 mod code;
+mod redirect_status;
 mod reply;
 mod rescue;
 
 pub use code::{Code, Fault, Flag, index_markdown};
+pub use redirect_status::RedirectStatus;
 pub use reply::{Dialect, Reply};
 pub use rescue::rescue;

@@ -71,8 +71,8 @@ mod value_condition;
 mod property;
 
 pub use captures::Captures;
-pub use condition::{HeaderCondition, QueryCondition, RegexError, RegexPattern, ValueMatch};
-pub use config::{Config, GrpcMatch, MatchConfig, MethodName};
+pub use condition::{HeaderCondition, QueryCondition, ValueMatch};
+pub use config::{Config, GrpcMatch, MatchConfig};
 pub use explain::{Explanation, MAX_MISSES, Miss, Reason, Values};
 pub use host::HostMatch;
 pub use matcher::{Matcher, MatcherBuilder};

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::ValueMatch;
-use crate::text::{Shorthand, Spanned, Subject, shorthand, shorthand_schema};
+use crate::text::{RegexPattern, Shorthand, Spanned, Subject, shorthand, shorthand_schema};
 
 /// What a header or a query parameter must be: `"2"` or `{ regex = "…" }`.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,14 +66,9 @@ impl ValueCondition {
             ValueForm::Exact(text) => ValueMatch::Exact(text.as_str().into()),
             ValueForm::Prefix(text) => ValueMatch::Prefix(text.as_str().into()),
             ValueForm::Present(is_there) => ValueMatch::Present(*is_there),
-            ValueForm::Regex(source) => match ValueMatch::regex(source) {
-                Ok(pattern) => pattern,
-                Err(error) => {
-                    let at = error.at().map_or(0..0, |at| at..source.len().min(at + 1));
-                    subject.key("regex").error(source.part(at), error);
-                    return None;
-                }
-            },
+            ValueForm::Regex(source) => {
+                ValueMatch::Regex(RegexPattern::build(source, &mut subject.key("regex"))?)
+            }
         })
     }
 }
