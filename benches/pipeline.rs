@@ -225,6 +225,49 @@ fn hooks(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The lookup of an address among networks, next to each other with gaps between: nothing merges.
+fn addresses(criterion: &mut Criterion) {
+    let folder = std::env::temp_dir();
+    let mut group = criterion.benchmark_group("ip_access");
+    for count in [10u32, 10_000, 100_000] {
+        let path = folder.join(format!(
+            "northgate-bench-{}-{count}.txt",
+            std::process::id()
+        ));
+        let networks: String = (0..count)
+            .map(|n| format!("{}/28\n", Ipv4Addr::from_bits(0x0a00_0000 + n * 32)))
+            .collect();
+        std::fs::write(&path, networks).expect("there is room");
+        let text = format!(
+            "[listeners.public]\nbind = \"127.0.0.1:0\"\n[routes.open]\nmatch = {{ path = \"/{{*rest}}\" }}\n\
+             respond = {{ status = 204 }}\n\
+             policies.ip_access = {{ deny = [{{ file = {path:?} }}] }}\n"
+        );
+        let mut loaded = load_text("addresses.toml", &text);
+        let configuration = compile(&mut loaded, &Metrics::new())
+            .unwrap_or_else(|| panic!("{}", loaded.diagnostics.render(&loaded.sources, false)));
+        std::fs::remove_file(&path).expect("it was there");
+        let request = request("/");
+        let (route, mut facts) = find(table(&configuration), &request);
+        // A different one each time, so that the processor cannot foresee the way through the list.
+        let mut drawn = 0x9e37_79b9_u32;
+        group.bench_function(count.to_string(), |bencher| {
+            bencher.iter(|| {
+                drawn = drawn.wrapping_mul(0x9e37_79b1).wrapping_add(1);
+                // Between two networks: always let in.
+                let address = 0x0a00_0010 + (drawn % count) * 32;
+                facts.client = IpAddr::V4(Ipv4Addr::from_bits(address));
+                let view = View {
+                    facts: &facts,
+                    request: &request,
+                };
+                assert!(route.pipeline.request(black_box(view)).is_continue());
+            })
+        });
+    }
+    group.finish();
+}
+
 fn templates(criterion: &mut Criterion) {
     let configuration = configuration(&Metrics::new());
     let request = request("/templated/1234");
@@ -347,6 +390,6 @@ fn metrics(criterion: &mut Criterion) {
 }
 
 criterion_group!(
-    benches, facts, route, hooks, templates, picks, replies, records, metrics
+    benches, facts, route, hooks, addresses, templates, picks, replies, records, metrics
 );
 criterion_main!(benches);

@@ -93,6 +93,9 @@
 //! | Replies of the gateway itself go through the response hooks too | `tests/gateway/header_policies.rs`: `replies_of_the_gateway_itself_are_edited_too` |
 //! | Policies of a listener decide before a 404 or 405 does | `tests/gateway/ip_access.rs`: `it_decides_before_routes_are_told_apart` |
 //! | The client's address is what trusted hops vouch for, and nothing else opens a door | `tests/gateway/ip_access.rs`: `strangers_cannot_say_who_they_are` |
+//! | What a site may do by CORS is said by the route of the method that it asks for, and by no other; every case of the Fetch standard | `tests/gateway/cors.rs`: `every_case_of_the_standard` |
+//! | Nobody is redirected to a place that was not asked for | `tests/gateway/https_redirect.rs`: `there_is_no_redirect_without_a_host` |
+//! | What an upstream says of its own security stays, unless it is overridden | `tests/gateway/security_headers.rs`: `what_the_upstream_says_stays_unless_it_is_overridden` |
 //! | A set of networks is what a walk over them finds | `src/policies/networks.rs` |
 //! | Every response carries the request's ids, and they cannot be guessed | `tests/gateway/forwarding.rs`: `every_response_has_both_ids`, `request_ids_are_drawn_and_not_counted` |
 //! | No request of HTTP/1.1 that could be read in two ways reaches the engine or an origin | `tests/gateway/strict_http1.rs`: `bad_requests_are_refused_and_never_seen`; `src/http1/` |

@@ -31,7 +31,9 @@ use super::networks::Networks;
 use super::{BuildScope, Flow, Hooks, OnRequest};
 use crate::facts::View;
 use crate::response::{Code, Reply};
-use crate::text::{Cidr, Invalid, Shorthand, Spanned, Subject, shorthand, shorthand_schema};
+use crate::text::{
+    Cidr, Invalid, Shorthand, Spanned, Subject, open_file, shorthand, shorthand_schema,
+};
 
 /// A file that is longer was not made for this.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -179,17 +181,12 @@ fn read(key: &str, lists: &[Spanned<List>], scope: &mut BuildScope<'_>) -> Vec<C
     networks
 }
 
-/// Looked at before it is opened, since opening a pipe waits for its other end.
 fn text_of(path: &Path) -> std::io::Result<String> {
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
+    let file = open_file(path)?;
+    if file.metadata()?.len() > MAX_FILE_BYTES {
         return Err(std::io::Error::other("it is larger than 64 MiB"));
     }
     let mut text = String::new();
-    let file = std::fs::File::open(path)?;
     file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }

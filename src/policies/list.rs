@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, compression, ip_access, request_headers, response_headers,
-    size_limits,
+    BuildScope, Hooks, Policy, compression, cors, https_redirect, ip_access, request_headers,
+    response_headers, security_headers, size_limits,
 };
 use crate::facts::Variables;
 use crate::text::{Setting, Sources, Spanned, Subject};
@@ -78,8 +78,14 @@ macro_rules! policies {
 }
 
 policies! {
+    /// What makes browsers stricter with the responses.
+    security_headers,
     /// Who may come in, by address.
     ip_access,
+    /// Sends who comes by `http` to `https`.
+    https_redirect,
+    /// Which sites' scripts may read the responses.
+    cors,
     /// Compresses responses for clients that can decode them.
     compression,
     /// How long bodies may be.

@@ -17,14 +17,18 @@
 //! reference and whose `//!` has an example; one word in the list; a file of tests in `tests/gateway/`.
 
 mod compression;
+mod cors;
 mod header_edits;
+mod https_redirect;
 mod ip_access;
 mod list;
 mod networks;
 mod pipeline;
 mod request_headers;
 mod response_headers;
+mod security_headers;
 mod size_limits;
+mod vary;
 
 use std::ops::ControlFlow;
 use std::path::Path;

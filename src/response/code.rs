@@ -80,6 +80,9 @@ error_index! {
     /// is encoded twice, or climbs above its root. The detail says which. What an upstream cannot do without can be
     /// let in by the listener's `paths`. The connection is closed.
     PathRefused = 400 "path_refused" "The path is ambiguous", INVALID_ARGUMENT Client "DPE";
+    /// A browser asks in a preflight whether a site's script may use this, and the policy `cors` does not allow the
+    /// site's origin.
+    OriginDenied = 403 "origin_denied" "This origin is not let in", PERMISSION_DENIED Client "OD";
     /// No route matches the host, path, headers and query of the request. `northgate explain` shows how near
     /// each route came.
     RouteNotFound = 404 "route_not_found" "No route matches this request", UNIMPLEMENTED Client "NR";

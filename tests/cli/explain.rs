@@ -74,6 +74,18 @@ fn tells_of_conditions() {
 }
 
 #[test]
+fn finds_the_route_of_a_preflight() {
+    let file = "tests/cli/explain.toml";
+    let origin = "origin: https://a.example";
+    let asks = |path, method| ["OPTIONS", path, "-H", origin, "-H", method];
+    let get = "access-control-request-method: GET";
+    let post = "access-control-request-method: POST";
+    explain("preflight", file, 0, &asks("/orders", get));
+    explain("preflight-of-nothing", file, 0, &asks("/orders", post));
+    explain("preflight-where-cors-is-off", file, 1, &asks("/pay", post));
+}
+
+#[test]
 fn chooses_the_listener() {
     let file = "tests/cli/explain.toml";
     explain(
