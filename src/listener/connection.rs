@@ -154,10 +154,13 @@ impl Connection {
         self.refusal.get().copied()
     }
 
-    /// The wait has ended without a request: counted, unless it was an idle connection that had served its turn.
+    /// The wait has ended without a request: counted by what was being waited for.
     pub(super) fn gave_up(&self) {
+        let metrics = &self.listener.metrics;
         if self.is_in_header.load(Ordering::Relaxed) {
-            self.listener.metrics.refused_timeout.inc();
+            metrics.refused_timeout.inc();
+        } else {
+            metrics.closed_idle.inc();
         }
     }
 

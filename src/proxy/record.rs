@@ -9,6 +9,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use super::exchange::{Exchange, final_status};
 use crate::facts::host;
+use crate::listener::Connection;
 use crate::observability::{AccessLog, AccessRecord};
 use crate::response::Code;
 
@@ -97,11 +98,26 @@ pub(super) fn finish(
         });
     }
     exchange.attempt = None;
+    let is_old = exchange.is_last();
     if let Some(connection) = exchange.connection.take() {
         if error.is_some_and(is_slow_read) {
             connection.read_too_slowly();
+        } else if !connection.is_h2() {
+            // Those of HTTP/2 are counted when they are told to go.
+            let requests_left = session.downstream_session.get_keepalive_reuses_remaining();
+            count_close(&connection, is_old, requests_left);
         }
         connection.exchange_ended();
+    }
+}
+
+/// Counts a connection that is closed with this response because it has served its turn.
+fn count_close(connection: &Connection, is_old: bool, requests_left: Option<u32>) {
+    let metrics = &connection.listener.metrics;
+    if is_old {
+        metrics.closed_age.inc();
+    } else if requests_left == Some(0) {
+        metrics.closed_requests.inc();
     }
 }
 

@@ -197,6 +197,7 @@ async fn a_connection_serves_so_many_requests() {
         }
         assert_eq!(client.read_to_end().await, "");
     }
+    assert_eq!(gateway.closed("requests").await, 2);
 }
 
 #[tokio::test]
@@ -249,4 +250,5 @@ async fn a_connection_is_used_for_so_long() {
     let took = begin.elapsed();
     assert!(took >= Duration::from_millis(270), "{took:?}");
     assert_eq!(client.read_to_end().await, "");
+    assert_eq!(gateway.closed("age").await, 1);
 }

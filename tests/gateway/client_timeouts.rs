@@ -85,6 +85,7 @@ async fn an_idle_connection_is_closed() {
     let begin = Instant::now();
     assert_eq!(client.read_to_end().await, "");
     assert_fired(begin);
+    assert_eq!(gateway.closed("idle").await, 1);
 }
 
 #[tokio::test]
@@ -165,6 +166,10 @@ async fn a_client_takes_nothing_of_its_response() {
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(line["fault"], "client", "{line}");
+    eventually("it is counted", async || {
+        (gateway.closed("slow_read").await == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -40,11 +40,8 @@ async fn listening(listener: &str, shop: &Origin, protocol: Protocol) -> Gateway
 }
 
 async fn eventually_closed(gateway: &Gateway, reason: &str) {
-    let series = format!(
-        "northgate_connections_closed_total{{northgate_listener=\"public\",reason=\"{reason}\"}} 1\n"
-    );
-    eventually(&series, async || {
-        gateway.metrics().await.contains(&series).then_some(())
+    eventually(reason, async || {
+        (gateway.closed(reason).await == 1).then_some(())
     })
     .await;
 }

@@ -38,14 +38,6 @@ async fn listening(listener: &str) -> (Gateway, RawOrigin) {
     (gateway, silent)
 }
 
-async fn cut_off(gateway: &Gateway) -> u64 {
-    let series =
-        r#"northgate_connections_closed_total{northgate_listener="public",reason="h2_flood"} "#;
-    let metrics = gateway.metrics().await;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(series));
-    line.expect("the series").parse().expect("a number")
-}
-
 /// The streams that a client can open, one after another.
 fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|n| 2 * n + 1)
@@ -149,14 +141,14 @@ async fn floods_are_cut_off() {
     let (gateway, _silent) = listening("").await;
     let mut wrong = Vec::new();
     for (name, frames) in floods() {
-        let before = cut_off(&gateway).await;
+        let before = gateway.closed("h2_flood").await;
         let mut client = FrameClient::connect(gateway.address(), &[]).await;
         let bytes: Vec<u8> = frames.iter().flat_map(Frame::bytes).collect();
         client.send(bytes).await;
         let goodbye = client.read_until(|frame| frame.kind == kind::GOAWAY).await;
         let code = goodbye.map(|frame| frame.code());
         client.read_to_end().await;
-        let counted = cut_off(&gateway).await - before;
+        let counted = gateway.closed("h2_flood").await - before;
         if (code, counted) != (Some(ENHANCE_YOUR_CALM), 1) {
             wrong.push(format!("{name}: {code:?}, counted {counted}"));
         }
@@ -186,7 +178,7 @@ async fn floods_are_cut_off_over_tls() {
         client.send(bytes).await;
         let goodbye = client.read_until(|frame| frame.kind == kind::GOAWAY).await;
         assert_eq!(goodbye.map(|frame| frame.code()), Some(ENHANCE_YOUR_CALM));
-        assert_eq!(cut_off(&gateway).await, n as u64 + 1);
+        assert_eq!(gateway.closed("h2_flood").await, n as u64 + 1);
     }
 }
 
@@ -217,7 +209,7 @@ async fn a_patient_rapid_reset_is_cut_off() {
         resets >= 50,
         "ten seconds' worth is allowed, and not {resets}"
     );
-    assert_eq!(cut_off(&gateway).await, 1);
+    assert_eq!(gateway.closed("h2_flood").await, 1);
 }
 
 /// What a client has to send because of what it was sent is no flood.

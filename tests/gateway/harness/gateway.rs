@@ -89,6 +89,16 @@ impl Gateway {
         self.admin(super::get("/metrics")).await.text()
     }
 
+    /// Connections of the listener `public` that were closed for this reason.
+    pub async fn closed(&self, reason: &str) -> u64 {
+        let series = format!(
+            "northgate_connections_closed_total{{northgate_listener=\"public\",reason=\"{reason}\"}} "
+        );
+        let metrics = self.metrics().await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        line.expect("the series").parse().expect("a number")
+    }
+
     /// The access log's line of the request that was answered so.
     pub async fn log_of(&self, answer: &Answer) -> Value {
         let id = answer.header("x-request-id").expect("x-request-id");
