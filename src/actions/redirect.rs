@@ -53,6 +53,13 @@ impl Redirect {
             }
             return None;
         }
+        if let Some(variable) = variable_behind_host(text) {
+            let what = "goes on right behind the host, and could make another host of it";
+            subject
+                .error(config.to.part(variable), what)
+                .help("put a \"/\" between them");
+            return None;
+        }
         Some(Redirect {
             to: Template::build(&config.to, Variables::Target(parameters), &mut subject)?,
             status: config.status.unwrap_or_default().code(),
@@ -66,13 +73,15 @@ impl Redirect {
 
     pub(super) fn reply(&self, view: View<'_>) -> Reply {
         let mut location = Vec::with_capacity(128);
-        if self.to.render(view, &mut location).is_none() {
+        if self.to.render_target(view, &mut location).is_none() {
             return Reply::failure(Code::Internal);
         }
-        // A captured segment must not turn a path into `//host`, which a browser would follow elsewhere.
-        if location.starts_with(b"//") {
-            let slashes = location.iter().take_while(|&&byte| byte == b'/').count();
-            location.drain(..slashes - 1);
+        // A variable must not turn a path into `//host`, which a browser would follow elsewhere. To browsers a
+        // backslash is a slash.
+        let is_slash = |byte: &&u8| matches!(byte, b'/' | b'\\');
+        let slashes = location.iter().take_while(is_slash).count();
+        if slashes > 1 {
+            location.drain(1..slashes);
         }
         if self.keeps_query
             && let Some(query) = view.request.uri.query()
@@ -85,4 +94,19 @@ impl Redirect {
             Err(_) => Reply::failure(Code::BadRequest),
         }
     }
+}
+
+/// The place of a variable that could change the host in front of it. The path of a request begins with a slash, and
+/// its host is a whole one.
+fn variable_behind_host(text: &str) -> Option<std::ops::Range<usize>> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority
+        .strip_suffix("{request.path}")
+        .unwrap_or(authority);
+    let (before, variable) = authority.rsplit_once('{')?;
+    let is_whole_host = before.is_empty() && variable == "request.host}";
+    let is_harmless = is_whole_host || !variable.ends_with('}');
+    let begin = scheme.len() + "://".len();
+    (!is_harmless).then(|| begin + before.len()..begin + authority.len())
 }

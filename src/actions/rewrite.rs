@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::facts::{Template, Variables, View};
-use crate::text::{EndpointAddress, Host, Spanned, Subject, quoted};
+use crate::text::{EndpointAddress, Host, Spanned, Subject, has_dot_segment, quoted};
 
 /// Changes what the upstream is asked for: `rewrite = { path = "/orders/{id}" }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -29,6 +29,13 @@ fn is_host(text: &str) -> bool {
         Ok(EndpointAddress::Unix(_)) | Err(_) => false,
     };
     text.parse::<Host>().is_ok() || with_port(text)
+}
+
+fn path_of(target: &[u8]) -> &[u8] {
+    target
+        .split(|&byte| byte == b'?')
+        .next()
+        .unwrap_or_default()
 }
 
 #[derive(Debug)]
@@ -56,7 +63,18 @@ impl Rewrite {
                 let what = format!("must begin with \"/\", got {}", quoted(&text.value));
                 subject.error(text.span, what);
             }
-            Template::build(text, variables, &mut subject)
+            let template = Template::build(text, variables, &mut subject)?;
+            let stand_in = template.with_stand_in("x");
+            if has_dot_segment(path_of(stand_in.as_bytes())) {
+                let got = quoted(&text.value);
+                let what = format!("must not have `.` and `..` segments, got {got}");
+                subject.error(text.span, what);
+            }
+            if stand_in.contains('#') {
+                let what = format!("must not have a fragment, got {}", quoted(&text.value));
+                subject.error(text.span, what);
+            }
+            Some(template)
         });
         let host = config.host.as_ref().and_then(|text| {
             let mut subject = subject.key("host");
@@ -86,7 +104,11 @@ impl Rewrite {
     pub fn apply(&self, upstream_request: &mut Parts, view: View<'_>) -> Option<()> {
         if let Some(template) = &self.path {
             let mut target = Vec::with_capacity(128);
-            template.render(view, &mut target)?;
+            template.render_target(view, &mut target)?;
+            // The variables have none, but what they are put together with can make one of them.
+            if has_dot_segment(path_of(&target)) {
+                return None;
+            }
             if self.keeps_query
                 && let Some(query) = view.request.uri.query()
             {

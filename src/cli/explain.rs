@@ -5,14 +5,16 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::ConfigPath;
+use super::address::Address;
 use crate::actions::Action;
 use crate::config::Loaded;
 use crate::observability::Metrics;
+use crate::response::Code;
 use crate::routing::{Lookup, MAX_MISSES, RequestParts, Route, View};
-use crate::text::Span;
+use crate::text::{PathRefusal, PathRules, Span, normalise_path, refuse_query};
 
 /// Tell which route a request would get, why others would not, and what applies to it.
 ///
@@ -23,7 +25,7 @@ pub(super) struct Command {
     path: ConfigPath,
     method: Method,
     /// `https://api.example.com/v1/orders/7?x=1`, or a path alone.
-    url: Uri,
+    url: Address,
     /// A header of the request, as `name: value`; may be given again.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -64,21 +66,30 @@ impl Command {
         let named = headers
             .get(http::header::HOST)
             .and_then(|host| host.to_str().ok());
-        let parts = RequestParts {
-            host: self
-                .url
-                .authority()
-                .map(|authority| authority.as_str())
-                .or(named)
-                .unwrap_or_default(),
-            path: self.url.path(),
-            query: self.url.query(),
-            method: &self.method,
-            headers: &headers,
+        let host = self.url.host.as_deref().or(named).unwrap_or_default();
+        let mut text = self.question(host, view);
+        let normal = self.normalise(&view.listener.paths);
+        let is_found = match &normal {
+            Err(refusal) => {
+                refused(&mut text, *refusal, view, &loaded);
+                false
+            }
+            Ok(normal) => {
+                if let Some(normal) = normal {
+                    let _ = writeln!(text, "normal form of the path: {normal}");
+                }
+                let parts = RequestParts {
+                    host,
+                    path: normal.as_deref().unwrap_or(&self.url.path),
+                    query: self.url.query.as_deref(),
+                    method: &self.method,
+                    headers: &headers,
+                };
+                let is_found = explain(&mut text, view, &parts, &loaded);
+                elsewhere(&mut text, view, views, &parts);
+                is_found
+            }
         };
-        let mut text = String::new();
-        let is_found = explain(&mut text, view, &parts, &loaded);
-        elsewhere(&mut text, view, views, &parts);
         super::print(&text);
         if is_found {
             ExitCode::SUCCESS
@@ -87,11 +98,29 @@ impl Command {
         }
     }
 
+    /// The first line.
+    fn question(&self, host: &str, view: &View) -> String {
+        let Address { path, query, .. } = &self.url;
+        let mark = if query.is_some() { "?" } else { "" };
+        let query = query.as_deref().unwrap_or_default();
+        let (method, listener) = (&self.method, &view.listener.name);
+        format!("{method} {host}{path}{mark}{query} on listener {listener}\n")
+    }
+
+    /// What the path becomes before it is routed, where it becomes anything else.
+    fn normalise(&self, rules: &PathRules) -> Result<Option<String>, PathRefusal> {
+        if self.url.path == "*" && self.method == Method::OPTIONS {
+            return Ok(None);
+        }
+        refuse_query(self.url.query.as_deref().unwrap_or_default())?;
+        normalise_path(&self.url.path, rules)
+    }
+
     fn choose<'s>(&self, views: &'s [View]) -> Option<&'s View> {
         match &self.listener {
             Some(name) => views.iter().find(|view| *view.listener.name == **name),
             None => {
-                let wants_tls = self.url.scheme_str() == Some("https");
+                let wants_tls = self.url.scheme.as_deref() == Some("https");
                 views
                     .iter()
                     .find(|view| view.listener.is_tls() == wants_tls)
@@ -101,18 +130,16 @@ impl Command {
     }
 }
 
-/// Writes the explanation; true where a route wins. Writing to a String cannot fail.
+/// Writes why nobody gets the request. Writing to a String cannot fail.
+fn refused(text: &mut String, refusal: PathRefusal, view: &View, loaded: &Loaded) {
+    let code = Code::PathRefused;
+    let status = code.status().as_u16();
+    let _ = writeln!(text, "\nno route: {status} {}: {refusal}", code.slug());
+    policies(text, &view.fallback, loaded);
+}
+
+/// Writes the explanation; true where a route wins.
 fn explain(text: &mut String, view: &View, parts: &RequestParts<'_>, loaded: &Loaded) -> bool {
-    let _ = writeln!(
-        text,
-        "{} {}{}{}{} on listener {}",
-        parts.method,
-        parts.host,
-        parts.path,
-        if parts.query.is_some() { "?" } else { "" },
-        parts.query.unwrap_or_default(),
-        view.listener.name
-    );
     if let Some((route, _)) = view.preflight(parts) {
         let whose = match route.span {
             Some(span) => format!("route {}{}", route.name, place(Some(span), loaded)),

@@ -3,6 +3,7 @@
 //! In: arguments. Out: an exit code, and what people read on the terminal. A command must never hold logic that
 //! another part of the program could need.
 
+mod address;
 mod check;
 mod demo;
 mod errors;

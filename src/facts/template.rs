@@ -188,6 +188,19 @@ impl Template {
             .try_for_each(|part| part.render(view, out))
     }
 
+    /// As [`Template::render`], for a target: what comes from an identity is percent-encoded, since it may have any
+    /// character, and none of them may mean anything there.
+    pub fn render_target(&self, view: View<'_>, out: &mut Vec<u8>) -> Option<()> {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Identity(name) => {
+                let text = view.facts.identity.as_ref()?.text(name)?;
+                text.bytes().for_each(|byte| push_encoded(out, byte));
+                Some(())
+            }
+            part => part.render(view, out),
+        })
+    }
+
     /// The text as a header value; `None` where a fact is absent or is not fit for a header.
     pub fn header_value(&self, view: View<'_>) -> Option<HeaderValue> {
         let mut out = Vec::with_capacity(64);
@@ -306,6 +319,16 @@ fn help(problem: &TemplateProblem, variables: Variables<'_>) -> Option<String> {
             })
         }
         _ => None,
+    }
+}
+
+/// Only unreserved characters stand for themselves (RFC 3986 section 2.3).
+fn push_encoded(out: &mut Vec<u8>, byte: u8) {
+    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        out.push(byte);
+    } else {
+        let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value & 15)];
+        out.extend([b'%', digit(byte >> 4), digit(byte)]);
     }
 }
 

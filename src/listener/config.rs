@@ -41,6 +41,10 @@ pub struct Config<Policies: Default> {
     pub timeouts: Timeouts,
     #[serde(default)]
     pub paths: PathRules,
+    /// What becomes of request headers by which some frameworks let a request say another path or method than it
+    /// has. Default `"remove"`.
+    #[serde(default)]
+    pub override_headers: OverrideHeaders,
     /// Terminates TLS.
     pub tls: Option<Spanned<TlsConfig>>,
     /// Policies that every route on this listener inherits.
@@ -86,6 +90,20 @@ pub enum Underscores {
     DropTwins,
     /// All are dropped.
     Drop,
+}
+
+/// What becomes of `X-Original-URL`, `X-Rewrite-URL`, `X-HTTP-Method-Override`, `X-HTTP-Method` and
+/// `X-Method-Override` in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideHeaders {
+    /// The upstream does not get them, whoever sends them: it would do something else than what was routed. A policy
+    /// can still set them.
+    #[default]
+    Remove,
+    /// They go on, those with a URL from trusted proxies alone. Routes and policies that tell methods or paths apart do
+    /// not hold for an upstream that obeys them.
+    Keep,
 }
 
 /// Whether connections begin with a PROXY protocol header.

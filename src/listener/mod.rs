@@ -33,7 +33,9 @@ pub use accept::{Serve, accept};
 pub use allowance::Allowance;
 pub use bind::{Socket, bind};
 pub use caps::{AllClosed, OpenConnections};
-pub use config::{Config, Limits, Protocol, ProxyProtocol, Timeouts, TrustedHeader, Underscores};
+pub use config::{
+    Config, Limits, OverrideHeaders, Protocol, ProxyProtocol, Timeouts, TrustedHeader, Underscores,
+};
 pub use connection::Connection;
 pub use framed::next_request;
 pub use h2_frames::{Alarm, Offence, watch_frames};
@@ -50,6 +52,7 @@ pub struct Listener {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub paths: PathRules,
+    pub override_headers: OverrideHeaders,
     pub trusted_proxies: Box<[Cidr]>,
     pub trusted_header: Option<TrustedHeader>,
     pub underscores: Underscores,
@@ -109,6 +112,7 @@ impl Listener {
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             paths: config.paths,
+            override_headers: config.override_headers,
             trusted_proxies: config.trusted_proxies.clone().into(),
             trusted_header: config.trusted_header,
             underscores: config.underscores,

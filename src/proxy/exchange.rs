@@ -209,7 +209,7 @@ impl Exchange {
             && let Some(rewrite) = &proxy.rewrite
             && rewrite.apply(&mut parts, view).is_none()
         {
-            return Err(error_of(Code::BadRequest));
+            return Err(self.give_up(Code::PathRefused));
         }
         self.route
             .pipeline

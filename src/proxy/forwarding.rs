@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::client_address;
 use super::exchange::X_REQUEST_ID;
 use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host};
-use crate::listener::{Connection, Underscores};
+use crate::listener::{Connection, OverrideHeaders, Underscores};
 use crate::policies::Pipeline;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -66,7 +66,7 @@ pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &Req
 pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut HeaderMap) -> bool {
     let View { facts, request } = view;
     let peer = connection.peer_ip();
-    let has_underscores = drop_claims(headers, connection.is_from_hop);
+    let has_underscores = drop_claims(headers, connection);
     if connection.is_from_hop
         && let Some(name) = client_address::contradiction(connection, headers, facts.client)
     {
@@ -108,14 +108,19 @@ pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut Heade
 }
 
 /// Drops what says where a request came from, unless it comes from a trusted hop: from anybody else that is a claim
-/// which nothing supports. One walk over the names, since a request seldom has any. Says whether some names have an
-/// underscore.
-fn drop_claims(headers: &mut HeaderMap, is_from_hop: bool) -> bool {
+/// which nothing supports. Drops from everybody what would have the upstream do something else than was routed. One
+/// walk over the names, since a request seldom has any. Says whether some names have an underscore.
+fn drop_claims(headers: &mut HeaderMap, connection: &Connection) -> bool {
+    let is_from_hop = connection.is_from_hop;
+    let drops_overrides = connection.listener.override_headers == OverrideHeaders::Remove;
     let mut has_underscores = false;
     let mut claims: SmallVec<[HeaderName; 4]> = SmallVec::new();
     for name in headers.keys() {
         has_underscores |= name.as_str().as_bytes().contains(&b'_');
-        if name == PROXY || (!is_from_hop && is_claim(name.as_str())) {
+        if name == PROXY
+            || (!is_from_hop && is_claim(name.as_str()))
+            || (drops_overrides && is_override(name.as_str()))
+        {
             claims.push(name.clone());
         }
     }
@@ -161,6 +166,19 @@ fn is_claim(name: &str) -> bool {
     }
 }
 
+/// Whether some frameworks take the path or the method of a request from this header.
+fn is_override(name: &str) -> bool {
+    name.starts_with("x-")
+        && matches!(
+            name,
+            "x-original-url"
+                | "x-rewrite-url"
+                | "x-http-method-override"
+                | "x-http-method"
+                | "x-method-override"
+        )
+}
+
 /// Drops headers with an underscore in their name: all of them, or those of which a server might think that they
 /// are another.
 ///
@@ -169,12 +187,14 @@ fn is_claim(name: &str) -> bool {
 /// name with dashes is there as well, is a claim, frames the message, or belongs to a policy of the route.
 pub(super) fn drop_twins(headers: &mut HeaderMap, connection: &Connection, pipeline: &Pipeline) {
     let drops_all = connection.listener.underscores == Underscores::Drop;
+    let drops_overrides = connection.listener.override_headers == OverrideHeaders::Remove;
     let is_twin = |name: &HeaderName| {
         let Ok(dashed) = HeaderName::try_from(name.as_str().replace('_', "-")) else {
             return true;
         };
         headers.contains_key(&dashed)
             || is_claim(dashed.as_str())
+            || (drops_overrides && is_override(dashed.as_str()))
             || matches!(dashed, CONTENT_LENGTH | TRANSFER_ENCODING | TE)
             || pipeline.manages(&dashed)
     };

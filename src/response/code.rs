@@ -78,7 +78,8 @@ error_index! {
     /// The path of the request means different things to different programs, so nobody could say which rules are
     /// for it: it has an encoded slash or backslash, dots in disguise (`/..;x/`), bytes that are not UTF-8, controls,
     /// is encoded twice, or climbs above its root. The detail says which. What an upstream cannot do without can be
-    /// let in by the listener's `paths`. The connection is closed.
+    /// let in by the listener's `paths`. The connection is closed. It is also the answer where a route's `rewrite`
+    /// would make a dot segment, or no valid target at all, of the request.
     PathRefused = 400 "path_refused" "The path is ambiguous", INVALID_ARGUMENT Client "DPE";
     /// A browser asks in a preflight whether a site's script may use this, and the policy `cors` does not allow the
     /// site's origin.

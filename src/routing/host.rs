@@ -54,11 +54,11 @@ impl fmt::Display for HostMatch {
     }
 }
 
-/// The host of a request without its port, in lower case, without one trailing dot. Allocates only to lower
+/// The host of a request without its port, in lower case, without dots at its end. Allocates only to lower
 /// capitals. A host too long for DNS becomes the empty one, which only routes without a host match.
 pub(super) fn normalise(host: &str) -> Cow<'_, str> {
     let name = without_port(host);
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = name.trim_end_matches('.');
     if name.len() > MAX_HOST {
         Cow::Borrowed("")
     } else if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -144,7 +144,7 @@ mod tests {
         check("api.example:", "api.example");
         check("api.example.", "api.example");
         check("api.example.:443", "api.example");
-        check("api.example..", "api.example.");
+        check("api.example..", "api.example");
         check("[::1]", "[::1]");
         check("[::1]:80", "[::1]");
         check("[FE80::A]:80", "[fe80::a]");

@@ -36,7 +36,7 @@
 //! - A repeated header or query parameter satisfies a condition when any of its values does. Query names and
 //!   values are compared form-decoded (`+` is a space); a malformed escape stands for itself. Regular
 //!   expressions match the whole value.
-//! - A host is compared without its port, its letter case and one trailing dot; IPv6 literals keep brackets.
+//! - A host is compared without its port, its letter case and dots at its end; IPv6 literals keep brackets.
 //! - When nothing matches, the answer is 405 if some route failed on its method alone, with the union of
 //!   those routes' methods; otherwise 404.
 //!

@@ -112,6 +112,21 @@ fn chooses_the_listener() {
 }
 
 #[test]
+fn paths_are_in_their_normal_form() {
+    let file = "tests/cli/explain.toml";
+    let odd = "http://a.example.com//orders;x/%37;y/../%37/b%2Dc";
+    explain("path-in-normal-form", file, 0, &["GET", odd]);
+    let disguised = "/orders/..%2fsecret";
+    explain("path-refused", file, 1, &["GET", disguised]);
+    let url = northgate(&["explain", "-c", file, "GET", "orders"]);
+    assert_eq!(url.code, 2, "{url:?}");
+    assert!(
+        url.err.contains("write it as `https://host/path`"),
+        "{url:?}"
+    );
+}
+
+#[test]
 fn of_what_cannot_be_explained() {
     let bad = northgate(&[
         "explain",

@@ -220,7 +220,267 @@ async fn no_spelling_gets_around_a_guard() {
             Saw("/open/a?b={c}|[d]\\..%2f%00"),
         ),
         ("/open/a?b\u{7f}", Refused),
+        ("/open/a?b\u{1}", Refused),
     ] {
         edge.check(target, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn slashes_and_backslashes_are_kept_where_a_site_needs_them() {
+    let edge = Edge::with(r#"encoded_slashes = "keep", backslashes = "keep""#).await;
+    for (target, expected) in [
+        ("/open/users/a%2fb", Saw("/open/users/a%2Fb")),
+        ("/open/a%5cb", Saw("/open/a%5Cb")),
+        ("/open/a%252Fb", Saw("/open/a%252Fb")),
+        ("/admin%2fx", Saw("/admin%2Fx")),
+        ("/open/a%2f../../admin", Refused),
+        ("/open/..%2fadmin", Refused),
+        ("/open%2f..%2fadmin", Refused),
+        ("/open/..%5cadmin", Refused),
+        ("/open/..%252fadmin", Refused),
+        ("/open/../admin", Guarded),
+        ("/open/%252e%252e/admin", Refused),
+    ] {
+        edge.check(target, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn encoded_slashes_are_slashes_where_a_site_says_so() {
+    let edge = Edge::with(r#"encoded_slashes = "decode""#).await;
+    for (target, expected) in [
+        ("/open/a%2fb", Saw("/open/a/b")),
+        ("/%2fadmin", Guarded),
+        ("/admin%2Fx", Guarded),
+        ("/open%2f..%2fadmin", Guarded),
+        ("/open/..%2f..%2fadmin", Refused),
+        ("/open/..;%2fadmin", Refused),
+        ("/open/..%252fadmin", Refused),
+        ("/open/a%5cb", Refused),
+    ] {
+        edge.check(target, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn repeated_slashes_and_old_encodings_are_kept_where_a_site_says_so() {
+    let edge = Edge::with(r#"merge_slashes = false, invalid_utf8 = "keep""#).await;
+    for (target, expected) in [
+        ("/open//a//", Saw("/open//a//")),
+        ("//admin", Saw("//admin")),
+        ("/open//../../admin", Guarded),
+        ("/open/%e9t%e9", Saw("/open/%E9t%E9")),
+        ("/open/%2e%2e/admin", Guarded),
+        ("/open/..%2fadmin", Refused),
+        ("/open/a%00", Refused),
+    ] {
+        edge.check(target, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_why() {
+    let edge = Edge::with("").await;
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let client = edge.gateway.client(protocol);
+        let answer = client.send(get("/open/..%2fadmin")).await;
+        answer.assert_problem(400, "path_refused");
+        assert_eq!(answer.json()["detail"], "the path has an encoded slash");
+        let line = edge.gateway.log_of(&answer).await;
+        assert_eq!(line["code"], "path_refused");
+        assert_eq!(line["path"], "/open/..%2fadmin");
+    }
+}
+
+#[tokio::test]
+async fn the_log_has_the_path_that_was_routed() {
+    let edge = Edge::with("").await;
+    let answer = edge.gateway.http1().send(get("/open/./%61//b;c?d")).await;
+    let line = edge.gateway.log_of(&answer).await;
+    assert_eq!(line["path"], "/open/a/b;c");
+    assert_eq!(edge.shop.only().target, "/open/a/b;c?d");
+}
+
+#[tokio::test]
+async fn the_spelling_of_a_host_changes_no_route() {
+    let shop = Origin::http1(|_| text("open"));
+    let gateway = Gateway::draft(
+        r#"
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.inner]
+        match = { hosts = ["inner.test"], path = "/{*rest}" }
+        respond = { body = "guarded" }
+
+        [routes.rest]
+        match = { path = "/{*rest}" }
+        upstream = "shop"
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    for host in [
+        "inner.test",
+        "INNER.test",
+        "inner.test.",
+        "Inner.Test.:80",
+        "inner.test:8080",
+        "inner.test:",
+        "inner.test..",
+        "a@inner.test",
+        "inner%2etest",
+        "inner.test:80:80",
+        "inner.test:x",
+        "inner.test/x",
+        "inner.test\\x",
+        "inner.test,a",
+        " inner.test",
+    ] {
+        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let answer = RawClient::exchange(gateway.address(), request).await;
+        let is_guarded = answer.ends_with("guarded") || answer.starts_with("HTTP/1.1 400 ");
+        assert!(is_guarded, "{host:?} over HTTP/1.1: {answer}");
+        let fields: [(&str, &[u8]); 4] = [
+            (":method", b"GET"),
+            (":scheme", b"http"),
+            (":authority", host.as_bytes()),
+            (":path", b"/"),
+        ];
+        exchange_h2(gateway.address(), &fields).await;
+        assert_eq!(shop.seen().len(), 0, "{host:?}: {:?}", shop.seen());
+    }
+}
+
+#[tokio::test]
+async fn what_is_captured_is_a_name_without_parameters() {
+    let shop = Origin::http1(|_| text("ok"));
+    let gateway = Gateway::draft(
+        r#"
+        [listeners.public]
+        bind = "127.0.0.1:0"
+        paths = { encoded_slashes = "keep" }
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.user]
+        match = { path = "/users/{id}" }
+        upstream = "shop"
+        rewrite = { path = "/u/{id}" }
+
+        [routes.dots]
+        match = { path = "/dots/{*rest}" }
+        upstream = "shop"
+        rewrite = { path = "/d/.{rest}" }
+
+        [routes.query]
+        match = { path = "/query" }
+        upstream = "shop"
+        rewrite = { path = "/q/{request.query}" }
+
+        [routes.files]
+        match = { path = "/files/{*rest}" }
+        upstream = "shop"
+        rewrite = { path = "/f/{rest}" }
+
+        [routes.moved]
+        match = { path = "/moved/{*rest}" }
+        redirect = { to = "/{rest}" }
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    let client = gateway.http1();
+    for (target, expected) in [
+        ("/users/7;v=2", Some("/u/7")),
+        ("/users/%37;..", Some("/u/7")),
+        ("/users/a%2fb", Some("/u/a%2Fb")),
+        ("/users/a%3Bb", Some("/u/a%3Bb")),
+        ("/files/a;b/c;d?e", Some("/f/a;b/c;d?e")),
+        // Neither of these may become a dot segment at the upstream.
+        ("/dots/", None),
+        ("/dots/./.a", Some("/d/..a")),
+        ("/dots/%2fa", None),
+        ("/query?../../admin", None),
+        ("/query?a%2f..", None),
+        ("/query?a", Some("/q/a")),
+    ] {
+        let before = shop.seen().len();
+        let answer = client.send(get(target)).await;
+        match expected {
+            Some(expected) => {
+                assert_eq!(answer.status, 200, "{target}");
+                assert!(shop.seen()[before].target.starts_with(expected), "{target}");
+            }
+            None => {
+                assert_eq!(answer.status, 400, "{target}");
+                assert_eq!(shop.seen().len(), before, "{target}");
+            }
+        }
+    }
+    for (target, location) in [
+        ("/moved//evil.test", "/evil.test"),
+        ("/moved/%5cevil.test", ""),
+        ("/moved/a%2f%2fb", "/a%2F%2Fb"),
+    ] {
+        let answer = client.send(get(target)).await;
+        assert_eq!(answer.header("location").unwrap_or_default(), location);
+    }
+}
+
+#[tokio::test]
+async fn nobody_says_another_path_or_method_than_was_routed() {
+    const NAMES: [&str; 7] = [
+        "x-original-url",
+        "x-rewrite-url",
+        "x_original_url",
+        "x-http-method-override",
+        "x_http-method_override",
+        "x-http-method",
+        "x-method-override",
+    ];
+    for (listener, is_kept) in [("", false), (r#"override_headers = "keep""#, true)] {
+        for trusted in ["", r#"trusted_proxies = ["127.0.0.1"]"#] {
+            let shop = Origin::http1(|_| text("ok"));
+            let listener = format!("{listener}\n{trusted}");
+            let gateway = Gateway::draft(
+                r#"
+                [listeners.public]
+                bind = "127.0.0.1:0"
+                $listener
+
+                [upstreams.shop]
+                endpoints = ["$shop"]
+
+                [routes.all]
+                match = { path = "/{*rest}" }
+                upstream = "shop"
+                "#,
+            )
+            .with("shop", &shop)
+            .with("listener", &listener)
+            .start()
+            .await;
+            for protocol in [Protocol::Http1, Protocol::H2] {
+                let ask = get("/").header("x-http", "1");
+                let ask = NAMES
+                    .iter()
+                    .fold(ask, |ask, name| ask.header(name, "/admin"));
+                assert_eq!(gateway.client(protocol).send(ask).await.status, 200);
+                let seen = shop.seen().pop().unwrap();
+                for name in NAMES {
+                    // Twins of the others, and claims of strangers, go in any case.
+                    let may_go_on =
+                        !name.contains('_') && (!name.ends_with("url") || !trusted.is_empty());
+                    let goes_on = seen.header(name).is_some();
+                    assert_eq!(goes_on, is_kept && may_go_on, "{name} with {listener}");
+                }
+                assert_eq!(seen.header("x-http"), Some("1"));
+            }
+        }
     }
 }
