@@ -26,7 +26,7 @@
 //!    │ HTTP/1.1: head and chunks are checked, byte for byte, and cut into requests                  http1
 //!    │ a stream that carries its Connection; the engine reads the request's header from it
 //!    ▼
-//!  pin the Snapshot ─ who is the client, request id, trace ─ limits on the header                  proxy, facts
+//!  pin the Snapshot ─ who is the client, request id, trace ─ limits ─ the path's normal form       proxy, facts
 //!    ▼
 //!  host → path → method → headers → query                                                         routing
 //!    │ Route: a Pipeline, an Action, a timeout
@@ -102,6 +102,11 @@
 //! | No response of HTTP/1.1 that could be read in two ways reaches the engine, and nothing behind a response is taken for another | `tests/gateway/upstream_framing.rs`; over TLS as far as the engine shows it |
 //! | What leaves towards an origin is a request that keeps every rule | `tests/gateway/upstream_requests.rs` |
 //! | Requests in a pipeline are answered in order, and none is taken for the body of another | `tests/gateway/strict_http1.rs`: `good_requests_are_served_as_they_are` |
+//! | What is routed is what the upstream gets: a path has one form, and no spelling of it gets around a rule | `src/text/path/property.rs`; `tests/gateway/paths.rs`: `no_spelling_gets_around_a_guard` |
+//! | Parameters of segments decide no route | `src/routing/property.rs`: `parameters_of_segments_never_matter` |
+//! | No rewrite makes a dot segment of what a client sent | `tests/gateway/paths.rs`: `what_is_captured_is_a_name_without_parameters` |
+//! | No header says another path or method than was routed | `tests/gateway/paths.rs`: `nobody_says_another_path_or_method_than_was_routed` |
+//! | Parsers of ours keep their promises whatever they are given | the `fuzz_` tests, over the seeds in `tests/fuzz/` |
 //! | What a stranger claims about itself reaches no upstream | `tests/gateway/forwarding.rs`: `claims_of_strangers_are_replaced` |
 //! | Certificates of clients are verified wherever they are asked for, and no session outlives its own | `tests/gateway/tls_clients.rs`: `each_mode_lets_in_whom_it_should`; `tests/gateway/tls_sessions.rs`: `a_session_ends_with_its_certificate`; `tests/gateway/tls_renewal.rs`: `who_is_revoked_comes_in_no_more_and_resumes_nothing` |
 //! | What is said of a client's certificate cannot be forged | `tests/gateway/tls_clients.rs`: `no_client_forges_what_is_said_of_it` |

@@ -15,6 +15,9 @@ mod routes;
 mod schema;
 mod warnings;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use compile::{Configuration, Settings, compile};
 pub use document::{Document, Objects};
 pub use gateway::GatewayConfig;

@@ -14,6 +14,9 @@ mod grammar;
 mod request;
 mod response;
 
+#[cfg(test)]
+mod fuzz;
+
 use crate::response::Code;
 
 pub use chunked::Chunks;

@@ -24,6 +24,9 @@ mod proxy_protocol;
 mod stream;
 mod tls;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::sync::Arc;
 
 use crate::observability::ListenerMetrics;

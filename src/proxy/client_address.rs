@@ -90,7 +90,7 @@ fn by_x_forwarded_proto(headers: &HeaderMap) -> Option<Scheme> {
 
 /// The elements of a header that is a list, the last of its last line first; `None` for a line that is no text.
 /// Empty elements say nothing (RFC 9110 section 5.6.1).
-fn from_the_right<'h, E: Iterator<Item = &'h str>>(
+pub(super) fn from_the_right<'h, E: Iterator<Item = &'h str>>(
     headers: &'h HeaderMap,
     name: HeaderName,
     split: impl Fn(&'h str) -> E + Copy,
@@ -127,7 +127,7 @@ fn walk(connection: &Connection, hops: impl Iterator<Item = Option<Origin>>) -> 
 }
 
 /// An address as hops write it: bare, or with a port, or an IPv6 address in brackets.
-fn parse_address(text: &str) -> Option<IpAddr> {
+pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
     let address = text.parse::<IpAddr>().ok();
     let address = address.or_else(|| {
         text.parse::<std::net::SocketAddr>()
@@ -151,7 +151,7 @@ fn parse_scheme(text: &str) -> Option<Scheme> {
 
 /// The elements of `Forwarded`, from the right. They are told apart from there because what the nearest hop added is
 /// well-formed, and a client may have opened a quotation on the left of it that it never closes.
-fn elements_from_the_right(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn elements_from_the_right(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         let line = rest?;
@@ -177,7 +177,7 @@ fn elements_from_the_right(line: &str) -> impl Iterator<Item = &str> {
 /// `for=192.0.2.43;proto=https;by=203.0.113.60`, the pairs in any order and none of them twice (RFC 7239 section
 /// 4). `None` where it is malformed, or where the hop does not tell whom it forwards for (section 6: `unknown`, or
 /// an obfuscated name such as `_hidden`).
-fn parse_element(element: &str) -> Option<Origin> {
+pub(super) fn parse_element(element: &str) -> Option<Origin> {
     let mut client = None;
     let mut scheme = None;
     let mut rest = element;

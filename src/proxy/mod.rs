@@ -24,6 +24,9 @@ mod strict;
 mod target;
 mod timed;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;

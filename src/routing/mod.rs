@@ -68,6 +68,8 @@ mod trie;
 mod value_condition;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod property;
 
 pub use captures::Captures;

@@ -32,6 +32,8 @@ mod de;
 mod diagnostic;
 mod duration;
 mod file;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod header;
 mod headers;
 mod host;

@@ -8,6 +8,8 @@ mod normal;
 mod rules;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod property;
 
 pub use normal::{has_dot_segment, normalise_path, refuse_query};

@@ -11,7 +11,7 @@ const CLASSES: &str = "-._~!$&'()*+,;=:@";
 const ENCODED: &str = "\"<>[]^`{|}";
 
 /// The normal form, or none.
-fn model(path: &str, rules: &PathRules) -> Option<String> {
+pub(super) fn model(path: &str, rules: &PathRules) -> Option<String> {
     let units = units(path.strip_prefix('/')?, rules)?;
     let mut segments: Vec<String> = vec![String::new()];
     for unit in units {
