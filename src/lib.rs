@@ -119,6 +119,7 @@
 //! | What HTTP/2 forbids is refused, each in its way, and other clients notice nothing | `tests/gateway/http2_hostile.rs` |
 //! | Frames that are allowed one by one and an attack together are cut off and counted | `tests/gateway/http2_floods.rs` |
 //! | Connections of HTTP/2 end with a word, and with what was in flight | `tests/gateway/http2_connections.rs` |
+//! | A client that is slow on purpose is cut off, one whose peer has nothing to say is not | `tests/gateway/slow_clients.rs`; `loadtest/slow` |
 //! | No wait is endless, on either side | `tests/gateway/client_timeouts.rs`, `tests/gateway/timeouts.rs` |
 //! | An exchange that ends too late leaves an HTTP/2 connection to the others | `tests/gateway/timeouts.rs`: `the_end_of_one_exchange_leaves_the_connection_to_the_others` |
 //! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |

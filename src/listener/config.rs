@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::tls::TlsConfig;
-use crate::text::{BindAddress, Bounded, Cidr, Duration, PathRules, SizeUpTo, Spanned};
+use crate::text::{BindAddress, Bounded, ByteSize, Cidr, Duration, PathRules, SizeUpTo, Spanned};
 
 /// Where clients come in. What its `policies` are is none of this room's business.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -141,6 +141,15 @@ pub struct Limits {
     pub headers: Bounded<1, 256>,
     /// The request target; beyond it 414. Default `"8KiB"`, at most `"63KiB"`.
     pub uri_bytes: SizeUpTo<63>,
+    /// How many bytes of a request's body must come per second, on average over any time that is longer than
+    /// `timeouts.request_body_idle`; less is 408. It counts until the response begins, and not in calls of gRPC, whose
+    /// clients may have nothing to say for a while. 0 is no minimum. Default `"240B"`.
+    pub request_body_min_rate: ByteSize,
+    /// How many bytes of what it is sent a client must take per second, on average over the time in which it has
+    /// something to take, where that is longer than `timeouts.request_body_idle`; who takes less is cut off. A stream
+    /// of events in which nothing happens is no slow client. 0 is no minimum beyond one byte in that time. It is kept
+    /// on HTTP/1.1; on HTTP/2 a client must take 4 KiB in each `timeouts.request_body_idle`. Default `"240B"`.
+    pub response_min_rate: ByteSize,
     /// Requests of HTTP/2 that one connection carries at a time; more are refused (`REFUSED_STREAM`), and clients
     /// wait with them. Default 100.
     pub streams: NonZeroU32,
@@ -164,6 +173,8 @@ impl Default for Limits {
             header_bytes: SizeUpTo::from_kib(32),
             headers: Bounded::new(100).expect("it is in the range"),
             uri_bytes: SizeUpTo::from_kib(8),
+            request_body_min_rate: ByteSize::from_bytes(240),
+            response_min_rate: ByteSize::from_bytes(240),
             streams: number(100),
             stream_resets_per_second: number(20),
             control_frames_per_second: number(100),
@@ -181,7 +192,7 @@ pub struct Timeouts {
     /// protocol header is part of it). Over HTTP/2 it is the wait for the first request. Default `"5s"`.
     pub request_header: Duration,
     /// The longest silence inside a request's body, and the longest wait for a client to take more of its
-    /// response. Default `"15s"`.
+    /// response; the time as well that the minimum rates of `limits` leave to a slow client. Default `"15s"`.
     pub request_body_idle: Duration,
     /// How long an unused connection stays open. Default `"60s"`.
     pub keepalive: Duration,

@@ -20,6 +20,8 @@ mod connection;
 mod framed;
 mod h2_frames;
 mod h2_heads;
+mod intake;
+mod pace;
 mod proxy_protocol;
 mod stream;
 mod tls;
@@ -42,6 +44,7 @@ pub use config::{
 pub use connection::Connection;
 pub use framed::next_request;
 pub use h2_frames::{Alarm, Offence, watch_frames};
+pub use pace::Pace;
 pub use tls::{CertificateConfig, ClientAuthConfig, ClientAuthMode, Handshake, TlsConfig};
 pub(crate) use tls::{read_chain, read_key, warn_of_readers};
 

@@ -6,20 +6,25 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::http::ResponseHeader;
+use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
 
 use super::Connection;
+use super::intake::Intake;
+use crate::http1::Refusal;
+use crate::response::Code;
 
 /// Small writes are gathered up to this size, so that a response's header and body leave in one packet. The
 /// buffer is given back with every flush: an idle connection holds none.
@@ -67,6 +72,24 @@ impl Transport {
         Ok(read.starts_with(H2_PREFACE))
     }
 
+    /// Closing it will reset the connection. Else the kernel would go on holding what the client does not take.
+    fn reset_on_close(&self) {
+        if let Transport::Tcp(tcp) = self {
+            // An error means that there is no connection any more.
+            let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// How many bytes the client's system has acknowledged; 0 where nobody counts them.
+    fn taken(&self) -> u64 {
+        match self {
+            Transport::Tcp(tcp) => {
+                get_tcp_info(tcp.as_raw_fd()).map_or(0, |counts| counts.tcpi_bytes_acked)
+            }
+            Transport::Unix(_) => 0,
+        }
+    }
+
     /// Reads what there is, some hundred bytes of it at most.
     pub(super) async fn read_more(&mut self, read: &mut Vec<u8>) -> io::Result<usize> {
         read.reserve(READ_AHEAD);
@@ -75,7 +98,7 @@ impl Transport {
 }
 
 /// A client's connection: gathers writes, replays what was read ahead, and ends when a client keeps the gateway
-/// waiting for a request beyond its deadline.
+/// waiting for a request beyond its deadline, or takes its response too slowly.
 #[derive(Debug)]
 pub(super) struct Downstream {
     transport: Transport,
@@ -85,6 +108,8 @@ pub(super) struct Downstream {
     read_ahead: Vec<u8>,
     out: Vec<u8>,
     written: usize,
+    /// Since the socket was full for the first time.
+    intake: Option<Box<Intake>>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -103,6 +128,7 @@ impl Downstream {
             read_ahead: Vec::new(),
             out: Vec::new(),
             written: 0,
+            intake: None,
             timer: None,
         }
     }
@@ -144,19 +170,51 @@ impl Downstream {
         Poll::Pending
     }
 
+    /// Writes to the socket, and ends the connection where the client takes too little of what it is sent.
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match forward!(&mut self.transport, transport => Pin::new(transport).poll_write(cx, data)) {
+            Poll::Ready(sent) => {
+                if let Some(intake) = &mut self.intake {
+                    let accepted = *sent.as_ref().unwrap_or(&0);
+                    intake.moved(accepted, || self.transport.taken());
+                }
+                Poll::Ready(sent)
+            }
+            // Over HTTP/2, whoever watches its frames sees to that.
+            Poll::Pending if self.connection.is_h2() => Poll::Pending,
+            Poll::Pending => {
+                let new = || Box::new(Intake::of(&self.connection));
+                let intake = self.intake.get_or_insert_with(new);
+                ready!(intake.poll_full(cx, || self.transport.taken()));
+                self.transport.reset_on_close();
+                let what = "the client takes its response too slowly";
+                self.connection
+                    .refuse(Refusal::new(Code::ClientTooSlow, what));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.out.len() {
-            let rest = &self.out[self.written..];
-            let count = ready!(
-                forward!(&mut self.transport, transport => Pin::new(transport).poll_write(cx, rest))
-            )?;
+        // Taken out, so that it can be read while the rest is written to.
+        let out = std::mem::take(&mut self.out);
+        let drained = self.poll_drain_of(cx, &out);
+        self.out = out;
+        if let Poll::Ready(Ok(())) = drained {
+            self.out.clear();
+            self.written = 0;
+        }
+        drained
+    }
+
+    fn poll_drain_of(&mut self, cx: &mut Context<'_>, out: &[u8]) -> Poll<io::Result<()>> {
+        while self.written < out.len() {
+            let count = ready!(self.poll_send(cx, &out[self.written..]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += count;
         }
-        self.out.clear();
-        self.written = 0;
         Poll::Ready(Ok(()))
     }
 }
@@ -199,9 +257,11 @@ impl AsyncRead for Downstream {
             }
             Poll::Pending => {
                 // The engine waits, so nothing more is coming for now to go along with what was gathered. (It
-                // flushes a response of known length only at its end.) An error shows at the next write.
-                if !this.out.is_empty() {
-                    let _ = this.poll_drain(cx);
+                // flushes a response of known length only at its end.)
+                if !this.out.is_empty()
+                    && let Poll::Ready(Err(error)) = this.poll_drain(cx)
+                {
+                    return Poll::Ready(Err(error));
                 }
                 ready!(this.poll_late(cx));
                 this.connection.gave_up();
@@ -221,7 +281,7 @@ impl AsyncWrite for Downstream {
             ready!(self.poll_drain(cx))?;
         }
         if data.len() >= WRITE_BUFFER {
-            return forward!(&mut self.transport, transport => Pin::new(transport).poll_write(cx, data));
+            return self.poll_send(cx, data);
         }
         self.out.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))

@@ -17,7 +17,7 @@ use super::timed::Seat;
 use super::{error_of, flag_retry, forwarding, h2_request, strict, target};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
-use crate::listener::{Connection, connection_of};
+use crate::listener::{Connection, Pace, connection_of};
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{Lookup, RequestParts, Route, Snapshot};
 use crate::upstream::{Attempt, Replay, Verdict};
@@ -44,6 +44,8 @@ pub struct Exchange {
     pub(super) first_byte: Option<Duration>,
     /// What the upstream answered, whatever the client was told.
     pub(super) upstream_status: Option<StatusCode>,
+    /// How slow the client may still be with its body, and when the last part of it came.
+    pace: Option<(Pace, Instant)>,
     /// The failure that the gateway reported, or noticed too late to report.
     pub(super) outcome: Option<Code>,
 }
@@ -63,6 +65,7 @@ impl Exchange {
             began_at: SystemTime::now(),
             first_byte: None,
             upstream_status: None,
+            pace: None,
             outcome: None,
         }
     }
@@ -80,7 +83,10 @@ impl Exchange {
         connection.exchange_began();
         let timeouts = &connection.listener.timeouts;
         session.set_read_timeout(Some(timeouts.request_body_idle.as_std()));
-        session.set_write_timeout(Some(timeouts.request_body_idle.as_std()));
+        if connection.is_h2() {
+            // For one stream among others. What a whole connection takes is measured where the bytes leave.
+            session.set_write_timeout(Some(timeouts.request_body_idle.as_std()));
+        }
         session.set_total_drain_timeout(Some(super::DRAIN_DEADLINE));
         if session.req_header().has_case() && session.req_header().raw_path_is_utf8() {
             let request = session.req_header_mut();
@@ -315,14 +321,38 @@ impl Exchange {
     }
 
     /// A part of the request's body has gone up; `ends` where it was the last.
-    pub(super) fn sent(&mut self, ends: bool) -> Result<()> {
+    pub(super) fn sent(&mut self, bytes: usize, ends: bool) -> Result<()> {
         let now = Instant::now();
+        if !ends {
+            self.keep_pace(now, bytes);
+        }
         let is_in_time = match &mut self.attempt {
             Some(attempt) if ends => attempt.sent(now),
             Some(attempt) => attempt.sending(now),
             None => true,
         };
         self.in_time(is_in_time)
+    }
+
+    /// A client that sends its body slowly may be silent for less and less of the time.
+    fn keep_pace(&mut self, now: Instant, bytes: usize) {
+        let (Some(attempt), Some(connection), None) =
+            (&mut self.attempt, &self.connection, self.first_byte)
+        else {
+            return;
+        };
+        let listener = &connection.listener;
+        let (pace, since) = self.pace.get_or_insert_with(|| {
+            let window = listener.timeouts.request_body_idle.as_std();
+            let pace = Pace::new(listener.limits.request_body_min_rate, window);
+            (pace, self.began)
+        });
+        // What took longer than the client may be silent was no silence of the client's: somebody would have cut it
+        // off. It was the upstream that took no more.
+        let waited = Some(now - *since).filter(|waited| *waited <= pace.left());
+        pace.moved(waited.unwrap_or_default(), bytes as u64);
+        *since = now;
+        attempt.limit_client(pace.left());
     }
 
     /// Shows a part of the request's body to the policies that look at it.

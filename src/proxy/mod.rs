@@ -133,7 +133,7 @@ impl ProxyHttp for Proxy {
         attempt.connected(digest);
         // Over HTTP/2 there will be no word of the end of a body that there is not.
         if session.is_body_done() {
-            return exchange.sent(true);
+            return exchange.sent(0, true);
         }
         Ok(())
     }
@@ -168,7 +168,8 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        exchange.sent(end_of_stream)?;
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        exchange.sent(bytes, end_of_stream)?;
         if exchange.bodies.request.is_empty() {
             return Ok(());
         }

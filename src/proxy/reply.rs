@@ -95,7 +95,8 @@ pub(super) async fn fail(
     };
     exchange.outcome = Some(code);
     let status = code.status().as_u16();
-    let is_too_late = code == Code::ClientClosed || has_begun(session.as_ref());
+    let is_gone = matches!(code, Code::ClientClosed | Code::ClientTooSlow);
+    let is_too_late = is_gone || has_begun(session.as_ref());
     if !is_too_late {
         // The engine closes the connection after a failure: part of the request may still be on its way.
         if let Err(cause) = write(session, exchange, Reply::failure(code).closing()).await {

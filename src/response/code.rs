@@ -89,7 +89,9 @@ error_index! {
     RouteNotFound = 404 "route_not_found" "No route matches this request", UNIMPLEMENTED Client "NR";
     /// A route matches all but the method. The `Allow` header names the methods that would have matched.
     MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here", UNIMPLEMENTED Client "NR";
-    /// The client did not finish sending its request in time.
+    /// The client did not finish sending its request in time: its header took longer than the listener's
+    /// `timeouts.request_header`, or its body fell silent for `timeouts.request_body_idle` or came more slowly than
+    /// `limits.request_body_min_rate`.
     RequestTimeout = 408 "request_timeout" "The request took too long to arrive", DEADLINE_EXCEEDED Client "DT";
     /// The request body is larger than `size_limits` allows, as it is or once it is decoded. The connection is closed.
     PayloadTooLarge = 413 "payload_too_large" "The request body is too large", RESOURCE_EXHAUSTED Client "DPE";
@@ -108,6 +110,9 @@ error_index! {
     HeadersTooLarge = 431 "headers_too_large" "The request header is too large", RESOURCE_EXHAUSTED Client "DPE";
     /// The client went away before the exchange was complete. Only ever seen in the log and the metrics.
     ClientClosed = 499 "client_closed" "The client closed the connection", CANCELLED Client "DC";
+    /// The client took its response more slowly than the listener's `limits.response_min_rate`, and was cut off. Only
+    /// ever seen in the log and the metrics.
+    ClientTooSlow = 499 "client_too_slow" "The client took its response too slowly", CANCELLED Client "DT";
     /// A fault of the gateway itself; the log has the cause under the request id.
     Internal = 500 "internal" "The gateway failed", INTERNAL Gateway "-";
     /// The method is one that the gateway does not forward to anybody (`CONNECT`, `TRACE`).

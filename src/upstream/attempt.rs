@@ -227,6 +227,13 @@ impl Attempt {
         self.allow(now, self.upstream.timeouts().idle.as_std())
     }
 
+    /// From now on the client may be silent for no longer than this. Says nothing where either side may be silent.
+    pub fn limit_client(&mut self, silence: Duration) {
+        if let Some(idle) = &mut self.client_idle {
+            *idle = silence;
+        }
+    }
+
     /// A part of the request has been sent, and more is to come. False as for [`Attempt::moved`].
     pub fn sending(&mut self, now: Instant) -> bool {
         if self.is_tunnel {

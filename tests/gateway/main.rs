@@ -29,6 +29,7 @@ mod proxying;
 mod routing;
 mod security_headers;
 mod size_limits;
+mod slow_clients;
 mod streaming;
 mod strict_http1;
 mod timeouts;
