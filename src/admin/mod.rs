@@ -5,8 +5,8 @@
 
 mod config;
 mod routes;
+mod serve;
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -87,28 +87,9 @@ pub struct State {
     pub is_ready: Arc<AtomicBool>,
 }
 
-/// Serves until `shutdown` becomes true.
-pub async fn serve(
-    admin: Admin,
-    socket: Socket,
-    state: State,
-    mut shutdown: watch::Receiver<bool>,
-) -> io::Result<()> {
+/// Serves until `shutdown` becomes true. There are 64 connections at most, a header has ten seconds, and no
+/// connection is older than five minutes.
+pub async fn serve(admin: Admin, socket: Socket, state: State, shutdown: watch::Receiver<bool>) {
     let router = routes::router(state, admin.token);
-    let ended = async move {
-        // An error means that the sender is gone, and with it the gateway.
-        let _ = shutdown.wait_for(|&is_down| is_down).await;
-    };
-    match socket {
-        Socket::Tcp(listener) => {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(ended)
-                .await
-        }
-        Socket::Unix(listener) => {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(ended)
-                .await
-        }
-    }
+    serve::serve(socket, router, shutdown).await;
 }

@@ -198,11 +198,8 @@ impl Gateway {
             is_ready: self.is_ready.clone(),
         };
         let shutdown = self.stop_admin.subscribe();
-        self.tasks.spawn(async move {
-            if let Err(error) = admin::serve(admin, socket, state, shutdown).await {
-                log::error!("admin: {error}");
-            }
-        });
+        self.tasks
+            .spawn(admin::serve(admin, socket, state, shutdown));
     }
 }
 

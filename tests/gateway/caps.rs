@@ -252,3 +252,29 @@ async fn a_connection_is_used_for_so_long() {
     assert_eq!(client.read_to_end().await, "");
     assert_eq!(gateway.closed("age").await, 1);
 }
+
+#[tokio::test]
+async fn the_admin_listener_has_few_connections_and_none_for_ever() {
+    let gateway = listening("").await;
+    let address = gateway.admin_address();
+    let ask = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let mut client = RawClient::connect(address).await;
+        client.send(ask).await;
+        client.read_until("ok\n").await;
+        open.push(client);
+    }
+    let mut one_more = RawClient::connect(address).await;
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut one_more.stream, ask.as_bytes()).await;
+    assert_eq!(one_more.read_to_end().await, "");
+    // Half a header and idleness come to an end, and then there is room again.
+    let mut half = open.pop().expect("64 connections");
+    half.send("GET /livez HTTP/1.1\r\nhost:").await;
+    half.read_to_end().await;
+    for mut idle in open {
+        assert_eq!(idle.read_to_end().await, "");
+    }
+    let metrics = gateway.metrics().await;
+    assert!(metrics.contains("northgate_connections"), "{metrics}");
+}
