@@ -77,7 +77,7 @@ pub(super) fn is_path_and_query(bytes: &[u8]) -> bool {
 
 /// Whether these bytes are `host` or `host:port` (RFC 9110 section 7.2): a registered name, or an IP address, IPv6
 /// in brackets. Userinfo, an empty host and an empty port are none.
-pub(super) fn is_authority(bytes: &[u8]) -> bool {
+pub fn is_authority(bytes: &[u8]) -> bool {
     let port = match bytes.strip_prefix(b"[") {
         Some(rest) => {
             let Some(end) = rest.iter().position(|&byte| byte == b']') else {

@@ -5,6 +5,8 @@ use http::uri::Scheme;
 use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
+use crate::facts::host;
+use crate::http1::is_authority;
 use crate::listener::Connection;
 use crate::response::Code;
 
@@ -19,7 +21,9 @@ pub(super) fn check(request: &RequestHeader, connection: &Connection) -> Result<
     let may_be_clear = !listener.is_tls() || connection.is_from_hop;
     let is_well_formed = has_path(request)
         && has_scheme(request, may_be_secure, may_be_clear)
-        && request.headers.values().all(is_trimmed);
+        && request.headers.values().all(is_trimmed)
+        // As over HTTP/1.1: a host that no route knows but an upstream might is a way around the routes of that host.
+        && host(request).is_none_or(|host| is_authority(host.as_bytes()));
     if is_well_formed {
         Ok(())
     } else {
