@@ -187,6 +187,7 @@ impl Downstream {
                 let intake = self.intake.get_or_insert_with(new);
                 ready!(intake.poll_full(cx, || self.transport.taken()));
                 self.transport.reset_on_close();
+                self.connection.read_too_slowly();
                 let what = "the client takes its response too slowly";
                 self.connection
                     .refuse(Refusal::new(Code::ClientTooSlow, what));
