@@ -154,7 +154,7 @@ impl Attempt {
         self.clock.as_ref()
     }
 
-    /// Watches the upload of the try that begins, from outside: see [`Clock::watch_upload`].
+    /// Watches the upload of the try that begins, from outside: see `Clock::watch_upload`.
     pub fn watch_upload(&self, engine: mpsc::Sender<Bytes>) {
         if let Some(clock) = &self.clock {
             tokio::spawn(clock.clone().watch_upload(engine));

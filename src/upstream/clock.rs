@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 /// How often an upload is looked at from outside.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The deadlines of one exchange. All of it happens in the exchange's own task, apart from [`Clock::watch_upload`].
+/// The deadlines of one exchange. All of it happens in the exchange's own task, apart from `Clock::watch_upload`.
 #[derive(Debug)]
 pub struct Clock {
     made: Instant,
