@@ -59,7 +59,7 @@ fn fuzz_configurations() {
             assert!(
                 report
                     .line
-                    .is_none_or(|line| line as usize <= text.lines().count() + 1)
+                    .is_none_or(|line| line <= text.lines().count() + 1)
             );
         }
         let shown = loaded.diagnostics.render(&loaded.sources, false);
