@@ -61,7 +61,10 @@ testssl:
 	@tests/testssl $(TARGET)/debug/northgate
 
 lint:
-	@.ci/install $(BUILD_NEEDS)
+	@.ci/install $(BUILD_NEEDS) systemd-analyze:systemd
+	@mkdir -p $(TARGET) && sed 's#/usr/bin/northgate#/bin/true#' systemd/northgate.service >$(TARGET)/northgate.service
+	systemd-analyze verify $(abspath $(TARGET)/northgate.service)
+	systemd-analyze security --offline=true --threshold=20 --no-pager systemd/northgate.service >/dev/null
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
