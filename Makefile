@@ -24,7 +24,7 @@ INSTALL_DENY := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
 	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deny@0.20.2
 
-.PHONY: demo test testssl lint bench loadtest slowtest
+.PHONY: demo test testssl lint bench loadtest slowtest idletest
 
 # After `sudo make` root may have no Rust. Then the user who called goes on: Rust is his, so are the files that are
 # made, and what is missing is installed through sudo.
@@ -75,10 +75,16 @@ bench:
 	@.ci/install $(BUILD_NEEDS)
 	cargo bench --locked
 
-# 2,000 slow clients at once; for options, and for what an idle connection costs: make slowtest ARGS='--idle 10000'
+# 2,000 slow clients at once.
 slowtest:
 	@.ci/install $(BUILD_NEEDS) python3:python3
 	@loadtest/slow $(ARGS)
+
+# What an idle connection costs, with nginx beside it.
+idletest:
+	@.ci/install $(BUILD_NEEDS) python3:python3 openssl:openssl nginx:nginx-light
+	@cargo build --release --locked --bin northgate --example origin
+	@loadtest/idle $(ARGS)
 
 # For options: make loadtest ARGS='--rounds 21 --workers 2'
 loadtest:
