@@ -17,7 +17,7 @@ const REST_OF_REQUEST_LINE: usize = 10;
 pub struct RequestLimits {
     /// The longest request target.
     pub target_bytes: usize,
-    /// Names and values of all fields together.
+    /// Names and values of all fields together, with the spaces between them.
     pub field_bytes: usize,
     pub fields: usize,
 }
@@ -84,17 +84,26 @@ impl RequestScanner {
         Ok(None)
     }
 
-    /// Method and target, where the request line was in order: for whoever has to say what was refused.
+    /// The method and the path, where the request line was in order: for whoever has to say what was refused. The
+    /// path may be empty.
     pub fn request_line(&self) -> Option<(Range<usize>, Range<usize>)> {
-        self.has_request_line
-            .then(|| (self.method.clone(), self.target.clone()))
+        let path = match &self.authority {
+            Some(authority) => authority.end..self.target.end,
+            None => self.target.clone(),
+        };
+        self.has_request_line.then(|| (self.method.clone(), path))
+    }
+
+    /// The first `Host`, where it has come and was in order.
+    pub fn host(&self) -> Option<Range<usize>> {
+        self.host.clone()
     }
 
     /// Refuses what is too long before the end of its line has come.
     fn bound_unfinished(&self, bytes: usize, limits: &RequestLimits) -> Result<(), Refusal> {
         if self.has_request_line {
-            // The colon and the spaces around the value are not counted; two of them are the custom.
-            if self.field_bytes + bytes > limits.field_bytes + 3 {
+            // The colon and the line's end are not counted.
+            if self.field_bytes + bytes > limits.field_bytes + 2 {
                 return Err(TOO_MANY_FIELD_BYTES);
             }
         } else if bytes > METHOD_BYTES + limits.target_bytes + REST_OF_REQUEST_LINE {
@@ -129,6 +138,10 @@ impl RequestScanner {
         self.target = target_start..target_start + target.len();
         match (target, &line[..method]) {
             (_, b"CONNECT") => Err(Refusal::new(Code::MethodNotImplemented, "CONNECT")),
+            // The engine takes what is not UTF-8 for no target at all, and has a page of its own for it.
+            _ if std::str::from_utf8(target).is_err() => {
+                Err(Refusal::malformed("a target that is not text"))
+            }
             ([b'/', ..], _) if is_path_and_query(target) => Ok(()),
             (b"*", b"OPTIONS") => Ok(()),
             ([b'/' | b'*', ..] | [], _) => Err(Refusal::malformed(
@@ -155,7 +168,8 @@ impl RequestScanner {
         let line = &bytes[line];
         let (name, value) = field(line)?;
         self.fields += 1;
-        self.field_bytes += name.len() + value.len();
+        // With the spaces around the value, which would otherwise be room without end; the colon is free.
+        self.field_bytes += line.len() - 1;
         if self.fields > limits.fields {
             return Err(Refusal::new(Code::HeadersTooLarge, "too many fields"));
         }
@@ -198,6 +212,8 @@ impl RequestScanner {
     fn finish(&self, bytes: &[u8]) -> Result<RequestHead, Refusal> {
         match (&self.host, &self.authority) {
             (None, _) if !self.is_http_1_0 => return Err(Refusal::malformed("no Host")),
+            // The engine throws the authority away, and routes and policies would see no host.
+            (None, Some(_)) => return Err(Refusal::malformed("an absolute target without Host")),
             (Some(host), Some(authority)) if bytes[host.clone()] != bytes[authority.clone()] => {
                 return Err(Refusal::malformed("a target for another host than Host"));
             }
@@ -306,7 +322,7 @@ mod tests {
             ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", Body::None),
             ("GET http://a/x?y HTTP/1.1\r\nhost: a\r\n\r\n", Body::None),
             ("GET HTTP://a HTTP/1.1\r\nhost: \t a \t\r\n\r\n", Body::None),
-            ("GET https://a?q HTTP/1.0\r\n\r\n", Body::None),
+            ("GET https://a?q HTTP/1.0\r\nhost: a\r\n\r\n", Body::None),
             (
                 "M-SEARCH /\u{e4} HTTP/1.1\r\nhost: [::1]:8\r\n\r\n",
                 Body::None,
@@ -369,6 +385,7 @@ mod tests {
             ("GET * HTTP/1.1\r\n".to_owned(), BadRequest),
             ("GET /#f HTTP/1.1\r\n".to_owned(), BadRequest),
             ("GET ftp://a/ HTTP/1.1\r\n".to_owned(), BadRequest),
+            ("GET http://a/ HTTP/1.0\r\n\r\n".to_owned(), BadRequest),
             ("GET http:///x HTTP/1.1\r\n".to_owned(), BadRequest),
             ("GET http://u@a/ HTTP/1.1\r\n".to_owned(), BadRequest),
             ("GET http://a/ HTTP/1.1\r\nhost: b\r\n\r\n".to_owned(), BadRequest),

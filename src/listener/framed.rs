@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -143,21 +144,30 @@ impl<S: IO> Framed<S> {
             self.connection.refuse(refusal);
             return Err(io::Error::new(io::ErrorKind::InvalidData, refusal.reason));
         };
-        let line = scanner.request_line().filter(|(_, target)| {
-            let is_plain = |byte: &u8| byte.is_ascii_graphic();
-            let target = self.held.get(target.clone());
-            target.is_some_and(|it| it.starts_with(b"/") && it.iter().all(is_plain))
-        });
         let mut harmless = BytesMut::with_capacity(256);
+        // What is known of the request is for the log. Where that is no text, the engine could not read it either.
+        let part = |range: Range<usize>| self.held.get(range).filter(|part| part.is_ascii());
+        let line = scanner.request_line();
+        let line = line.and_then(|(method, path)| Some((part(method)?, part(path)?)));
         match line {
-            Some((method, target)) => {
-                harmless.extend_from_slice(&self.held[method]);
+            Some((method, path)) if path.starts_with(b"/") => {
+                harmless.extend_from_slice(method);
                 harmless.extend_from_slice(b" ");
-                harmless.extend_from_slice(&self.held[target]);
+                harmless.extend_from_slice(path);
+            }
+            Some((method, _)) => {
+                harmless.extend_from_slice(method);
+                harmless.extend_from_slice(b" /");
             }
             None => harmless.extend_from_slice(b"GET /"),
         }
-        harmless.extend_from_slice(b" HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n");
+        harmless.extend_from_slice(b" HTTP/1.1\r\nconnection: close\r\n");
+        if let Some(host) = scanner.host().and_then(part) {
+            harmless.extend_from_slice(b"host: ");
+            harmless.extend_from_slice(host);
+            harmless.extend_from_slice(b"\r\n");
+        }
+        harmless.extend_from_slice(b"\r\n");
         self.passed = harmless.len();
         self.held = harmless;
         self.connection.refuse(refusal);
@@ -204,13 +214,18 @@ impl<S: IO> Framed<S> {
             match ready!(self.poll_more(cx)) {
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && !self.held.is_empty() => {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && self.has_begun() => {
                     let late = Refusal::new(Code::RequestTimeout, "the head did not end in time");
                     return Poll::Ready(self.refuse(late).map(|()| true));
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// Whether there is any of a head. Old clients send an empty line after a body, which begins nothing.
+    fn has_begun(&self) -> bool {
+        !matches!(&*self.held, b"" | b"\r" | b"\r\n")
     }
 
     /// Reads some more into what is held, and gives how much.

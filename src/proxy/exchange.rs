@@ -94,6 +94,9 @@ impl Exchange {
         }
         if connection.is_h2() {
             h2_request::join_cookies(session.req_header_mut());
+        } else if session.req_header().version == Version::HTTP_10 {
+            // RFC 9110 section 15.2: to such a client an interim response would be the response.
+            session.downstream_session.set_ignore_info_resp(true);
         }
         let request = session.req_header();
         forwarding::identify(&mut self.facts, &connection, request);
@@ -208,6 +211,9 @@ impl Exchange {
         let mut parts = take_request(upstream_request);
         parts.headers.reserve(ADDED_HEADERS);
         let has_underscores = forwarding::write(view, connection, &mut parts.headers);
+        if request.version == Version::HTTP_10 {
+            forwarding::name_host(&mut parts.headers, attempt.endpoint());
+        }
         if attempt.upstream().protocol().is_h2() {
             forwarding::allow_trailers(request, &mut parts.headers);
         }
@@ -242,8 +248,16 @@ impl Exchange {
             let now = Instant::now();
             self.first_byte.get_or_insert(now - self.began);
             self.upstream_status = Some(response.status);
-            if is_upgrade && let Some(connection) = &self.connection {
-                connection.switched();
+            if is_upgrade {
+                // Nobody who did not ask for it could make anything of what follows.
+                let asked = request.version == Version::HTTP_11
+                    && request.headers.contains_key(http::header::UPGRADE);
+                if !asked {
+                    return Err(self.give_up(Code::UpstreamProtocol));
+                }
+                if let Some(connection) = &self.connection {
+                    connection.switched();
+                }
             }
             if let Some(attempt) = &mut self.attempt {
                 if is_upgrade {

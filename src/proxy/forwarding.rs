@@ -7,7 +7,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
@@ -105,6 +106,15 @@ pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut Heade
         headers.remove(TRACESTATE);
     }
     has_underscores
+}
+
+/// A client of HTTP/1.0 need not name a host, and HTTP/1.1 needs one (RFC 9112 section 3.2): then it is the endpoint's.
+pub(super) fn name_host(headers: &mut HeaderMap, endpoint: Option<&str>) {
+    if !headers.contains_key(HOST) {
+        let address = endpoint.filter(|address| !address.starts_with("unix:"));
+        let host = address.and_then(|address| HeaderValue::from_str(address).ok());
+        headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
+    }
 }
 
 /// Drops what says where a request came from, unless it comes from a trusted hop: from anybody else that is a claim

@@ -187,6 +187,10 @@ impl ProxyHttp for Proxy {
         if exchange.bodies.may_be_bodiless {
             session.downstream_modules_ctx = bodiless::modules();
         }
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            // From here on only the upstream's `idle` counts, for both directions together.
+            session.set_read_timeout(None);
+        }
         let is_http_1_0 = session.req_header().version == http::Version::HTTP_10;
         if session.is_process_shutting_down() || is_http_1_0 || exchange.is_last() {
             timed::close_after(session, exchange);

@@ -23,9 +23,12 @@ pub(super) fn check(request: &RequestHeader, limits: &Limits) -> Result<(), Code
         return Err(Code::MethodNotImplemented);
     }
     // RFC 9110 section 10.1.1: there is one expectation, and what is not understood must not be passed over.
-    let expected = request.headers.get(http::header::EXPECT);
-    if expected.is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        return Err(Code::ExpectationFailed);
+    let mut expected = request.headers.get_all(http::header::EXPECT).iter();
+    if let Some(first) = expected.next() {
+        let is_known = first.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        if !is_known || expected.next().is_some() {
+            return Err(Code::ExpectationFailed);
+        }
     }
     Ok(())
 }

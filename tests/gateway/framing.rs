@@ -146,6 +146,45 @@ async fn early_hints_do_not_confuse() {
 }
 
 #[tokio::test]
+async fn old_clients_get_no_early_hints() {
+    let hinting = RawOrigin::serving(|mut stream, _| async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let _ = stream.read(&mut [0; 4096]).await;
+        let response = b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n\
+                         HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone";
+        let _ = stream.write_all(response).await;
+    });
+    let gateway = Gateway::draft(SHOP).with("shop", &hinting).start().await;
+    let answer = RawClient::exchange(gateway.address(), "GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.ends_with("done") && !answer.contains("103"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn nobody_is_switched_who_did_not_ask() {
+    let switching = RawOrigin::serving(|mut stream, _| async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let _ = stream.read(&mut [0; 4096]).await;
+        let response =
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nHELLO";
+        let _ = stream.write_all(response).await;
+    });
+    let gateway = Gateway::draft(SHOP).with("shop", &switching).start().await;
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let answer = gateway.client(protocol).send(get("/")).await;
+        assert_eq!(answer.status, 502);
+        assert!(
+            answer.text().contains("upstream_protocol"),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
 async fn every_pipelined_request_is_answered() {
     let shop = Origin::http1(|seen| text(seen.target));
     let gateway = gateway(&shop).await;

@@ -238,4 +238,8 @@ async fn a_tunnel_may_be_silent_and_slow() {
         client.read_until("x").await;
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
+    // Longer than any time of the listener's; only the upstream's `idle` ends a tunnel.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    client.send("y").await;
+    client.read_until("y").await;
 }

@@ -234,6 +234,7 @@ fn refused_requests() -> Vec<(String, Verdict)> {
         (target("http://A/x"), BAD),
         (target("http://a@a/x"), BAD),
         (target("http://u:p@a/x"), BAD),
+        ("GET http://a/x HTTP/1.0\r\n\r\n".to_owned(), BAD),
         (target("http:///x"), BAD),
         (target("http:/a/x"), BAD),
         (target("http:a/x"), BAD),
@@ -304,6 +305,8 @@ fn refused_requests() -> Vec<(String, Verdict)> {
         (fields(&format!("x: {}\r\n", "y".repeat(2000))), Refused(431, "headers_too_large")),
         (fields(&format!("{}: y\r\n", "x".repeat(2000))), Refused(431, "headers_too_large")),
         (fields(&format!("x: {0}\r\ny: {0}\r\n", "z".repeat(1000))), Refused(431, "headers_too_large")),
+        (fields(&format!("x:{}y\r\n", " ".repeat(2000))), Refused(431, "headers_too_large")),
+        (fields(&format!("x:y{0}\r\nz:{0}\r\n", "\t".repeat(1000))), Refused(431, "headers_too_large")),
         (format!("GET /x HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(2100)), Refused(431, "headers_too_large")),
         // Lengths.
         (post("content-length: 3\r\ncontent-length: 3\r\n", "abc"), BAD),
@@ -493,6 +496,62 @@ async fn bad_requests_are_refused_and_never_seen() {
 }
 
 #[tokio::test]
+async fn no_byte_gets_the_engines_own_page() {
+    let edge = Edge::start().await;
+    for byte in 0..=u8::MAX {
+        for (before, after) in [
+            ("GET /", " HTTP/1.1\r\nhost: a\r\n"),
+            ("GET /?", " HTTP/1.1\r\nhost: a\r\n"),
+            ("G", "T / HTTP/1.1\r\nhost: a\r\n"),
+            ("GET / HTTP/1.", "\r\nhost: a\r\n"),
+            ("GET http://a/", " HTTP/1.1\r\nhost: a\r\n"),
+            ("GET / HTTP/1.1\r\nhost: a", "\r\n"),
+            ("GET / HTTP/1.1\r\nhost: a\r\nx", ": y\r\n"),
+            ("GET / HTTP/1.1\r\nhost: a\r\nx: ", "\r\n"),
+        ] {
+            let mut request = before.as_bytes().to_vec();
+            request.push(byte);
+            request.extend(after.as_bytes());
+            request.extend(b"connection: close\r\n\r\n");
+            let answer = edge.exchange(&request, false).await.to_ascii_lowercase();
+            let context = || format!("{:?} got {answer:?}", request.escape_ascii().to_string());
+            assert!(answer.contains("x-request-id: "), "{}", context());
+            assert!(!answer.contains("pingora"), "{}", context());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_always_hears_a_host() {
+    let edge = Edge::start().await;
+    let answer = edge.exchange(b"GET /x HTTP/1.0\r\n\r\n", false).await;
+    assert_eq!(statuses_of(&answer), [200], "{answer}");
+    let seen = edge.shop.only();
+    assert_eq!(seen.host, edge.shop.to_string());
+}
+
+#[tokio::test]
+async fn an_empty_line_after_a_request_asks_for_nothing() {
+    let shop = Origin::http1(|_| text("ok"));
+    let toml = r#"
+        [listeners.main]
+        bind = "127.0.0.1:0"
+        timeouts = { request_header = "300ms", keepalive = "300ms" }
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.all]
+        match = { path = "/{*rest}" }
+        upstream = "shop"
+    "#;
+    let gateway = Gateway::draft(toml).with("shop", &shop).start().await;
+    let request = "POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\na\r\n";
+    let answers = RawClient::exchange(gateway.address_of("main"), request).await;
+    assert_eq!(statuses_of(&answers), [200], "{answers}");
+}
+
+#[tokio::test]
 async fn how_a_request_is_cut_into_packets_decides_nothing() {
     let edge = Edge::start().await;
     let requests = "POST /1 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n\
@@ -527,7 +586,8 @@ async fn the_log_says_which_rule_was_broken() {
         (&line["method"], &line["path"]),
         (&"POST".into(), &"/x".into())
     );
-    let request = "GET /x HTTP/1.1\r\nhost: a\r\nno colon\r\n\r\n";
+    assert_eq!(line["host"], "a");
+    let request = "GET http://a/x HTTP/1.1\r\nno colon\r\n\r\n";
     edge.exchange(request.as_bytes(), false).await;
     let line = edge
         .gateway
@@ -535,7 +595,11 @@ async fn the_log_says_which_rule_was_broken() {
             line["cause"] == "a field without a proper name and a colon"
         })
         .await;
-    assert_eq!(line["status"], 400);
+    assert_eq!(
+        (&line["status"], &line["path"]),
+        (&400.into(), &"/x".into())
+    );
+    assert!(line.get("host").is_none(), "{line}");
 }
 
 #[tokio::test]
