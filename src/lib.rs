@@ -108,7 +108,7 @@
 //! | No header says another path or method than was routed | `tests/gateway/paths.rs`: `nobody_says_another_path_or_method_than_was_routed` |
 //! | Parsers of ours keep their promises whatever they are given | the `fuzz_` tests, over the seeds in `tests/fuzz/` |
 //! | What a stranger claims about itself reaches no upstream | `tests/gateway/forwarding.rs`: `claims_of_strangers_are_replaced` |
-//! | Certificates of clients are verified wherever they are asked for, and no session outlives its own | `tests/gateway/tls_clients.rs`: `each_mode_lets_in_whom_it_should`; `tests/gateway/tls_sessions.rs`: `a_session_ends_with_its_certificate`; `tests/gateway/tls_renewal.rs`: `who_is_revoked_comes_in_no_more_and_resumes_nothing` |
+//! | Certificates of clients are verified wherever they are asked for, and no session outlives its own | `tests/gateway/tls_clients.rs`: `each_mode_lets_in_whom_it_should`; `tests/gateway/tls_sessions.rs`: `a_session_ends_with_its_certificate`, `a_session_ends_with_the_list_that_covers_it`; `tests/gateway/tls_renewal.rs`: `who_is_revoked_comes_in_no_more_and_resumes_nothing` |
 //! | What is said of a client's certificate cannot be forged | `tests/gateway/tls_clients.rs`: `no_client_forges_what_is_said_of_it` |
 //! | Nobody reaches a host by the TLS of another | `tests/gateway/tls_names.rs`: `a_host_of_another_certificate_is_misdirected` |
 //! | Changed files are taken up whole or not at all, and end no connection | `tests/gateway/tls_renewal.rs`: `a_pair_is_taken_whole_or_not_at_all`, `bad_files_change_nothing`, `a_new_certificate_serves_new_connections_and_leaves_the_others` |

@@ -113,6 +113,14 @@ impl Diagnostics {
         self.found.iter().any(|one| one.severity == Severity::Error)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.found.truncate(len);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

@@ -68,6 +68,16 @@ impl<'a> Subject<'a> {
         self.diagnostics.warning(span, message)
     }
 
+    /// How much has been said so far, for [`Subject::unsay`].
+    pub fn mark(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    /// Takes back all that was said since this mark.
+    pub fn unsay(&mut self, mark: usize) {
+        self.diagnostics.truncate(mark);
+    }
+
     /// How many errors there are so far, of this and everything else: for telling whether a step added some.
     pub fn error_count(&self) -> usize {
         self.diagnostics.error_count()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -138,6 +139,56 @@ async fn a_session_ends_with_its_certificate() {
             ..RESUMED
         }
     );
+}
+
+/// Nor are the lists asked again, which may have become too old. Who is covered by another list resumes.
+#[tokio::test]
+async fn a_session_ends_with_the_list_that_covers_it() {
+    let (brief, lasting) = (Authority::named("brief"), Authority::named("lasting"));
+    let server = lasting.issue(&["shop.test"]);
+    let authorities = lasting.folder().join("both.pem");
+    let both = [&brief, &lasting].map(|one| std::fs::read_to_string(one.path()).unwrap());
+    std::fs::write(&authorities, both.concat()).unwrap();
+    let client = |authority: &Authority, version: &'static SupportedProtocolVersion| {
+        let pair = authority.issue(&["billing.test"]);
+        let config = ClientConfig::builder_with_protocol_versions(&[version])
+            .with_root_certificates(lasting.roots())
+            .with_client_auth_cert(vec![pair.der.clone()], pair.private_key());
+        Arc::new(config.unwrap())
+    };
+    let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
+    let ending = versions.map(|version| client(&brief, version));
+    let staying = versions.map(|version| client(&lasting, version));
+    let gateway = gateway(&format!(
+        "certificates = [{}], client_auth = {{ mode = \"required\", ca = {authorities:?}, crl = [{:?}, {:?}] }}",
+        server.entry(),
+        lasting.revoke(&[]),
+        brief.revoke_for(&[], Duration::from_secs(6)),
+    ))
+    .await;
+    for config in ending.iter().chain(&staying) {
+        assert_eq!(visit(&gateway, "public", config).await, FULL);
+        assert_eq!(visit(&gateway, "public", config).await, RESUMED);
+    }
+    for config in &ending {
+        let last = eventually("the end of the list", async || {
+            let visit = visit(&gateway, "public", config).await;
+            (visit != RESUMED).then_some(visit)
+        })
+        .await;
+        let refused = Visit {
+            is_served: false,
+            ..RESUMED
+        };
+        assert_eq!(last, refused);
+    }
+    for (version, config) in versions.into_iter().zip(&staying) {
+        assert_eq!(visit(&gateway, "public", config).await, RESUMED);
+        let new = client(&brief, version);
+        assert!(!visit(&gateway, "public", &new).await.is_served);
+        let new = client(&lasting, version);
+        assert_eq!(visit(&gateway, "public", &new).await, FULL);
+    }
 }
 
 /// A verifier that remembers the OCSP response that it was shown.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -17,7 +18,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::config::{ClientAuthConfig, ClientAuthMode};
 use super::entry::Renewal;
-use super::pem::{read_chain, read_revocation_lists};
+use super::pem::{Fault, read_chain, read_revocation_lists};
 use super::watch::Watched;
 use crate::identity::ClientCertificate;
 use crate::text::{Spanned, Subject};
@@ -33,24 +34,24 @@ pub(super) struct ClientAuth {
 /// All that belongs together, from one reading.
 struct Loaded {
     authorities: Vec<CertificateDer<'static>>,
-    lists: Vec<CertificateRevocationListDer<'static>>,
+    lists: Lists,
     verifier: Arc<Verifier>,
 }
 
 impl ClientAuth {
-    /// `Ok(None)` where none is asked for; an error after diagnostics.
+    /// `Ok(None)` where none is asked for; a fault after diagnostics.
     pub(super) fn build(
         config: Option<&Spanned<ClientAuthConfig>>,
         base: &Path,
         provider: &Arc<CryptoProvider>,
         now: i64,
         subject: &mut Subject<'_>,
-    ) -> Result<Option<ClientAuth>, Told> {
+    ) -> Result<Option<ClientAuth>, Fault> {
         let Some(config) = config.filter(|config| config.mode != ClientAuthMode::Off) else {
             return Ok(None);
         };
         let watched = Watched::new(files(config, base), now);
-        let loaded = Loaded::read(config, base, provider, now, subject).ok_or(Told)?;
+        let loaded = Loaded::read(config, base, provider, now, subject)?;
         Ok(Some(ClientAuth {
             config: config.clone(),
             base: base.to_owned(),
@@ -59,33 +60,38 @@ impl ClientAuth {
         }))
     }
 
-    /// Reads the files again if they have changed. What was there stays unless all of the new is good.
+    /// Reads the files again if they have changed, or could not be read. What was there stays unless all of the new
+    /// is good.
     pub(super) fn renew(
         &mut self,
         provider: &Arc<CryptoProvider>,
         now: i64,
         subject: &mut Subject<'_>,
     ) -> Renewal {
-        if !self.watched.has_changed(now) {
+        if !self.watched.is_due(now) {
             return Renewal::None;
         }
-        match Loaded::read(&self.config, &self.base, provider, now, subject) {
-            None => Renewal::Refused,
-            Some(loaded) if loaded.is_same(&self.loaded) => Renewal::None,
-            Some(loaded) => {
+        let before = subject.mark();
+        let read = Loaded::read(&self.config, &self.base, provider, now, subject);
+        let is_repeated = self.watched.is_repeated(read.as_ref().err());
+        match read {
+            Err(_) if is_repeated => {
+                subject.unsay(before);
+                Renewal::None
+            }
+            Err(_) => Renewal::Refused,
+            Ok(loaded) if loaded.is_same(&self.loaded) => Renewal::None,
+            Ok(loaded) => {
                 self.loaded = loaded;
                 Renewal::Taken
             }
         }
     }
 
-    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+    pub(super) fn verifier(&self) -> Arc<Verifier> {
         self.loaded.verifier.clone()
     }
 }
-
-/// The diagnostics say why.
-pub(super) struct Told;
 
 impl Loaded {
     fn read(
@@ -94,14 +100,16 @@ impl Loaded {
         provider: &Arc<CryptoProvider>,
         now: i64,
         subject: &mut Subject<'_>,
-    ) -> Option<Loaded> {
+    ) -> Result<Loaded, Fault> {
         let (authorities, roots) = authorities(config, base, subject)?;
         let mut lists = Vec::new();
-        let mut is_sound = true;
+        let mut fault = None;
         let mut each = subject.key("crl");
         for (index, path) in config.crl.iter().enumerate() {
             let mut subject = each.index(index);
-            match revocation_lists(path, base, &roots, provider) {
+            let read = read_revocation_lists(base.join(&path.value));
+            let read = read.map_err(|error| (Fault::from(&error), error.to_string()));
+            match read.and_then(|lists| usable(lists, &roots, provider)) {
                 Ok(read) => {
                     if read.iter().any(|list| is_late(list, now)) {
                         let what = "is past its nextUpdate: no certificate that it covers is good";
@@ -109,25 +117,29 @@ impl Loaded {
                     }
                     lists.extend(read);
                 }
-                Err(error) => {
-                    subject.error(path.span, error);
-                    is_sound = false;
+                Err((kind, what)) => {
+                    subject.error(path.span, what);
+                    fault = Some(kind);
                 }
             }
         }
-        if !is_sound {
-            return None;
+        if let Some(fault) = fault {
+            return Err(fault);
         }
         let is_optional = config.mode == ClientAuthMode::Optional;
         match verifier(&roots, provider, lists.clone(), is_optional) {
-            Ok(verifier) => Some(Loaded {
+            Ok(inner) => Ok(Loaded {
+                verifier: Arc::new(Verifier {
+                    inner,
+                    good_until: good_until(&lists),
+                }),
                 authorities,
                 lists,
-                verifier: Arc::new(Verifier(verifier)),
             }),
             Err(error) => {
-                subject.key("ca").error(config.ca.as_ref()?.span, error);
-                None
+                let span = config.ca.as_ref().map_or(config.span, |ca| ca.span);
+                subject.key("ca").error(span, error);
+                Err(Fault::Bad)
             }
         }
     }
@@ -144,56 +156,54 @@ fn authorities(
     config: &Spanned<ClientAuthConfig>,
     base: &Path,
     subject: &mut Subject<'_>,
-) -> Option<Authorities> {
+) -> Result<Authorities, Fault> {
     let Some(path) = &config.ca else {
         subject.error(config.span, "needs ca").help(
             "ca = \"…\" is the PEM file of the authorities that sign certificates of clients",
         );
-        return None;
+        return Err(Fault::Bad);
     };
     let mut subject = subject.key("ca");
-    let authorities = match read_chain(base.join(&path.value)) {
-        Ok(authorities) => authorities,
-        Err(error) => {
-            subject.error(path.span, error);
-            return None;
-        }
-    };
+    let authorities = read_chain(base.join(&path.value)).map_err(|error| {
+        subject.error(path.span, &error);
+        Fault::from(&error)
+    })?;
     let mut roots = RootCertStore::empty();
     for (index, authority) in authorities.iter().enumerate() {
         if let Err(error) = roots.add(authority.clone()) {
             let what = format!("certificate {} cannot sign others: {error}", index + 1);
             subject.error(path.span, what);
-            return None;
+            return Err(Fault::Bad);
         }
     }
-    Some((authorities, Arc::new(roots)))
+    Ok((authorities, Arc::new(roots)))
 }
 
-/// The lists of one file, each of which a verifier can use.
-fn revocation_lists(
-    path: &Spanned<PathBuf>,
-    base: &Path,
+type Lists = Vec<CertificateRevocationListDer<'static>>;
+
+/// The lists of one file, if a verifier can use each.
+fn usable(
+    lists: Lists,
     roots: &Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let lists = read_revocation_lists(base.join(&path.value)).map_err(|error| error.to_string())?;
-    match verifier(roots, provider, lists.clone(), false) {
-        Ok(_) => Ok(lists),
+) -> Result<Lists, (Fault, String)> {
+    let what = match verifier(roots, provider, lists.clone(), false) {
+        Ok(_) => return Ok(lists),
         Err(VerifierBuilderError::InvalidCrl(
             CertRevocationListError::ParseError | CertRevocationListError::Other(_),
-        )) => Err("is no revocation list in DER or PEM".to_owned()),
-        Err(VerifierBuilderError::InvalidCrl(error)) => Err(format!(
-            "is a revocation list of a kind that cannot be used: {error:?}"
-        )),
-        Err(error) => Err(error.to_string()),
-    }
+        )) => "is no revocation list in DER or PEM".to_owned(),
+        Err(VerifierBuilderError::InvalidCrl(error)) => {
+            format!("is a revocation list of a kind that cannot be used: {error:?}")
+        }
+        Err(error) => error.to_string(),
+    };
+    Err((Fault::Bad, what))
 }
 
 fn verifier(
     roots: &Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
-    lists: Vec<CertificateRevocationListDer<'static>>,
+    lists: Lists,
     is_optional: bool,
 ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
     let builder = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
@@ -206,9 +216,20 @@ fn verifier(
 }
 
 fn is_late(list: &CertificateRevocationListDer<'_>, now: i64) -> bool {
-    let parsed = CertificateRevocationList::from_der(list);
-    let next = parsed.ok().and_then(|(_, list)| list.next_update());
-    next.is_some_and(|next| next.timestamp() <= now)
+    next_update(list).is_some_and(|next| next <= now)
+}
+
+/// Unix time.
+fn next_update(list: &CertificateRevocationListDer<'_>) -> Option<i64> {
+    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+    Some(list.next_update()?.timestamp())
+}
+
+/// When the first of the lists is past its `nextUpdate`. One that does not say it is never trusted to be good.
+fn good_until(lists: &[CertificateRevocationListDer<'_>]) -> i64 {
+    let each = lists.iter();
+    let each = each.map(|list| next_update(list).unwrap_or(i64::MIN));
+    each.min().unwrap_or(i64::MAX)
 }
 
 fn files(config: &ClientAuthConfig, base: &Path) -> Vec<PathBuf> {
@@ -219,19 +240,38 @@ fn files(config: &ClientAuthConfig, base: &Path) -> Vec<PathBuf> {
 /// Takes only certificates that can be put into words, too: what is verified is asked for its names afterwards,
 /// and the engine panics on one that it cannot parse.
 #[derive(Debug)]
-struct Verifier(Arc<dyn ClientCertVerifier>);
+pub(super) struct Verifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    /// Unix time until which none of the lists is too old.
+    good_until: i64,
+}
+
+impl Verifier {
+    /// Whether a chain that was verified before, by these rules, is good still as far as the lists say. Nothing is
+    /// verified again before one of them has become too old, and then only who is not covered by it comes in.
+    pub(super) fn is_still_good(&self, chain: &[CertificateDer<'_>], now: i64) -> bool {
+        if now < self.good_until {
+            return true;
+        }
+        let ([leaf, others @ ..], Ok(now)) = (chain, u64::try_from(now)) else {
+            return false;
+        };
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        self.inner.verify_client_cert(leaf, others, now).is_ok()
+    }
+}
 
 impl ClientCertVerifier for Verifier {
     fn offer_client_auth(&self) -> bool {
-        self.0.offer_client_auth()
+        self.inner.offer_client_auth()
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
+        self.inner.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.inner.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -240,7 +280,9 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self
+            .inner
+            .verify_client_cert(end_entity, intermediates, now)?;
         match ClientCertificate::parse(end_entity, &[]) {
             Some(_) => Ok(verified),
             None => Err(Error::InvalidCertificate(CertificateError::BadEncoding)),
@@ -253,7 +295,7 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.inner.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -262,10 +304,10 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.inner.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 }

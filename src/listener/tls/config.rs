@@ -13,7 +13,8 @@ use crate::text::{HostPattern, Secret, Spanned};
 /// The files are looked at every second. Those that have changed are read again and serve new connections; those
 /// that are open stay as they are. Of a certificate, its key and its OCSP response, and of `client_auth`'s files,
 /// either all are taken or none: where the new ones are bad the old ones serve on, and the log and the metric
-/// `northgate_certificate_reloads_total` say so.
+/// `northgate_certificate_reloads_total` say so. Files that cannot be read are tried again every second, and told of
+/// once.
 ///
 /// Session tickets are encrypted with keys that only this listener has, in memory alone. A new key is made every
 /// 6 hours, and a ticket is good for 12 hours at most. There is no early data (0-RTT), which could be replayed.
@@ -69,8 +70,8 @@ pub enum TlsVersion {
 ///
 /// A certificate is good where it leads to a certificate of `ca`, is not expired, is not revoked, and is for
 /// clients (its extended key usage has `clientAuth`, or it has none). A client that shows another fails in the
-/// handshake, in every mode but `"off"`. A resumed session is refused once its certificate has expired, and none
-/// is resumed after `ca` or `crl` have changed.
+/// handshake, in every mode but `"off"`. A resumed session is refused once its certificate has expired or a list
+/// that covers it is past its `nextUpdate`, and none is resumed after `ca` or `crl` have changed.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientAuthConfig {

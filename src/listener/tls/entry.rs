@@ -12,7 +12,7 @@ use x509_parser::time::ASN1Time;
 
 use super::config::CertificateConfig;
 use super::ocsp::Staple;
-use super::pem::{read_bytes, read_chain, read_key, warn_of_readers};
+use super::pem::{Fault, read_bytes, read_chain, read_key, warn_of_readers};
 use super::validity::{DAY, Validity};
 use super::watch::Watched;
 use crate::text::{HostPattern, Secret, Spanned, Subject};
@@ -59,7 +59,7 @@ impl Entry {
         subject: &mut Subject<'_>,
     ) -> Option<Entry> {
         let watched = Watched::new(files(config, base), now);
-        let loaded = Loaded::read(config, base, provider, now, subject)?;
+        let loaded = Loaded::read(config, base, provider, now, subject).ok()?;
         Some(Entry {
             config: config.clone(),
             base: base.to_owned(),
@@ -69,21 +69,25 @@ impl Entry {
         })
     }
 
-    /// Reads the files again if they have changed. What was there stays unless all of the new is good.
+    /// Reads the files again if they have changed, or could not be read. What was there stays unless all of the new
+    /// is good.
     pub(super) fn renew(
         &mut self,
         provider: &CryptoProvider,
         now: i64,
         subject: &mut Subject<'_>,
     ) -> Renewal {
-        let has_changed = self.watched.has_changed(now);
         let was_stapled = self.is_stapled;
         let mut renewal = Renewal::None;
-        if has_changed {
-            match Loaded::read(&self.config, &self.base, provider, now, subject) {
-                None => renewal = Renewal::Refused,
-                Some(loaded) if loaded.is_same(&self.loaded) => {}
-                Some(loaded) => {
+        if self.watched.is_due(now) {
+            let before = subject.mark();
+            let read = Loaded::read(&self.config, &self.base, provider, now, subject);
+            let is_repeated = self.watched.is_repeated(read.as_ref().err());
+            match read {
+                Err(_) if is_repeated => subject.unsay(before),
+                Err(_) => renewal = Renewal::Refused,
+                Ok(loaded) if loaded.is_same(&self.loaded) => {}
+                Ok(loaded) => {
                     self.loaded = loaded;
                     renewal = Renewal::Taken;
                 }
@@ -130,23 +134,23 @@ impl Loaded {
         provider: &CryptoProvider,
         now: i64,
         subject: &mut Subject<'_>,
-    ) -> Option<Loaded> {
+    ) -> Result<Loaded, Fault> {
         let (chain, key) = pair(config, base, now, subject)?;
-        let leaf = chain.first()?.clone();
+        let leaf = chain.first().ok_or(Fault::Bad)?.clone();
         let key = match CertifiedKey::from_der(chain, key, provider) {
             Ok(key) => key,
             Err(rustls::Error::InconsistentKeys(_)) => {
                 subject.error(config.span, "key is not the key of the certificate in cert");
-                return None;
+                return Err(Fault::Bad);
             }
             Err(error) => {
                 subject.error(config.span, error);
-                return None;
+                return Err(Fault::Bad);
             }
         };
         let Ok((_, leaf)) = X509Certificate::from_der(&leaf) else {
             subject.error(config.span, "the certificate in cert cannot be parsed");
-            return None;
+            return Err(Fault::Bad);
         };
         let validity = Validity::of(&leaf);
         if config.cert.is_some()
@@ -158,7 +162,7 @@ impl Loaded {
             None => None,
             Some(path) => Some(staple(path, base, leaf.raw_serial(), now, subject)?),
         };
-        Some(Loaded {
+        Ok(Loaded {
             names: dns_names(&leaf),
             key,
             validity,
@@ -179,17 +183,17 @@ impl Loaded {
 
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// Reads or makes a pair. `None` after diagnostics.
+/// Reads or makes a pair. A fault after diagnostics.
 fn pair(
     config: &Spanned<CertificateConfig>,
     base: &Path,
     now: i64,
     subject: &mut Subject<'_>,
-) -> Option<Pair> {
+) -> Result<Pair, Fault> {
     let what = match (&config.cert, &config.key, &*config.self_signed) {
         (Some(cert), Some(key), []) => return read_pair(cert, key, base, subject),
         (None, None, [_, ..]) if config.ocsp.is_some() => "has ocsp beside self_signed",
-        (None, None, [_, ..]) => return make_pair(config, now, subject),
+        (None, None, [_, ..]) => return make_pair(config, now, subject).ok_or(Fault::Bad),
         (Some(_), None, []) => "has cert without key",
         (None, Some(_), []) => "has key without cert",
         (None, None, []) => "is empty",
@@ -198,29 +202,28 @@ fn pair(
     subject
         .error(config.span, what)
         .help("write either cert and key, or self_signed");
-    None
+    Err(Fault::Bad)
 }
 
-/// Both are looked at, so that both are told of.
+/// Both are looked at, so that both are told of. Of two faults either will do: what is bad must change before
+/// anything is taken up, and all is read again then.
 fn read_pair(
     cert: &Spanned<PathBuf>,
     key: &Spanned<Secret>,
     base: &Path,
     subject: &mut Subject<'_>,
-) -> Option<Pair> {
-    let chain = read_chain(base.join(&cert.value))
-        .map_err(|error| {
-            subject.key("cert").error(cert.span, error);
-        })
-        .ok();
+) -> Result<Pair, Fault> {
+    let chain = read_chain(base.join(&cert.value)).map_err(|error| {
+        subject.key("cert").error(cert.span, &error);
+        Fault::from(&error)
+    });
     let mut subject = subject.key("key");
-    let read = read_key(&key.value, base)
-        .map_err(|error| {
-            subject.error(key.span, error);
-        })
-        .ok()?;
+    let read = read_key(&key.value, base).map_err(|error| {
+        subject.error(key.span, &error);
+        Fault::from(&error)
+    })?;
     warn_of_readers(key, base, &mut subject);
-    Some((chain?, read))
+    Ok((chain?, read))
 }
 
 fn make_pair(
@@ -257,25 +260,22 @@ fn staple(
     serial: &[u8],
     now: i64,
     subject: &mut Subject<'_>,
-) -> Option<Staple> {
+) -> Result<Staple, Fault> {
     let mut subject = subject.key("ocsp");
-    let der = match read_bytes(&base.join(&path.value)) {
-        Ok(der) => der,
-        Err(error) => {
-            subject.error(path.span, error);
-            return None;
-        }
-    };
+    let der = read_bytes(&base.join(&path.value)).map_err(|error| {
+        subject.error(path.span, &error);
+        Fault::from(&error)
+    })?;
     match Staple::parse(der, serial) {
         Ok(staple) => {
             if !staple.is_fresh(now) {
                 subject.warning(path.span, "is past its nextUpdate and is not stapled");
             }
-            Some(staple)
+            Ok(staple)
         }
         Err(error) => {
             subject.error(path.span, error);
-            None
+            Err(Fault::Bad)
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::observability::CertificateMetrics;
 use crate::text::{Diagnostics, Severity, Spanned, Subject};
 
 use certificates::Certificates;
-use client_auth::ClientAuth;
+use client_auth::{ClientAuth, Verifier};
 use entry::{Entry, Renewal};
 use watch::now;
 
@@ -51,6 +51,8 @@ pub(super) struct Terminator {
 struct Serving {
     acceptor: Acceptor,
     certificates: Arc<Certificates>,
+    /// None where clients are not asked for certificates.
+    verifier: Option<Arc<Verifier>>,
 }
 
 /// Everything that a [`Serving`] is made of.
@@ -152,8 +154,15 @@ impl Terminator {
                 let digest = stream.ssl_digest()?;
                 let client = ClientCertificate::parse(der, &digest.cert_digest)?;
                 // A resumed session was verified when it began, which may be long ago.
-                if client.expires() < now() {
+                let now = now();
+                if client.expires() < now {
                     log::debug!("TLS handshake: a session of a certificate that has expired");
+                    return None;
+                }
+                let chain = session.peer_cert_chain_der().unwrap_or_default();
+                let verifier = serving.verifier.as_ref();
+                if !verifier.is_none_or(|verifier| verifier.is_still_good(chain, now)) {
+                    log::debug!("TLS handshake: a session that a list too old covers");
                     return None;
                 }
                 Some(client)
@@ -193,14 +202,15 @@ impl Material {
             certificates.add(entry.names(), entry.key());
         }
         let certificates = Arc::new(certificates);
-        let verifier = match &self.client_auth {
+        let verifier = self.client_auth.as_ref().map(ClientAuth::verifier);
+        let asks = match verifier.clone() {
             None => WebPkiClientVerifier::no_client_auth(),
-            Some(client_auth) => client_auth.verifier(),
+            Some(verifier) => verifier,
         };
         let mut server = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(self.versions)
             .expect("the provider has a suite for one of the versions, as was checked")
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(asks)
             .with_cert_resolver(certificates.clone());
         let name = |protocol: &Protocol| protocol.alpn().to_vec();
         server.alpn_protocols = self.protocols.iter().map(name).collect();
@@ -212,6 +222,7 @@ impl Material {
         Serving {
             acceptor: Acceptor::from_server_config(Arc::new(server)),
             certificates,
+            verifier,
         }
     }
 
@@ -263,5 +274,117 @@ impl Material {
     fn tell_expiry(&self, entry: &Entry) {
         self.metrics
             .not_after(&entry.label(), entry.validity().not_after());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    use super::*;
+    use crate::observability::Metrics;
+    use crate::text::{Secret, Sources, Span};
+
+    /// Set in the process that may open only a few files.
+    const FEW_FILES: &str = "NORTHGATE_TEST_FEW_FILES";
+
+    #[test]
+    fn what_could_not_be_read_is_read_again_and_told_of_once() {
+        if std::env::var_os(FEW_FILES).is_some() {
+            return renews_when_files_can_be_opened_again();
+        }
+        // The limit goes for a whole process, and other tests run in this one.
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let name = "what_could_not_be_read_is_read_again_and_told_of_once";
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -n 64 && exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("{module}::{name}")])
+            .env(FEW_FILES, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("1 passed"), "{said}");
+    }
+
+    fn renews_when_files_can_be_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let issue = || {
+            let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+            std::fs::write(at("a.key"), made.signing_key.serialize_pem()).unwrap();
+            let alone = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(at("a.key"), alone).unwrap();
+            for name in ["a.pem", "ca.pem"] {
+                std::fs::write(at(name), made.cert.pem()).unwrap();
+            }
+        };
+        issue();
+        let mut material = material(at("a.pem"), at("a.key"), at("ca.pem"));
+        let mut now = now();
+        let mut renew = |after: i64| {
+            now += after;
+            let mut diagnostics = Diagnostics::new();
+            let mut subject = Subject::new(&mut diagnostics, "tls");
+            let is_new = material.renew(now, "public", &mut subject);
+            let told: Vec<_> = diagnostics.iter().map(|one| one.message.clone()).collect();
+            (is_new, told)
+        };
+        issue();
+        let hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        let (is_new, told) = renew(0);
+        assert!(!is_new);
+        let is_told = |key: &str| {
+            let begin = format!("tls.{key}: cannot read {}", folder.path().display());
+            told.iter().any(|message| message.starts_with(&begin))
+        };
+        let keys = [
+            "certificates[0].cert",
+            "certificates[0].key",
+            "client_auth.ca",
+        ];
+        assert!(keys.iter().all(|key| is_told(key)), "{told:?}");
+        // Once more at once, and once more as the files are old enough to be taken as they look.
+        assert_eq!(renew(0), (false, Vec::new()));
+        assert_eq!(renew(10), (false, Vec::new()));
+        drop(hoard);
+        assert_eq!(renew(0), (true, Vec::new()));
+        assert_eq!(renew(0), (false, Vec::new()));
+        // What is bad is not read again, so that it is told of by the first look alone.
+        std::fs::write(at("a.pem"), "garbage").unwrap();
+        assert_eq!(renew(0).1.len(), 1);
+        assert_eq!(renew(0), (false, Vec::new()));
+    }
+
+    fn material(cert: PathBuf, key: PathBuf, ca: PathBuf) -> Material {
+        let span = Span::start_of(Sources::new().add("t.toml", ""));
+        let certificate = CertificateConfig {
+            cert: Some(Spanned::new(cert, span)),
+            key: Some(Spanned::new(Secret::File(key), span)),
+            ..CertificateConfig::default()
+        };
+        let client_auth = ClientAuthConfig {
+            mode: ClientAuthMode::Required,
+            ca: Some(Spanned::new(ca, span)),
+            crl: Vec::new(),
+        };
+        let config = TlsConfig {
+            certificates: Spanned::new(vec![Spanned::new(certificate, span)], span),
+            min_version: config::TlsVersion::default(),
+            suites: Vec::new(),
+            client_auth: Some(Spanned::new(client_auth, span)),
+        };
+        let terminator = Terminator::build(
+            &Spanned::new(config, span),
+            vec![Protocol::Http11],
+            Path::new("/"),
+            Metrics::default().listener("public").certificates,
+            &mut Subject::new(&mut Diagnostics::new(), "tls"),
+        );
+        terminator.unwrap().made_of.into_inner().unwrap()
     }
 }

@@ -4,6 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::pem::Fault;
+
 /// File systems keep times to a few milliseconds, so that two changes in one such moment look like one. A file
 /// that has changed less than this many seconds ago is looked at again once it is older.
 const SETTLED_AFTER: i64 = 2;
@@ -13,6 +15,8 @@ const SETTLED_AFTER: i64 = 2;
 pub(super) struct Watched {
     paths: Vec<PathBuf>,
     seen: Vec<Option<Look>>,
+    /// Why they could not be read when they were last read, if so.
+    unread: Option<String>,
 }
 
 /// What tells one state of a file from another. Links are followed, so that one that is changed to lead elsewhere,
@@ -31,15 +35,31 @@ impl Watched {
     /// To be made before the files are read: what changes in between is then seen at the next look.
     pub(super) fn new(paths: Vec<PathBuf>, now: i64) -> Watched {
         let seen = look(&paths, now);
-        Watched { paths, seen }
+        Watched {
+            paths,
+            seen,
+            unread: None,
+        }
     }
 
-    /// Whether any is not as it was seen before; it is then taken as seen. Blocks on the file system.
-    pub(super) fn has_changed(&mut self, now: i64) -> bool {
+    /// Whether they are to be read: any is not as it was seen before, and is then taken as seen, or they could not
+    /// be read the last time. Blocks on the file system.
+    pub(super) fn is_due(&mut self, now: i64) -> bool {
         let looks = look(&self.paths, now);
-        let has_changed = looks != self.seen;
+        let is_due = looks != self.seen || self.unread.is_some();
         self.seen = looks;
-        has_changed
+        is_due
+    }
+
+    /// To be told of the end of each reading. Whether it is the fault of the last one again, and no news.
+    pub(super) fn is_repeated(&mut self, fault: Option<&Fault>) -> bool {
+        let unread = match fault {
+            Some(Fault::Unread(why)) => Some(why.clone()),
+            Some(Fault::Bad) | None => None,
+        };
+        let is_repeated = unread.is_some() && unread == self.unread;
+        self.unread = unread;
+        is_repeated
     }
 }
 
@@ -77,10 +97,10 @@ mod tests {
         std::os::unix::fs::symlink(path("a"), path("link")).unwrap();
         let now = now();
         let mut watched = Watched::new(vec![path("link"), path("new")], now);
-        assert!(!watched.has_changed(now));
+        assert!(!watched.is_due(now));
         let mut check = |what: &str| {
-            assert!(watched.has_changed(now), "{what}");
-            assert!(!watched.has_changed(now), "{what}");
+            assert!(watched.is_due(now), "{what}");
+            assert!(!watched.is_due(now), "{what}");
         };
         std::fs::write(path("a"), "22").unwrap();
         check("written");
@@ -103,7 +123,7 @@ mod tests {
         let now = now();
         let mut watched = Watched::new(vec![path], now);
         let later = now + SETTLED_AFTER + 2;
-        assert!(watched.has_changed(later));
-        assert!(!watched.has_changed(later + 1));
+        assert!(watched.is_due(later));
+        assert!(!watched.is_due(later + 1));
     }
 }

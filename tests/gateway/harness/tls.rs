@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
     KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::server::WebPkiClientVerifier;
@@ -32,10 +33,16 @@ pub struct Certificate {
 
 impl Authority {
     pub fn new() -> Authority {
+        Authority::named("rcgen self signed cert")
+    }
+
+    /// Lists are found by the name of who issued them, so that two authorities of one listener need two.
+    pub fn named(name: &str) -> Authority {
         super::install_cryptography();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         std::fs::write(folder.path().join("ca.pem"), certificate.pem()).expect("writable");
@@ -97,20 +104,38 @@ impl Authority {
 
     /// One that is good until the first day of a year.
     pub fn revoke_until(&self, certificates: &[&Certificate], year: i32) -> PathBuf {
+        self.revoke_with(certificates, |list| {
+            list.next_update = date_time_ymd(year, 1, 1);
+        })
+    }
+
+    /// One that is good for this long from now.
+    pub fn revoke_for(&self, certificates: &[&Certificate], life: Duration) -> PathBuf {
+        self.revoke_with(certificates, |list| {
+            list.next_update = (SystemTime::now() + life).into();
+        })
+    }
+
+    fn revoke_with(
+        &self,
+        certificates: &[&Certificate],
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> PathBuf {
         let revoked = |certificate: &&Certificate| RevokedCertParams {
             serial_number: certificate.serial.clone(),
             revocation_time: date_time_ymd(2020, 1, 1),
             reason_code: None,
             invalidity_date: None,
         };
-        let list = CertificateRevocationListParams {
+        let mut list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(year, 1, 1),
+            next_update: date_time_ymd(2999, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: certificates.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
+        change(&mut list);
         let list = list.signed_by(&self.issuer).expect("a list");
         let path = self.folder.path().join("revoked.pem");
         std::fs::write(&path, list.pem().expect("a list")).expect("writable");
