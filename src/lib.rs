@@ -99,7 +99,7 @@
 //! | A set of networks is what a walk over them finds | `src/policies/networks.rs` |
 //! | Every response carries the request's ids, and they cannot be guessed | `tests/gateway/forwarding.rs`: `every_response_has_both_ids`, `request_ids_are_drawn_and_not_counted` |
 //! | No request of HTTP/1.1 that could be read in two ways reaches the engine or an origin | `tests/gateway/strict_http1.rs`: `bad_requests_are_refused_and_never_seen`; `src/http1/` |
-//! | No response of HTTP/1.1 that could be read in two ways reaches the engine, and nothing behind a response is taken for another | `tests/gateway/upstream_framing.rs`; over TLS as far as the engine shows it |
+//! | No response of HTTP/1.1 that could be read in two ways reaches the engine, and nothing behind a response is taken for another | `tests/gateway/upstream_framing.rs`, in clear text and over TLS |
 //! | What leaves towards an origin is a request that keeps every rule | `tests/gateway/upstream_requests.rs` |
 //! | Requests in a pipeline are answered in order, and none is taken for the body of another | `tests/gateway/strict_http1.rs`: `good_requests_are_served_as_they_are` |
 //! | What is routed is what the upstream gets: a path has one form, and no spelling of it gets around a rule | `src/text/path/property.rs`; `tests/gateway/paths.rs`: `no_spelling_gets_around_a_guard` |

@@ -268,10 +268,6 @@ impl Exchange {
             }
         }
         let mut parts = take_response(response);
-        let accepted = self.attempt.as_ref().map(|it| it.accept(&parts));
-        if let Some(Err(code)) = accepted {
-            return Err(self.give_up(code));
-        }
         if !is_upgrade {
             forwarding::strip_hop_by_hop(&mut parts.headers);
         }

@@ -124,13 +124,13 @@ impl ProxyHttp for Proxy {
         _reused: bool,
         _: &HttpPeer,
         _: std::os::fd::RawFd,
-        digest: Option<&Digest>,
+        _: Option<&Digest>,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let Some(attempt) = &mut exchange.attempt else {
             return Ok(());
         };
-        attempt.connected(digest);
+        attempt.connected();
         // Over HTTP/2 there will be no word of the end of a body that there is not.
         if session.is_body_done() {
             return exchange.sent(0, true);

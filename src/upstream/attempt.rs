@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
-use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, RetryType};
 use smallvec::SmallVec;
@@ -64,9 +62,7 @@ pub struct Attempt {
     attempts: u32,
     tried: SmallVec<[Arc<Endpoint>; 2]>,
     lease: Option<Lease>,
-    /// On HTTP/1.1 over TLS, the watch of the connection.
-    turn: Option<Turn>,
-    /// On HTTP/1.1 in clear text, what became of asking for a connection.
+    /// On HTTP/1.1, what became of asking for a connection.
     call: Option<Arc<Call>>,
     /// On HTTP/2, the exchange's own.
     clock: Option<Arc<Clock>>,
@@ -117,7 +113,6 @@ impl Attempt {
             attempts: 0,
             tried: SmallVec::new(),
             lease: None,
-            turn: None,
             call: None,
             client_idle,
             awaits_client: false,
@@ -168,12 +163,10 @@ impl Attempt {
             return Err(Code::UpstreamTimeout);
         }
         self.first_pick.get_or_insert(now);
-        self.turn = None;
         let endpoint = self.upstream.pick(&self.tried)?;
         let mut peer = Box::new(endpoint.peer().clone());
-        if let Some(spares) = endpoint.spares() {
-            let limit = self.upstream.timeouts().connect.as_std();
-            let (dial, call) = Dial::new(spares.clone(), limit);
+        let limit = self.upstream.timeouts().connect.as_std();
+        if let Some((dial, call)) = Dial::to(&endpoint, limit) {
             peer.options.custom_l4 = Some(dial);
             self.call = Some(call);
         }
@@ -192,31 +185,8 @@ impl Attempt {
     }
 
     /// A connection is there and the request is about to be sent on it.
-    pub fn connected(&mut self, digest: Option<&Digest>) {
-        self.turn = digest.and_then(Turn::begin);
+    pub fn connected(&mut self) {
         self.sending(Instant::now());
-    }
-
-    /// Refuses a response of HTTP/1.1 over TLS whose framing is not said once and exactly, as far as the engine shows
-    /// it: where there is a length beside chunks, it has already forgotten the length. Others are checked where they
-    /// are read (`lent.rs`), or have their framing from HTTP/2.
-    pub fn accept(&self, response: &http::response::Parts) -> Result<(), Code> {
-        if self.turn.is_none() {
-            return Ok(());
-        }
-        let once = |name: HeaderName, is_good: fn(&[u8]) -> bool| {
-            let mut values = response.headers.get_all(name).iter();
-            let first = values.next();
-            values.next().is_none() && first.is_none_or(|value| is_good(value.as_bytes()))
-        };
-        let is_length = |value: &[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let is_chunked = |value: &[u8]| value.eq_ignore_ascii_case(b"chunked");
-        let is_old = response.version == http::Version::HTTP_10;
-        let has_coding = response.headers.contains_key(TRANSFER_ENCODING);
-        let is_exact = once(CONTENT_LENGTH, is_length)
-            && once(TRANSFER_ENCODING, is_chunked)
-            && !(is_old && has_coding);
-        is_exact.then_some(()).ok_or(Code::UpstreamProtocol)
     }
 
     /// Bytes of the response or of a tunnel have moved: the idle clock starts again. False where the whole
@@ -354,8 +324,7 @@ impl Attempt {
     }
 
     fn turn(&self) -> Option<&Turn> {
-        let lent = || self.call.as_ref()?.turn();
-        self.turn.as_ref().or_else(lent)
+        self.call.as_ref()?.turn()
     }
 
     fn is_stalled(&self) -> bool {

@@ -5,17 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use pingora::connectors::L4Connect;
-use pingora::http::ResponseHeader;
 use pingora::protocols::l4::socket::SocketAddr;
-use pingora::protocols::l4::stream::Stream;
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{Digest, GetProxyDigest};
 use pingora::{Error, ErrorType, Result};
 use socket2::{SockRef, Socket};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
+
+use super::handshake::{Handshake, Secured};
 
 /// Instants are told as microseconds since the process began to tell them, in 48 bits: nine years.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -23,74 +20,71 @@ const INSTANT_BITS: u32 = 48;
 /// No deadline: a connection that waits in the pool.
 const NEVER: u64 = (1 << INSTANT_BITS) - 1;
 
-/// Opens connections that are watched.
-#[derive(Debug)]
-pub(super) struct WatchedConnect {
-    timeout: Duration,
-}
-
-impl WatchedConnect {
-    pub(super) fn new(timeout: Duration) -> WatchedConnect {
-        WatchedConnect { timeout }
-    }
-}
-
-#[async_trait]
-impl L4Connect for WatchedConnect {
-    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let (transport, handle) = open(address, self.timeout).await?;
-        let mut stream: Stream = match transport {
-            Transport::Tcp(tcp) => tcp.into(),
-            Transport::Unix(unix) => unix.into(),
-        };
-        // The digest is the one thing of a pooled connection that every exchange on it is shown again.
-        let response = Box::new(ResponseHeader::build(200, Some(0))?);
-        stream.set_proxy_digest(ProxyDigest::new(response, Some(Box::new(handle))));
-        Ok(stream)
-    }
-}
-
-/// A socket of either family.
+/// An open connection, decrypted.
 #[derive(Debug)]
 pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<Secured>),
 }
 
-/// Opens a connection and begins to watch it.
-pub(super) async fn open(address: &SocketAddr, limit: Duration) -> Result<(Transport, Handle)> {
+/// Both halves of a stream, whatever it is made of.
+pub(super) trait Duplex:
+    AsyncRead + AsyncWrite + std::fmt::Debug + Send + Sync + Unpin
+{
+}
+
+impl<T: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Sync + Unpin> Duplex for T {}
+
+/// Opens a connection and begins to watch it. The limit is for all of it, the handshake of TLS included.
+pub(super) async fn open(
+    address: &SocketAddr,
+    tls: Option<&Handshake>,
+    limit: Duration,
+) -> Result<(Transport, Handle)> {
     let opening = async {
-        let transport = match address {
-            SocketAddr::Inet(address) => Transport::Tcp(TcpStream::connect(address).await?),
-            SocketAddr::Unix(address) => {
-                let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
-                Transport::Unix(UnixStream::connect(path).await?)
-            }
+        let (transport, socket) = match address {
+            SocketAddr::Inet(address) => tcp(*address).await.map_err(refused)?,
+            SocketAddr::Unix(address) => unix(address).await.map_err(refused)?,
         };
-        let socket = match &transport {
-            Transport::Tcp(tcp) => {
-                tcp.set_nodelay(true)?;
-                SockRef::from(tcp).try_clone()?
-            }
-            Transport::Unix(unix) => SockRef::from(unix).try_clone()?,
+        let handle = Handle(Watch::start(socket));
+        let transport = match (tls, transport) {
+            (Some(tls), Transport::Tcp(tcp)) => Transport::Tls(tls.secure(Box::new(tcp)).await?),
+            (Some(tls), Transport::Unix(unix)) => Transport::Tls(tls.secure(Box::new(unix)).await?),
+            (_, transport) => transport,
         };
-        Ok::<_, io::Error>((transport, Handle(Watch::start(socket))))
+        Ok((transport, handle))
     };
     match tokio::time::timeout(limit, opening).await {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(error)) => {
-            let kind = match error.kind() {
-                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                    ErrorType::ConnectNoRoute
-                }
-                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-                _ => ErrorType::ConnectError,
-            };
-            Err(Error::because(kind, "opening a connection", error).into_up())
-        }
+        Ok(opened) => opened,
         Err(_) => Err(Error::explain(ErrorType::ConnectTimedout, "opening a connection").into_up()),
     }
+}
+
+async fn tcp(address: std::net::SocketAddr) -> io::Result<(Transport, Socket)> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    let socket = SockRef::from(&tcp).try_clone()?;
+    Ok((Transport::Tcp(tcp), socket))
+}
+
+async fn unix(address: &std::os::unix::net::SocketAddr) -> io::Result<(Transport, Socket)> {
+    let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
+    let unix = UnixStream::connect(path).await?;
+    let socket = SockRef::from(&unix).try_clone()?;
+    Ok((Transport::Unix(unix), socket))
+}
+
+fn refused(error: io::Error) -> Box<Error> {
+    let kind = match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            ErrorType::ConnectNoRoute
+        }
+        io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+        _ => ErrorType::ConnectError,
+    };
+    Error::because(kind, "opening a connection", error).into_up()
 }
 
 /// The watch of one connection. Moving its deadline costs a compare-and-swap and a load; the task that keeps it
@@ -108,7 +102,7 @@ struct Watch {
 
 /// One exchange's turn on a watched connection.
 ///
-/// The engine gives a connection back to the pool before it says that the exchange is over, so the next exchange
+/// The engine gives a connection back before it says that the exchange is over, so the next exchange
 /// may have begun its turn by the time that this one ends: what a past turn says is ignored.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -117,12 +111,6 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Begins a turn on the connection that an exchange was given, if that is a watched one.
-    pub(super) fn begin(digest: &Digest) -> Option<Turn> {
-        let data = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
-        Some(Turn::begin_on(data.downcast_ref::<Handle>()?))
-    }
-
     /// Begins a turn on a watched connection.
     pub(super) fn begin_on(connection: &Handle) -> Turn {
         let watch = connection.0.clone();
@@ -240,23 +228,22 @@ mod tests {
 
     use super::*;
 
-    async fn connected() -> (Stream, TcpStream, Turn) {
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    async fn connected() -> ((TcpStream, Handle), TcpStream, Turn) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = SocketAddr::Inet(listener.local_addr().unwrap());
-        let connect = WatchedConnect::new(Duration::from_secs(5));
-        let (stream, accepted) = tokio::join!(connect.connect(&address), listener.accept());
-        let stream = stream.unwrap();
-        let digest = Digest {
-            proxy_digest: stream.get_proxy_digest(),
-            ..Digest::default()
+        let (opened, accepted) = tokio::join!(open(&address, None, LIMIT), listener.accept());
+        let (Transport::Tcp(stream), handle) = opened.unwrap() else {
+            panic!("not over TCP");
         };
-        let turn = Turn::begin(&digest).unwrap();
-        (stream, accepted.unwrap().0, turn)
+        let turn = Turn::begin_on(&handle);
+        ((stream, handle), accepted.unwrap().0, turn)
     }
 
     #[tokio::test]
     async fn a_passed_deadline_ends_a_read() {
-        let (mut stream, _peer, turn) = connected().await;
+        let ((mut stream, _handle), _peer, turn) = connected().await;
         let begin = Instant::now();
         turn.set_deadline(begin + Duration::from_secs(600));
         turn.set_deadline(begin + Duration::from_millis(40));
@@ -268,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_deadline_that_moves_on_does_not_fire() {
-        let (mut stream, mut peer, turn) = connected().await;
+        let ((mut stream, handle), mut peer, turn) = connected().await;
         for _ in 0..5 {
             turn.set_deadline(Instant::now() + Duration::from_millis(200));
             peer.write_all(b"x").await.unwrap();
@@ -277,7 +264,7 @@ mod tests {
         turn.lift();
         assert!(!turn.has_fired());
         // The task must end with the connection, or every connection would leave one behind.
-        drop(stream);
+        drop((stream, handle));
         while Arc::strong_count(&turn.watch) > 1 {
             tokio::task::yield_now().await;
         }
@@ -293,21 +280,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = SocketAddr::Inet(listener.local_addr().unwrap());
         drop(listener);
-        let error = WatchedConnect::new(Duration::from_secs(5))
-            .connect(&address)
-            .await
-            .unwrap_err();
+        let error = open(&address, None, LIMIT).await.unwrap_err();
         assert_eq!(*error.etype(), ErrorType::ConnectRefused);
     }
 
     #[tokio::test]
     async fn a_past_turn_has_no_say() {
-        let (stream, _peer, first) = connected().await;
-        let digest = Digest {
-            proxy_digest: stream.get_proxy_digest(),
-            ..Digest::default()
-        };
-        let second = Turn::begin(&digest).unwrap();
+        let ((_stream, handle), _peer, first) = connected().await;
+        let second = Turn::begin_on(&handle);
         let deadline = Instant::now() + Duration::from_secs(600);
         second.set_deadline(deadline);
         first.lift();

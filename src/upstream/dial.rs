@@ -12,6 +12,8 @@ use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::l4::virt::VirtualSocketStream;
 
 use super::connect::{Turn, open};
+use super::endpoint::Endpoint;
+use super::handshake::Handshake;
 use super::lent::{Lent, Wire};
 use super::spares::Spares;
 use crate::http1::Refusal;
@@ -20,6 +22,7 @@ use crate::http1::Refusal;
 #[derive(Debug)]
 pub(super) struct Dial {
     spares: Arc<Spares>,
+    tls: Option<Arc<Handshake>>,
     limit: Duration,
     call: Arc<Call>,
 }
@@ -33,14 +36,17 @@ pub(super) struct Call {
 }
 
 impl Dial {
-    pub(super) fn new(spares: Arc<Spares>, limit: Duration) -> (Arc<Dial>, Arc<Call>) {
+    /// `None` where the connections are the engine's to open.
+    pub(super) fn to(endpoint: &Endpoint, limit: Duration) -> Option<(Arc<Dial>, Arc<Call>)> {
+        let spares = endpoint.spares()?.clone();
         let call = Arc::new(Call::default());
         let dial = Dial {
             spares,
+            tls: endpoint.handshake().cloned(),
             limit,
             call: call.clone(),
         };
-        (Arc::new(dial), call)
+        Some((Arc::new(dial), call))
     }
 }
 
@@ -53,7 +59,7 @@ impl L4Connect for Dial {
                 wire
             }
             None => {
-                let (transport, watch) = open(address, self.limit).await?;
+                let (transport, watch) = open(address, self.tls.as_deref(), self.limit).await?;
                 Wire::new(transport, watch)
             }
         };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
 
+use super::handshake::Handshake;
 use super::peer::PeerTemplate;
 use super::resolve::Resolved;
 use super::spares::Spares;
@@ -17,7 +18,9 @@ pub(super) struct Endpoint {
     resolved: Resolved,
     address: Box<str>,
     peer: HttpPeer,
+    direct: HttpPeer,
     spares: Option<Arc<Spares>>,
+    handshake: Option<Arc<Handshake>>,
     active: IntGauge,
     healthy_gauge: IntGauge,
     healthy: AtomicBool,
@@ -36,7 +39,9 @@ impl Endpoint {
         healthy_gauge.set(1);
         Endpoint {
             peer: template.peer(&resolved),
+            direct: template.direct(&resolved),
             spares: template.spares(),
+            handshake: template.handshake(&resolved),
             active: metrics.endpoint_active(&address),
             healthy_gauge,
             address,
@@ -62,13 +67,24 @@ impl Endpoint {
         &self.resolved
     }
 
+    /// What requests go to.
     pub(super) fn peer(&self) -> &HttpPeer {
         &self.peer
+    }
+
+    /// What the engine reaches without this room's connections, for checks.
+    pub(super) fn direct(&self) -> &HttpPeer {
+        &self.direct
     }
 
     /// Its unused connections, where they are ours to keep.
     pub(super) fn spares(&self) -> Option<&Arc<Spares>> {
         self.spares.as_ref()
+    }
+
+    /// How connections that are ours to keep become TLS, where they do.
+    pub(super) fn handshake(&self) -> Option<&Arc<Handshake>> {
+        self.handshake.as_ref()
     }
 
     pub(super) fn is_healthy(&self) -> bool {

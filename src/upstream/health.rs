@@ -43,14 +43,13 @@ impl Checks {
         }
     }
 
+    /// It opens a connection each time: one that was kept says little about whether new ones are accepted.
     fn checker(&self, endpoint: &Endpoint) -> Box<dyn HealthCheck + Send + Sync> {
-        let mut peer: HttpPeer = endpoint.peer().clone();
+        let mut peer: HttpPeer = endpoint.direct().clone();
         peer.options.connection_timeout = Some(self.timeout);
         peer.options.total_connection_timeout = Some(self.timeout);
         peer.options.read_timeout = Some(self.timeout);
         peer.options.write_timeout = Some(self.timeout);
-        // Checks open a connection each time: a pooled one says little about whether new ones are accepted.
-        peer.options.custom_l4 = None;
         match &self.path {
             None => {
                 let mut check = TcpHealthCheck::default();
@@ -120,7 +119,7 @@ async fn check_all(upstream: &Arc<Upstream>, checks: &Checks) {
 /// Checks one endpoint; true where its state changed.
 async fn check(upstream: &str, endpoint: &Endpoint, checks: &Checks) -> bool {
     let target = Backend {
-        addr: endpoint.peer()._address.clone(),
+        addr: endpoint.direct()._address.clone(),
         weight: 1,
         ext: http::Extensions::new(),
     };

@@ -3,28 +3,21 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 
-use super::connect::{Handle, Transport};
+use super::connect::{Duplex, Handle, Transport};
 use super::dial::Call;
+use super::handshake::Secured;
 use super::spares::Spares;
 use crate::http1::{Chunks, Refusal, ResponseBody, ResponseScanner};
 
 /// Writes of at most so many bytes wait for the next: the engine writes the size of a chunk, its data and its end
 /// each by itself, and flushes after them.
 const TINY: usize = 16;
-
-macro_rules! forward {
-    ($transport:expr, $inner:ident => $call:expr) => {
-        match $transport {
-            Transport::Tcp($inner) => $call,
-            Transport::Unix($inner) => $call,
-        }
-    };
-}
 
 /// An open connection with its watch.
 #[derive(Debug)]
@@ -43,10 +36,22 @@ impl Wire {
     }
 
     /// Whether the other side has neither said anything nor closed, as it should while nobody asks it anything.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
-        let read = forward!(&self.transport, inner => inner.try_read(&mut byte));
+        let read = match &mut self.transport {
+            Transport::Tcp(tcp) => tcp.try_read(&mut byte),
+            Transport::Unix(unix) => unix.try_read(&mut byte),
+            Transport::Tls(tls) => return is_quiet(tls),
+        };
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether all that was written has left: TLS holds back what the socket has no room for.
+    fn is_written(&self) -> bool {
+        match &self.transport {
+            Transport::Tls(tls) => !tls.get_ref().1.wants_write(),
+            Transport::Tcp(_) | Transport::Unix(_) => true,
+        }
     }
 }
 
@@ -179,7 +184,7 @@ impl AsyncRead for Lent {
             Poll::Ready(result) => result?,
             Poll::Pending => {
                 // The engine waits, so nothing more is coming for now. An error shows at the next write.
-                let _ = this.poll_drain(cx);
+                let _ = Pin::new(this).poll_flush(cx);
                 return Poll::Pending;
             }
         }
@@ -258,6 +263,7 @@ impl Drop for Lent {
             && is_over
             && !self.is_spoilt
             && self.out.is_empty()
+            && wire.is_written()
         {
             wire.watch.rest();
             self.spares.put(wire);
@@ -265,17 +271,25 @@ impl Drop for Lent {
     }
 }
 
-/// Both halves of a stream, whatever the family of its socket.
-trait Duplex: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+/// Whether there is nothing to read. What is TLS's own, such as a ticket to resume the session with, is taken in.
+fn is_quiet(tls: &mut Secured) -> bool {
+    let mut byte = [0];
+    let mut cx = Context::from_waker(Waker::noop());
+    let read = Pin::new(tls).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
+    // A task that has used up its turn is told to wait, whatever there is.
+    read.is_pending() && has_budget_remaining()
+}
 
 fn transport<T>(
     wire: &mut Option<Wire>,
     call: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>,
 ) -> Poll<io::Result<T>> {
     match wire {
-        Some(wire) => forward!(&mut wire.transport, inner => call(Pin::new(inner))),
+        Some(wire) => match &mut wire.transport {
+            Transport::Tcp(tcp) => call(Pin::new(tcp)),
+            Transport::Unix(unix) => call(Pin::new(unix)),
+            Transport::Tls(tls) => call(Pin::new(&mut **tls)),
+        },
         None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
     }
 }

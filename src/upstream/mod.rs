@@ -20,10 +20,10 @@
 //! whole-exchange deadline can be passed there by as much.
 
 //! # Responses of HTTP/1.1
-//! The engine's parser is lenient, and tells nobody what it has repaired. Connections of HTTP/1.1 in clear text are
-//! therefore kept by this room (`spares.rs`) and lent to the engine for one exchange each, behind a reader that
-//! lets nothing pass that is not exactly a response (`lent.rs`). Over TLS the engine itself reads what has been
-//! decrypted, so that there its own parser is all there is.
+//! The engine's parser is lenient, and tells nobody what it has repaired. Connections of HTTP/1.1 are therefore
+//! opened (`dial.rs`), decrypted (`handshake.rs`) and kept (`spares.rs`) by this room, and lent to the engine for one
+//! exchange each, behind a reader that lets nothing pass that is not exactly a response (`lent.rs`). The engine takes
+//! them for clear text. Only connections of HTTP/2 and health checks leave TLS to the engine.
 
 mod attempt;
 mod balance;
@@ -32,6 +32,7 @@ mod config;
 mod connect;
 mod dial;
 mod endpoint;
+mod handshake;
 mod health;
 mod lent;
 mod peer;

@@ -9,7 +9,7 @@ use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 
 use super::Timeouts;
 use super::config::{Config, Protocol};
-use super::connect::WatchedConnect;
+use super::handshake::Handshake;
 use super::resolve::{Resolved, Socket};
 use super::spares::{Room, Spares};
 use super::tls::UpstreamTls;
@@ -27,7 +27,7 @@ pub(super) struct PeerTemplate {
     options: PeerOptions,
     tls: Option<UpstreamTls>,
     group: u64,
-    /// Where the connections are ours to keep and to check: HTTP/1.1 in clear text.
+    /// Where the connections are ours to keep and to check: HTTP/1.1.
     kept: Option<Kept>,
 }
 
@@ -65,22 +65,13 @@ impl PeerTemplate {
             // No read timeout: each exchange has a clock (`clock.rs`).
         } else {
             options.alpn = ALPN::H1;
-            if tls.is_some() {
-                options.custom_l4 = Some(Arc::new(WatchedConnect::new(connect.as_std())));
-            }
-        }
-        if let Some(tls) = &tls {
-            options.ca = tls.authorities.clone();
-            options.verify_cert = tls.is_verified;
-            options.verify_hostname = tls.is_verified;
         }
         let group = group_key(name, config.protocol, tls.as_ref());
-        let is_kept = !config.protocol.is_h2() && tls.is_none();
         PeerTemplate {
             options,
             tls,
             group,
-            kept: is_kept.then(|| Kept {
+            kept: (!config.protocol.is_h2()).then(|| Kept {
                 room: room.clone(),
                 keepalive: keepalive.as_std(),
             }),
@@ -103,25 +94,40 @@ impl PeerTemplate {
         }
     }
 
+    /// How connections that are ours become TLS.
+    pub(super) fn handshake(&self, resolved: &Resolved) -> Option<Arc<Handshake>> {
+        let tls = self.tls.as_ref().filter(|_| self.kept.is_some())?;
+        let name = tls.name(resolved);
+        Some(Arc::new(Handshake::new(tls.connector.clone(), name)))
+    }
+
+    /// What requests go to: TLS is the engine's business only where the connections are.
     pub(super) fn peer(&self, resolved: &Resolved) -> HttpPeer {
-        let sni = match &self.tls {
-            // Never empty: with an empty name Pingora switches all verification off.
-            Some(tls) => tls.sni.as_deref().unwrap_or(&resolved.host).to_owned(),
-            None => String::new(),
-        };
+        let tls = self.tls.as_ref().filter(|_| self.kept.is_none());
+        self.peer_over(tls, resolved)
+    }
+
+    /// What the engine reaches without help.
+    pub(super) fn direct(&self, resolved: &Resolved) -> HttpPeer {
+        self.peer_over(self.tls.as_ref(), resolved)
+    }
+
+    fn peer_over(&self, tls: Option<&UpstreamTls>, resolved: &Resolved) -> HttpPeer {
+        // Never empty with TLS: with an empty name Pingora switches all verification off.
+        let sni = tls.map_or("", |tls| tls.name(resolved)).to_owned();
         let mut peer = match &resolved.socket {
-            Socket::Inet(address) => HttpPeer::new(*address, self.tls.is_some(), sni),
-            Socket::Unix(path) => {
-                HttpPeer::new_uds(&path.to_string_lossy(), self.tls.is_some(), sni)
-                    .expect("a socket path was checked when it was parsed")
-            }
+            Socket::Inet(address) => HttpPeer::new(*address, tls.is_some(), sni),
+            Socket::Unix(path) => HttpPeer::new_uds(&path.to_string_lossy(), tls.is_some(), sni)
+                .expect("a socket path was checked when it was parsed"),
         };
         peer.options = self.options.clone();
-        peer.client_cert_key = self
-            .tls
-            .as_ref()
-            .and_then(|tls| tls.client_certificate.clone());
         peer.group_key = self.group;
+        if let Some(tls) = tls {
+            peer.options.ca = tls.authorities.clone();
+            peer.options.verify_cert = tls.is_verified;
+            peer.options.verify_hostname = tls.is_verified;
+            peer.client_cert_key = tls.client_certificate.clone();
+        }
         peer
     }
 }

@@ -76,8 +76,8 @@ impl Spares {
     /// A connection that nothing has happened on since it was put here.
     pub(super) fn take(&self) -> Option<Wire> {
         loop {
-            let spare = self.kept().spares.pop()?;
-            if self.is_good(&spare) {
+            let mut spare = self.kept().spares.pop()?;
+            if self.is_good(&mut spare) {
                 return Some(spare.wire);
             }
         }
@@ -104,7 +104,7 @@ impl Spares {
         }
     }
 
-    fn is_good(&self, spare: &Spare) -> bool {
+    fn is_good(&self, spare: &mut Spare) -> bool {
         spare.since.elapsed() < self.keepalive && spare.wire.is_quiet()
     }
 
@@ -115,7 +115,7 @@ impl Spares {
     /// Closes what is of no use any more. False where nothing is left.
     fn sweep(&self) -> bool {
         let mut kept = self.kept();
-        kept.spares.retain(|spare| self.is_good(spare));
+        kept.spares.retain_mut(|spare| self.is_good(spare));
         kept.is_swept = !kept.spares.is_empty();
         kept.is_swept
     }
@@ -146,7 +146,7 @@ mod tests {
     async fn wire() -> (Wire, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = SocketAddr::Inet(listener.local_addr().unwrap());
-        let (opened, accepted) = tokio::join!(open(&address, LONG), listener.accept());
+        let (opened, accepted) = tokio::join!(open(&address, None, LONG), listener.accept());
         let (transport, watch) = opened.unwrap();
         (Wire::new(transport, watch), accepted.unwrap().0)
     }

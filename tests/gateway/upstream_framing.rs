@@ -1,10 +1,10 @@
 //! What origins answer, byte for byte: a response that could be read in two ways becomes a 502, and whatever comes
-//! behind a response is never taken for another.
+//! behind a response is never taken for another. In clear text and over TLS.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::harness::*;
 use crate::origins::read_header;
@@ -12,6 +12,7 @@ use crate::origins::read_header;
 const SHOP: &str = r#"
     [upstreams.shop]
     endpoints = ["$shop"]
+    $tls
 
     [routes.all]
     match = { path = "/{*rest}" }
@@ -309,19 +310,19 @@ fn bad() -> Vec<Case> {
 }
 
 /// Answers each request as the case says and counts the connections.
-fn answering(case: &Case, split: Option<usize>) -> RawOrigin {
+fn answering(case: &Case, split: Option<usize>, tls: Option<&Authority>) -> RawOrigin {
     let response = case.response.clone();
-    RawOrigin::serving(move |mut stream, _| {
+    RawOrigin::over(tls.map(server_config), move |mut stream, _| {
         let response = response.clone();
         async move {
             while read_header(&mut stream).await {
                 let (first, rest) = response.split_at(split.unwrap_or(response.len()));
-                let wrote = stream.write_all(first).await;
+                let wrote = write(&mut stream, first).await;
                 if !rest.is_empty() {
                     // So that they are two packets; what becomes of it is the same where they are not.
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 }
-                if wrote.is_err() || stream.write_all(rest).await.is_err() {
+                if wrote.is_err() || write(&mut stream, rest).await.is_err() {
                     return;
                 }
             }
@@ -329,11 +330,36 @@ fn answering(case: &Case, split: Option<usize>) -> RawOrigin {
     })
 }
 
+fn server_config(authority: &Authority) -> rustls::ServerConfig {
+    authority.issue(&["127.0.0.1"]).server_config()
+}
+
+async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+async fn gateway(shop: &RawOrigin, tls: Option<&Authority>) -> Gateway {
+    let tls = tls.map(|authority| format!("tls = {{ ca = \"{}\" }}", authority.path()));
+    Gateway::draft(SHOP)
+        .with("shop", shop)
+        .with("tls", tls.unwrap_or_default())
+        .start()
+        .await
+}
+
+/// In clear text and over TLS.
 async fn check(case: &Case, split: Option<usize>) {
-    let shop = answering(case, split);
-    let gateway = Gateway::draft(SHOP).with("shop", &shop).start().await;
+    check_over(case, split, None).await;
+    check_over(case, split, Some(&Authority::new())).await;
+}
+
+async fn check_over(case: &Case, split: Option<usize>, tls: Option<&Authority>) {
+    let shop = answering(case, split, tls);
+    let gateway = gateway(&shop, tls).await;
     let name = format!(
-        "{} {:?}",
+        "{}{} {:?}",
+        tls.map_or("", |_| "TLS "),
         case.method,
         String::from_utf8_lossy(&case.response)
     );
@@ -418,23 +444,28 @@ async fn chunks_that_go_wrong_break_the_body_off() {
 
 #[tokio::test]
 async fn a_response_that_comes_before_it_was_asked_for_is_not_one() {
+    comes_before_it_was_asked_for(None).await;
+    comes_before_it_was_asked_for(Some(&Authority::new())).await;
+}
+
+async fn comes_before_it_was_asked_for(tls: Option<&Authority>) {
     let served = Arc::new(AtomicUsize::new(0));
     let count = served.clone();
-    let shop = RawOrigin::serving(move |mut stream, number| {
+    let shop = RawOrigin::over(tls.map(server_config), move |mut stream, number| {
         let count = count.clone();
         async move {
             while read_header(&mut stream).await {
                 count.fetch_add(1, Ordering::SeqCst);
                 let own = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
-                stream.write_all(own.as_bytes()).await.unwrap();
+                write(&mut stream, own.as_bytes()).await.unwrap();
                 // When nobody has asked, a while after the response.
                 tokio::time::sleep(std::time::Duration::from_millis(30)).await;
                 let poison = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
-                let _ = stream.write_all(poison).await;
+                let _ = write(&mut stream, poison).await;
             }
         }
     });
-    let gateway = Gateway::draft(SHOP).with("shop", &shop).start().await;
+    let gateway = gateway(&shop, tls).await;
     let client = gateway.http1();
     for number in 0..3 {
         assert_eq!(client.send(get("/")).await.text(), number.to_string());

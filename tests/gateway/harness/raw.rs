@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
+use super::client::Io;
 use super::wait::within;
 
 /// A client that sends what it is told and reads what comes.
@@ -107,6 +110,28 @@ impl RawOrigin {
             connections,
             _accepting: accepting,
         }
+    }
+
+    /// The same over TLS, where there is a configuration for it. A client that breaks the handshake off is let go.
+    pub fn over<F: Future<Output = ()> + Send + 'static>(
+        tls: Option<ServerConfig>,
+        serve: impl Fn(Box<dyn Io>, usize) -> F + Send + Sync + 'static,
+    ) -> RawOrigin {
+        let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        let serve = Arc::new(serve);
+        RawOrigin::serving(move |stream, number| {
+            let (acceptor, serve) = (acceptor.clone(), serve.clone());
+            async move {
+                match acceptor {
+                    None => serve(Box::new(stream), number).await,
+                    Some(acceptor) => {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            serve(Box::new(stream), number).await;
+                        }
+                    }
+                }
+            }
+        })
     }
 
     pub fn connections(&self) -> usize {

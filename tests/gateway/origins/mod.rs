@@ -13,11 +13,11 @@ pub mod stale;
 pub mod unread;
 pub mod wrong_length;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
 /// Reads the header of a request, and is content with anything that ends like one. False where the peer left.
-pub async fn read_header(stream: &mut TcpStream) -> bool {
+pub async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut read = Vec::new();
     while !read.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
