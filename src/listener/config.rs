@@ -19,17 +19,20 @@ pub struct Config<Policies: Default> {
     pub protocols: Vec<Protocol>,
     /// Peers whose `X-Forwarded-For` or `Forwarded`, `X-Forwarded-Proto` and `X-Request-Id` are believed, and whose
     /// other `X-Forwarded-*` are passed on, with the gateway's own added. The client is the first address from the
-    /// right, of 32 at most, that is none of these. Default: nobody; then all of these and their like (`X-Real-IP`,
-    /// `True-Client-IP`, `X-Original-URL` …) are dropped, and those that the gateway sends are its own.
+    /// right, of 32 at most, that is none of these; the scheme is the last of `X-Forwarded-Proto`, which the nearest
+    /// of them wrote. Set `trusted_header` too: where they say two different things without it, nothing is believed.
+    /// Default: nobody; then all of these and their like (`X-Real-IP`, `True-Client-IP`, `X-Original-URL` …) are
+    /// dropped, and those that the gateway sends are its own.
     #[serde(default)]
     pub trusted_proxies: Vec<Cidr>,
-    /// The header in which trusted proxies say whom they forward for. Set it where they write `Forwarded` and not
-    /// `X-Forwarded-For`: what they do not write themselves they may pass on as a client sent it. Absent:
-    /// `X-Forwarded-For`, and `Forwarded` where a request has no other. Where the two name different clients, the
-    /// one that is not believed goes no further.
+    /// The header in which trusted proxies say whom they forward for. Where the two name different clients, the
+    /// other goes no further. Absent: the one that a request has. Where it has both and they name different clients,
+    /// neither is believed nor goes further, and the trusted proxy itself is taken for the client. So set it, to the
+    /// one that they write: what they do not write themselves they may pass on as a client sent it, who could pass
+    /// for anybody by it alone, or for the proxy by both.
     pub trusted_header: Option<TrustedHeader>,
-    /// What becomes of request headers with an underscore in their name, which some servers cannot tell from a
-    /// dash. Default `"drop_twins"`.
+    /// What becomes of request headers with an underscore in their name, or any other character but letters, digits
+    /// and dashes: some servers cannot tell these from a dash. Default `"drop_twins"`.
     #[serde(default)]
     pub underscores: Underscores,
     /// Whether connections begin with a PROXY protocol header (version 1 or 2), in which a load balancer says whose
@@ -80,12 +83,14 @@ pub enum TrustedHeader {
     Forwarded,
 }
 
-/// What becomes of request headers with an underscore in their name.
+/// What becomes of request headers with an underscore in their name, or another character that some servers cannot
+/// tell from a dash: all but letters and digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Underscores {
     /// Dropped where the same name with dashes is in the request, says where it comes from (`X-Forwarded-*` and the
-    /// like), or is set or removed by a policy; others are passed on.
+    /// like) or how to read its body (`Content-Encoding` and the like), or is set, added or removed by a policy;
+    /// others are passed on.
     #[default]
     DropTwins,
     /// All are dropped.

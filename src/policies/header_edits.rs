@@ -18,8 +18,10 @@ use crate::text::{ENGINE_OWNED, HeaderPattern, Headers, Span, Spanned, Subject, 
 /// between them), `not_after`, and `der` (base64). Their text is visible ASCII whatever a certificate holds.
 ///
 /// Where a fact is absent (nobody is identified, there is no certificate) the header is not sent at all. Under
-/// `set`, nothing that the client sent by that name reaches the upstream either way; where the value says who the
-/// client is, that goes for spellings with `_` for `-` too.
+/// `set`, nothing that the client sent by that name reaches the upstream either way.
+///
+/// Of a request, nothing reaches the upstream either that the client sent by another spelling of a name under
+/// `remove`, `set` or `add`, with something else for `-` or `_`: `x_user_id` and `x.user.id` for `x-user-id`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -37,8 +39,6 @@ pub(super) struct Edits {
     remove: Box<[http::HeaderName]>,
     remove_patterns: Box<[HeaderPattern]>,
     set: Box<[(http::HeaderName, Value)]>,
-    /// Those of `set` that say who the client is.
-    proofs: Box<[http::HeaderName]>,
     add: Box<[(http::HeaderName, Value)]>,
 }
 
@@ -74,9 +74,10 @@ impl Edits {
         }
         let set = compile(&config.set, scope.variables, &mut scope.subject.key("set"));
         let add = compile(&config.add, scope.variables, &mut scope.subject.key("add"));
+        let proofs: Vec<_> = proofs(&add).collect();
         let mut list = scope.subject.key("add");
         for (name, text) in config.add.iter() {
-            if proofs(&add).contains(name) {
+            if proofs.contains(&&***name) {
                 list.key(name.as_str())
                     .warning(text.span, "keeps what the client itself says by that name")
                     .help("write it under set");
@@ -85,15 +86,14 @@ impl Edits {
         (scope.subject.error_count() == before).then_some(Edits {
             remove: remove.into(),
             remove_patterns: remove_patterns.into(),
-            proofs: proofs(&set),
             set,
             add,
         })
     }
 
-    /// The headers that are set or removed.
+    /// The headers that are set, added or removed.
     pub(super) fn names(&self) -> impl Iterator<Item = HeaderPattern> {
-        let set = self.set.iter().map(|(name, _)| name);
+        let set = self.set.iter().chain(&self.add).map(|(name, _)| name);
         let exact = self.remove.iter().chain(set).cloned();
         let patterns = self.remove_patterns.iter().cloned();
         exact.map(HeaderPattern::Exact).chain(patterns)
@@ -119,9 +119,6 @@ impl Edits {
                 headers.remove(name);
             }
         }
-        if !self.proofs.is_empty() {
-            remove_look_alikes(&self.proofs, headers);
-        }
         for (name, value) in &self.set {
             match value.render(view) {
                 Some(value) => headers.insert(name.clone(), value),
@@ -137,34 +134,14 @@ impl Edits {
     }
 }
 
-fn proofs(set: &[(http::HeaderName, Value)]) -> Box<[http::HeaderName]> {
+/// Those that say who the client is.
+fn proofs(edits: &[(http::HeaderName, Value)]) -> impl Iterator<Item = &http::HeaderName> {
     let is_proof = |value: &Value| match value {
         Value::Static(_) => false,
         Value::Template(template) => template.names_the_caller(),
     };
-    let proofs = set.iter().filter(|(_, value)| is_proof(value));
-    proofs.map(|(name, _)| name.clone()).collect()
-}
-
-/// Servers that hand headers on as variables (CGI, WSGI) cannot tell `_` from `-`, so that a client could forge by
-/// the one what the gateway says by the other.
-fn remove_look_alikes(proofs: &[http::HeaderName], headers: &mut HeaderMap) {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    let is_alike = |seen: &http::HeaderName| {
-        let is_one = |proof: &http::HeaderName| {
-            let (mut seen, mut proof) = (seen.as_str().bytes(), proof.as_str().bytes());
-            seen.len() == proof.len() && seen.all(|byte| proof.next().map(fold) == Some(fold(byte)))
-        };
-        proofs.iter().any(|proof| seen != proof && is_one(proof))
-    };
-    let names: SmallVec<[http::HeaderName; 4]> = headers
-        .keys()
-        .filter(|name| is_alike(name))
-        .cloned()
-        .collect();
-    for name in names {
-        headers.remove(name);
-    }
+    let proofs = edits.iter().filter(move |(_, value)| is_proof(value));
+    proofs.map(|(name, _)| name)
 }
 
 fn compile(

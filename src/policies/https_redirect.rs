@@ -11,9 +11,10 @@
 //! ```
 //!
 //! What counts is how the client speaks: to the listener or, where one of its `trusted_proxies` says so by
-//! `X-Forwarded-Proto`, to that. Host, path and query stay, the port becomes `port`. Requests that no route matches
-//! are sent on as well. The redirect goes only to the host that was asked for, and that has to be one: a request
-//! with a malformed host gets 400 `bad_request`, and so does one of HTTP/1.0 without any.
+//! `X-Forwarded-Proto`, to that. Of a list there (`https, http`) the last counts, so that a proxy behind another must
+//! replace it, or pass it on, and not append to it. Host, path and query stay, the port becomes `port`. Requests that
+//! no route matches are sent on as well. The redirect goes only to the host that was asked for, and that has to be
+//! one: a request with a malformed host gets 400 `bad_request`, and so does one of HTTP/1.0 without any.
 //!
 //! Browsers follow no redirect of a preflight: pages that call an API must use its `https` address from the start.
 

@@ -157,8 +157,9 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Says that what the upstream reads in these headers is the policy's to decide: what it sets, and what it
-    /// removes. No client gets past that by writing their names in another way.
+    /// Says that what the upstream reads in these headers is the policy's to decide: what it sets, adds or removes.
+    /// No client gets past that by writing their names in another way: such headers are gone before the policy's
+    /// hooks run.
     pub fn manage(&mut self, headers: impl IntoIterator<Item = HeaderPattern>) {
         self.managed.extend(headers);
     }

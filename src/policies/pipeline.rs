@@ -12,7 +12,7 @@ use super::{
 };
 use crate::facts::View;
 use crate::response::{Code, Reply};
-use crate::text::{HeaderPattern, Span};
+use crate::text::{HeaderPattern, Span, is_engine_owned};
 
 /// Where a policy was declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,7 @@ pub struct Pipeline {
     /// In reverse order, too.
     response_body: Box<[Arc<dyn OnResponseBody>]>,
     managed: Box<[HeaderPattern]>,
+    manages_odd_names: bool,
     origins: Box<[Origin]>,
     off: Box<[Origin]>,
 }
@@ -135,6 +136,7 @@ impl Pipeline {
             request_body: hooks.request_body.into(),
             response: response.into(),
             response_body: response_body.into(),
+            manages_odd_names: !hooks.managed.iter().all(HeaderPattern::is_plain),
             managed: hooks.managed.into(),
             origins: origins.on.into(),
             off: origins.off.into(),
@@ -151,9 +153,15 @@ impl Pipeline {
         &self.off
     }
 
-    /// Whether a header of the upstream's request belongs to a policy; see [`Hooks::manage`].
-    pub fn manages(&self, name: &HeaderName) -> bool {
-        self.managed.iter().any(|pattern| pattern.matches(name))
+    /// Whether some server takes a header for one that belongs to a policy; see [`Hooks::manage`].
+    pub fn manages_twin(&self, name: &HeaderName) -> bool {
+        let mut managed = self.managed.iter();
+        managed.any(|pattern| pattern.matches_twin(name)) && !is_engine_owned(name)
+    }
+
+    /// Whether plain names may be twins of those that belong to policies; see [`is_plain`](crate::text::is_plain).
+    pub fn manages_odd_names(&self) -> bool {
+        self.manages_odd_names
     }
 
     /// The first reply that a policy has for the request.

@@ -26,42 +26,50 @@ pub(super) struct Origin {
 
 /// Reads what the hop says that a connection comes from.
 ///
-/// Of `X-Forwarded-For` and `Forwarded` one is believed: the listener's `trusted_header`, or else the first of them
-/// where there is one. A hop that writes only one of them may well pass on what a client put into the other.
+/// Of `X-Forwarded-For` and `Forwarded` one is believed: the listener's `trusted_header`, or else the one that is
+/// there. A hop that writes only one of them may well pass on what a client put into the other, so that of two that
+/// contradict each other neither is believed, and the hop is taken for the client.
 pub(super) fn of(connection: &Connection, headers: &HeaderMap) -> Origin {
-    let believed = connection.listener.trusted_header;
-    let believes_forwarded = match believed {
-        Some(header) => header == TrustedHeader::Forwarded,
-        None => !headers.contains_key(X_FORWARDED_FOR),
+    let by_x_forwarded = || Origin {
+        client: by_x_forwarded_for(connection, headers),
+        scheme: by_x_forwarded_proto(headers),
     };
-    if !believes_forwarded {
-        let client = by_x_forwarded_for(connection, headers);
-        let scheme = by_x_forwarded_proto(headers);
-        return Origin { client, scheme };
+    match connection.listener.trusted_header {
+        Some(TrustedHeader::XForwardedFor) => by_x_forwarded(),
+        Some(TrustedHeader::Forwarded) => by_forwarded(connection, headers),
+        None if !headers.contains_key(FORWARDED) => by_x_forwarded(),
+        None if contradict(connection, headers) => Origin {
+            client: connection.peer_ip(),
+            scheme: None,
+        },
+        None if headers.contains_key(X_FORWARDED_FOR) => by_x_forwarded(),
+        None => {
+            let origin = by_forwarded(connection, headers);
+            let scheme = origin.scheme.or_else(|| by_x_forwarded_proto(headers));
+            Origin { scheme, ..origin }
+        }
     }
-    let mut origin = by_forwarded(connection, headers);
-    if believed.is_none() {
-        origin.scheme = origin.scheme.or_else(|| by_x_forwarded_proto(headers));
-    }
-    origin
 }
 
-/// Which of the two headers is there and names somebody else than this client.
-pub(super) fn contradiction(
-    connection: &Connection,
-    headers: &HeaderMap,
-    client: IpAddr,
-) -> Option<HeaderName> {
-    if !headers.contains_key(FORWARDED) || !headers.contains_key(X_FORWARDED_FOR) {
-        return None;
+/// Drops of two headers that contradict each other what is not believed.
+pub(super) fn drop_contradictions(connection: &Connection, headers: &mut HeaderMap) {
+    if !contradict(connection, headers) {
+        return;
     }
-    if by_forwarded(connection, headers).client != client {
-        Some(FORWARDED)
-    } else if by_x_forwarded_for(connection, headers) != client {
-        Some(X_FORWARDED_FOR)
-    } else {
-        None
+    let believed = connection.listener.trusted_header;
+    if believed != Some(TrustedHeader::Forwarded) {
+        headers.remove(FORWARDED);
     }
+    if believed != Some(TrustedHeader::XForwardedFor) {
+        headers.remove(X_FORWARDED_FOR);
+    }
+}
+
+/// Whether both headers are there and name different clients.
+fn contradict(connection: &Connection, headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED)
+        && headers.contains_key(X_FORWARDED_FOR)
+        && by_forwarded(connection, headers).client != by_x_forwarded_for(connection, headers)
 }
 
 fn by_x_forwarded_for(connection: &Connection, headers: &HeaderMap) -> IpAddr {
@@ -79,13 +87,10 @@ fn by_forwarded(connection: &Connection, headers: &HeaderMap) -> Origin {
     walk(connection, hops.map(|element| parse_element(element?)))
 }
 
-/// A list that is one value is believed to be the client's; of several nobody can tell which it is.
+/// Of a list what the nearest hop has added: on the left of it a client may have written anything.
 fn by_x_forwarded_proto(headers: &HeaderMap) -> Option<Scheme> {
-    let mut lines = headers.get_all(X_FORWARDED_PROTO).iter();
-    let (only, None) = (lines.next()?, lines.next()) else {
-        return None;
-    };
-    parse_scheme(only.to_str().ok()?)
+    let mut members = from_the_right(headers, X_FORWARDED_PROTO, |line| line.rsplit(','));
+    parse_scheme(members.next()??)
 }
 
 /// The elements of a header that is a list, the last of its last line first; `None` for a line that is no text.

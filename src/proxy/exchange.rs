@@ -210,7 +210,8 @@ impl Exchange {
         let view = self.view(request);
         let mut parts = take_request(upstream_request);
         parts.headers.reserve(ADDED_HEADERS);
-        let has_underscores = forwarding::write(view, connection, &mut parts.headers);
+        let pipeline = &self.route.pipeline;
+        forwarding::write(view, connection, pipeline, &mut parts.headers);
         if request.version == Version::HTTP_10 {
             forwarding::name_host(&mut parts.headers, attempt.endpoint());
         }
@@ -223,12 +224,7 @@ impl Exchange {
         {
             return Err(self.give_up(Code::PathRefused));
         }
-        self.route
-            .pipeline
-            .upstream_request(&mut parts.headers, view);
-        if has_underscores {
-            forwarding::drop_twins(&mut parts.headers, connection, &self.route.pipeline);
-        }
+        pipeline.upstream_request(&mut parts.headers, view);
         *upstream_request = parts.into();
         // An attempt sends the body from its beginning, whatever an earlier one has sent of it.
         let bodies = self.route.pipeline.request_body(view);

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, FORWARDED, HOST,
+    HeaderName, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
@@ -19,6 +19,7 @@ use super::exchange::X_REQUEST_ID;
 use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host};
 use crate::listener::{Connection, OverrideHeaders, Underscores};
 use crate::policies::Pipeline;
+use crate::text::{is_plain, plain};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -63,15 +64,22 @@ pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &Req
 }
 
 /// Writes the gateway's own headers into the upstream's copy of the request's, in the place of what is not believed.
-/// Says whether names with an underscore are among the others; see [`drop_twins`].
-pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut HeaderMap) -> bool {
+/// What could be taken for them, or for a header of a policy, is gone before anything is written: afterwards nobody
+/// could tell whose it is.
+pub(super) fn write(
+    view: View<'_>,
+    connection: &Connection,
+    pipeline: &Pipeline,
+    headers: &mut HeaderMap,
+) {
     let View { facts, request } = view;
     let peer = connection.peer_ip();
-    let has_underscores = drop_claims(headers, connection);
-    if connection.is_from_hop
-        && let Some(name) = client_address::contradiction(connection, headers, facts.client)
-    {
-        headers.remove(name);
+    let has_odd_names = drop_claims(headers, connection);
+    if has_odd_names || pipeline.manages_odd_names() {
+        drop_twins(headers, connection, pipeline);
+    }
+    if connection.is_from_hop {
+        client_address::drop_contradictions(connection, headers);
     }
     let host = host(request).and_then(|host| HeaderValue::from_str(host).ok());
     let mut text = String::with_capacity(64);
@@ -105,7 +113,6 @@ pub(super) fn write(view: View<'_>, connection: &Connection, headers: &mut Heade
     if !facts.trace.is_continued() {
         headers.remove(TRACESTATE);
     }
-    has_underscores
 }
 
 /// A client of HTTP/1.0 need not name a host, and HTTP/1.1 needs one (RFC 9112 section 3.2): then it is the endpoint's.
@@ -119,14 +126,14 @@ pub(super) fn name_host(headers: &mut HeaderMap, endpoint: Option<&str>) {
 
 /// Drops what says where a request came from, unless it comes from a trusted hop: from anybody else that is a claim
 /// which nothing supports. Drops from everybody what would have the upstream do something else than was routed. One
-/// walk over the names, since a request seldom has any. Says whether some names have an underscore.
+/// walk over the names, since a request seldom has any. Says whether some names are not plain; see [`is_plain`].
 fn drop_claims(headers: &mut HeaderMap, connection: &Connection) -> bool {
     let is_from_hop = connection.is_from_hop;
     let drops_overrides = connection.listener.override_headers == OverrideHeaders::Remove;
-    let mut has_underscores = false;
+    let mut has_odd_names = false;
     let mut claims: SmallVec<[HeaderName; 4]> = SmallVec::new();
     for name in headers.keys() {
-        has_underscores |= name.as_str().as_bytes().contains(&b'_');
+        has_odd_names |= !is_plain(name.as_str());
         if name == PROXY
             || (!is_from_hop && is_claim(name.as_str()))
             || (drops_overrides && is_override(name.as_str()))
@@ -137,39 +144,52 @@ fn drop_claims(headers: &mut HeaderMap, connection: &Connection) -> bool {
     for claim in claims {
         headers.remove(claim);
     }
-    has_underscores
+    has_odd_names
 }
 
 /// Whether a header says something of a client that only a proxy can know.
 fn is_claim(name: &str) -> bool {
-    // By the first letter, since next to no name goes on from there.
+    // By the first letter, since next to no name goes on from there, and then by the length.
     match name.as_bytes().first() {
         Some(b'x') => {
-            name.starts_with("x-forwarded-")
+            name.starts_with("x-forwarded")
+                || name.starts_with("x-ssl-client-")
                 || matches!(
                     name,
-                    "x-real-ip"
+                    "x-host"
+                        | "x-scheme"
+                        | "x-real-ip"
                         | "x-client-ip"
-                        | "x-cluster-client-ip"
-                        | "x-original-forwarded-for"
-                        | "x-original-host"
+                        | "x-remote-ip"
+                        | "x-url-scheme"
+                        | "x-remote-addr"
+                        | "x-rewrite-url"
                         | "x-original-uri"
                         | "x-original-url"
-                        | "x-rewrite-url"
-                        | "x-envoy-external-address"
+                        | "x-proxyuser-ip"
+                        | "x-original-host"
                         | "x-azure-clientip"
                         | "x-azure-socketip"
-                        | "x-proxyuser-ip"
+                        | "x-originating-ip"
+                        | "x-appengine-user-ip"
+                        | "x-cluster-client-ip"
+                        | "x-http-host-override"
+                        | "x-envoy-external-address"
+                        | "x-original-forwarded-for"
                 )
         }
-        Some(b'f') => matches!(name, "forwarded" | "fastly-client-ip"),
+        Some(b'f') => matches!(
+            name,
+            "forwarded" | "forwarded-for" | "front-end-https" | "fastly-client-ip"
+        ),
         Some(b't') => name == "true-client-ip",
         Some(b'c') => matches!(
             name,
-            "cf-connecting-ip" | "cf-connecting-ipv6" | "cf-pseudo-ipv4" | "client-ip"
+            "client-ip" | "cf-pseudo-ipv4" | "cf-connecting-ip" | "cluster-client-ip" | "cf-connecting-ipv6"
                 // RFC 9440; Envoy's form of it begins with x-forwarded-.
                 | "client-cert" | "client-cert-chain"
         ),
+        Some(b's') => name.starts_with("ssl-client-"),
         Some(b'w') => name == "wl-proxy-client-ip",
         Some(b'p') => name == "proxy-client-ip",
         _ => false,
@@ -189,28 +209,49 @@ fn is_override(name: &str) -> bool {
         )
 }
 
-/// Drops headers with an underscore in their name: all of them, or those of which a server might think that they
-/// are another.
+/// Whether a header decides how a message is read, or is the gateway's own and no claim. Names without a dash have no
+/// other spelling.
+fn is_delicate(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        CONTENT_LENGTH
+            | TRANSFER_ENCODING
+            | CONTENT_ENCODING
+            | CONTENT_TYPE
+            | CONTENT_RANGE
+            | PROXY_AUTHORIZATION
+    ) || *name == X_REQUEST_ID
+}
+
+/// Drops headers whose name is not plain: all of them, or those that a server might take for another; see
+/// [`is_plain`].
 ///
-/// Servers that hand headers on as variables (CGI, WSGI, PHP) cannot tell `_` from `-`: what a client sends as
-/// `x_user_id` would stand beside the gateway's own `x-user-id`, or in its place. So such a name goes where the same
-/// name with dashes is there as well, is a claim, frames the message, or belongs to a policy of the route.
-pub(super) fn drop_twins(headers: &mut HeaderMap, connection: &Connection, pipeline: &Pipeline) {
+/// What a client sends as `x_user_id` would stand beside the gateway's own `x-user-id`, or in its place. So such a
+/// name goes where the plain one is there as well, is a claim, says how to read the message, or belongs to a policy
+/// of the route. Where the policy's own name is not plain, the client's plain one goes.
+#[cold]
+fn drop_twins(headers: &mut HeaderMap, connection: &Connection, pipeline: &Pipeline) {
     let drops_all = connection.listener.underscores == Underscores::Drop;
     let drops_overrides = connection.listener.override_headers == OverrideHeaders::Remove;
     let is_twin = |name: &HeaderName| {
-        let Ok(dashed) = HeaderName::try_from(name.as_str().replace('_', "-")) else {
+        if pipeline.manages_twin(name) {
+            return true;
+        }
+        if is_plain(name.as_str()) {
+            return false;
+        }
+        let Ok(plain) = HeaderName::try_from(plain(name.as_str())) else {
             return true;
         };
-        headers.contains_key(&dashed)
-            || is_claim(dashed.as_str())
-            || (drops_overrides && is_override(dashed.as_str()))
-            || matches!(dashed, CONTENT_LENGTH | TRANSFER_ENCODING | TE)
-            || pipeline.manages(&dashed)
+        drops_all
+            || headers.contains_key(&plain)
+            || is_claim(plain.as_str())
+            || (drops_overrides && is_override(plain.as_str()))
+            || is_delicate(&plain)
     };
-    let with_underscore = headers.keys().filter(|name| name.as_str().contains('_'));
-    let twins: SmallVec<[HeaderName; 4]> = with_underscore
-        .filter(|name| drops_all || is_twin(name))
+    let twins: SmallVec<[HeaderName; 4]> = headers
+        .keys()
+        .filter(|name| is_twin(name))
         .cloned()
         .collect();
     for twin in twins {
@@ -318,8 +359,26 @@ mod tests {
         check("x-original-url", true);
         check("client-cert", true);
         check("client-cert-chain", true);
+        check("x-forwarded", true);
+        check("x-forwardedfor", true);
+        check("forwarded-for", true);
+        check("front-end-https", true);
+        check("x-url-scheme", true);
+        check("x-scheme", true);
+        check("x-host", true);
+        check("x-http-host-override", true);
+        check("x-ssl-client-verify", true);
+        check("ssl-client-cert", true);
+        check("cluster-client-ip", true);
+        check("x-cluster-client-ip", true);
+        check("x-remote-ip", true);
+        check("x-remote-addr", true);
+        check("x-originating-ip", true);
+        check("x-appengine-user-ip", true);
+        check("fastly-client-ip", true);
         check("forwarded-by", false);
-        check("x-forwarded", false);
+        check("x-hosts", false);
+        check("ssl-clients", false);
         check("x-request-id", false);
         check("", false);
     }

@@ -87,6 +87,30 @@ pub fn is_engine_owned(name: &http::HeaderName) -> bool {
     OF_THE_ENGINE.contains(&name.as_str())
 }
 
+/// Whether a name has nothing but letters, digits and dashes, so that no server takes it for another name.
+///
+/// Servers that hand headers on as variables (CGI, WSGI, PHP) make `_` of every dash, and some of every other
+/// character that is no letter and no digit: `x_user_id` and `x.user.id` are `x-user-id` to them.
+pub fn is_plain(name: &str) -> bool {
+    // Without a way out in between: most names are, and the loop is the shorter for it.
+    name.bytes().fold(true, |is_plain, byte| {
+        is_plain & (byte.is_ascii_alphanumeric() | (byte == b'-'))
+    })
+}
+
+/// The plain name that some server takes this one for; see [`is_plain`].
+pub fn plain(name: &str) -> String {
+    name.bytes().map(plain_byte).map(char::from).collect()
+}
+
+fn plain_byte(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() {
+        byte
+    } else {
+        b'-'
+    }
+}
+
 /// A header name, or the beginning of several: `x-internal-*`.
 ///
 /// A bare `*` is refused: no rule means all headers, and who writes one has made a slip that removes them all.
@@ -102,6 +126,27 @@ impl HeaderPattern {
         match self {
             HeaderPattern::Exact(exact) => exact == name,
             HeaderPattern::Prefix(prefix) => name.as_str().starts_with(&**prefix),
+        }
+    }
+
+    /// Whether it does not match a name, but some server takes that for one that it does match; see [`is_plain`].
+    pub fn matches_twin(&self, name: &http::HeaderName) -> bool {
+        let text = name.as_str();
+        let (own, may_be) = match self {
+            HeaderPattern::Exact(exact) => (exact.as_str(), exact.as_str().len() == text.len()),
+            HeaderPattern::Prefix(prefix) => (&**prefix, prefix.len() <= text.len()),
+        };
+        let mut pairs = own.bytes().zip(text.bytes());
+        may_be
+            && pairs.all(|(own, other)| plain_byte(own) == plain_byte(other))
+            && !self.matches(name)
+    }
+
+    /// Whether it is [`is_plain`].
+    pub fn is_plain(&self) -> bool {
+        match self {
+            HeaderPattern::Exact(name) => is_plain(name.as_str()),
+            HeaderPattern::Prefix(prefix) => is_plain(prefix),
         }
     }
 }
@@ -181,5 +226,36 @@ mod tests {
         check("X-Internal-*", "x-internal-id", true);
         check("x-internal-*", "x-internal-", true);
         check("x-internal-*", "x-internal", false);
+    }
+
+    #[test]
+    fn twins_are_what_a_server_may_take_for_the_same() {
+        let check = |pattern: &str, name: &str, expected: bool| {
+            let pattern: HeaderPattern = pattern.parse().unwrap();
+            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            assert_eq!(pattern.matches_twin(&name), expected, "{pattern} {name}");
+        };
+        check("x-user-id", "x_user_id", true);
+        check("x-user-id", "x.user+id", true);
+        check("x_user_id", "x-user-id", true);
+        check("x_user_id", "X~User_Id", true);
+        check("x-user-id", "x-user-id", false);
+        check("x-user-id", "x_user_id_2", false);
+        check("x-user-id", "xuserid", false);
+        check("x-internal-*", "x_internal.role", true);
+        check("x_internal*", "x-internal-role", true);
+        check("x-internal-*", "x-internal-a_b", false);
+        check("x-internal-*", "x_internal", false);
+    }
+
+    #[test]
+    fn plain_names_have_letters_digits_and_dashes() {
+        let check = |name: &str, expected: &str| {
+            assert_eq!(plain(name), expected);
+            assert_eq!(is_plain(name), name == expected, "{name}");
+        };
+        check("x-user-id-2", "x-user-id-2");
+        check("x_user.id+2", "x-user-id-2");
+        check("a!#$%&'*+.^_`|~b", "a--------------b");
     }
 }

@@ -68,7 +68,7 @@ pub use cidr::Cidr;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::Duration;
 pub use file::open_file;
-pub use header::{ENGINE_OWNED, HeaderName, HeaderPattern, is_engine_owned};
+pub use header::{ENGINE_OWNED, HeaderName, HeaderPattern, is_engine_owned, is_plain, plain};
 pub use headers::Headers;
 pub use host::Host;
 pub use host_pattern::HostPattern;

@@ -14,7 +14,7 @@ const SHOP: &str = r#"
     [routes.all]
     match = { path = "/{*rest}" }
     upstream = "shop"
-    policies.request_headers = { remove = ["x-debug", "x-internal-*"], set = { x-client = "{client.ip}", x-scheme = "{request.scheme}", x-user-id = "u7" } }
+    policies.request_headers = { remove = ["x-debug", "x-internal-*"], set = { x-client = "{client.ip}", x-scheme = "{request.scheme}", x-user-id = "u7" }, add = { x-tenant = "t7" } }
 "#;
 
 /// A trusted hop and a stranger.
@@ -229,6 +229,24 @@ async fn the_table_of_forwarding_headers() {
         (
             "",
             HOP,
+            "x-forwarded-proto: https,https\r\n",
+            ["127.0.0.1", "https", "127.0.0.1", ""],
+        ),
+        (
+            "",
+            HOP,
+            "x-forwarded-proto: http\r\nx-forwarded-proto: gopher, HTTPS ,\r\n",
+            ["127.0.0.1", "https", "127.0.0.1", ""],
+        ),
+        (
+            "",
+            HOP,
+            "x-forwarded-proto: https, gopher\r\n",
+            ["127.0.0.1", "http", "127.0.0.1", ""],
+        ),
+        (
+            "",
+            HOP,
             "x-forwarded-proto: gopher\r\n",
             ["127.0.0.1", "http", "127.0.0.1", ""],
         ),
@@ -320,6 +338,30 @@ async fn the_table_of_forwarding_headers() {
         (
             "",
             HOP,
+            "forwarded: for=203.0.113.9;proto=https\r\nx-forwarded-for: 203.0.113.9\r\nx-forwarded-proto: https\r\n",
+            [
+                "203.0.113.9",
+                "https",
+                "203.0.113.9, 127.0.0.1",
+                "for=203.0.113.9;proto=https",
+            ],
+        ),
+        // One of them may be a client's: then nothing is believed.
+        (
+            "",
+            HOP,
+            "forwarded: for=198.51.100.9;proto=https\r\nx-forwarded-for: 203.0.113.9\r\nx-forwarded-proto: https\r\n",
+            ["127.0.0.1", "http", "127.0.0.1", ""],
+        ),
+        (
+            "",
+            HOP,
+            "forwarded: for=unknown\r\nx-forwarded-for: 203.0.113.9\r\n",
+            ["127.0.0.1", "http", "127.0.0.1", ""],
+        ),
+        (
+            "trusted_header = \"x-forwarded-for\"",
+            HOP,
             "forwarded: for=10.9.9.9;proto=https\r\nx-forwarded-for: 203.0.113.9\r\n",
             ["203.0.113.9", "http", "203.0.113.9, 127.0.0.1", ""],
         ),
@@ -363,7 +405,7 @@ async fn the_table_of_forwarding_headers() {
 }
 
 /// Headers that say something the gateway alone may say, in spellings that some server takes for it.
-const FORGED: [&str; 24] = [
+const FORGED: &[&str] = &[
     "X-User-Id: root",
     "x-user-id: root",
     "X_USER_ID: root",
@@ -388,16 +430,55 @@ const FORGED: [&str; 24] = [
     "content_length: 7",
     "transfer_encoding: chunked",
     "Proxy: http://203.0.113.9",
+    "x.user.id: root",
+    "X+User+Id: root",
+    "x-user~id: root",
+    "x.internal.role: root",
+    "x.forwarded.for: 203.0.113.9",
+    "x|forwarded|proto: https",
+    "x.request.id: forged",
+    "x!real!ip: 203.0.113.9",
+    "x.tenant: 666",
+    "x_tenant: 666",
+    "content.length: 7",
+    "transfer.encoding: chunked",
+    "Content_Encoding: gzip",
+    "content.encoding: gzip",
+    "Content_Type: text/forged",
+    "content^type: text/forged",
+    "Proxy_Authorization: root",
+    "X-Forwarded: 203.0.113.9",
+    "Forwarded-For: 203.0.113.9",
+    "Front-End-Https: on",
+    "X-Url-Scheme: https",
+    "X-Scheme: https",
+    "X-Host: bank.test",
+    "X-HTTP-Host-Override: bank.test",
+    "X-SSL-Client-Verify: SUCCESS",
+    "ssl_client_verify: SUCCESS",
+    "Cluster-Client-IP: 203.0.113.9",
+    "X-Cluster-Client-IP: 203.0.113.9",
+    "X-Remote-IP: 203.0.113.9",
+    "X-Remote-Addr: 203.0.113.9",
+    "x.originating.ip: 203.0.113.9",
+    "X-AppEngine-User-IP: 203.0.113.9",
+    "Fastly-Client-IP: 203.0.113.9",
 ];
+
+/// What servers take a name for that make the same of every character but letters and digits.
+fn plain(name: &str) -> String {
+    name.replace(|it: char| !it.is_ascii_alphanumeric(), "-")
+}
 
 #[tokio::test]
 async fn nothing_is_forged_in_any_spelling() {
     let shop = Origin::http1(|_| text("ok"));
     let gateway = gateway(&shop, "").await;
-    for forged in FORGED {
+    for &forged in FORGED {
         assert_eq!(
             send(&gateway, STRANGER, &format!("{forged}\r\n")).await,
-            "200"
+            "200",
+            "{forged}"
         );
         let seen = shop.seen().pop().unwrap();
         let value = forged.split_once(": ").unwrap().1;
@@ -405,15 +486,71 @@ async fn nothing_is_forged_in_any_spelling() {
             assert_ne!(seen.as_bytes(), value.as_bytes(), "{forged} as {name}");
         }
         let name = forged.split_once(':').unwrap().0.to_lowercase();
-        let dashed = name.replace('_', "-");
+        let plain_name = plain(&name);
         for (other, _) in &seen.headers {
             // A server that takes one for the other finds the gateway's own or nothing.
-            let is_twin = other.as_str() != dashed && other.as_str().replace('_', "-") == dashed;
+            let is_twin = other.as_str() != plain_name && plain(other.as_str()) == plain_name;
             assert!(!is_twin, "{forged}: {other}");
         }
         assert_eq!(seen.header("x-user-id"), Some("u7"));
         assert_eq!(seen.header("x-client"), Some(STRANGER));
     }
+}
+
+/// The gateway's own name may be the one with an underscore; whichever it is, it alone arrives.
+#[tokio::test]
+async fn a_header_of_a_policy_is_never_lost_to_a_twin() {
+    for listener in ["", "underscores = \"drop\""] {
+        for own in ["x_user_id", "x-user-id"] {
+            let shop = Origin::http1(|_| text("ok"));
+            let toml = SHOP.replace("x-user-id = ", &format!("{own} = "));
+            let gateway = Gateway::draft(&toml)
+                .with("shop", &shop)
+                .with("listener", listener)
+                .start()
+                .await;
+            for lines in [
+                "",
+                "a_b: 1\r\n",
+                "x-user-id: forged\r\n",
+                "x_user_id: forged\r\n",
+                "x-user-id: forged\r\na_b: 1\r\n",
+                "x_user_id: forged\r\nx-user-id: forged\r\nx.user.id: forged\r\na_b: 1\r\n",
+            ] {
+                assert_eq!(send(&gateway, STRANGER, lines).await, "200");
+                let seen = shop.seen().pop().unwrap();
+                let ids = seen.headers.iter();
+                let ids: Vec<_> = ids
+                    .filter(|(name, _)| plain(name.as_str()) == "x-user-id")
+                    .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+                    .collect();
+                assert_eq!(ids, [(own, "u7")], "{listener} {own} {lines}");
+                let passes = listener.is_empty() && lines.contains("a_b");
+                assert_eq!(seen.header("a_b"), passes.then_some("1"), "{lines}");
+            }
+        }
+    }
+}
+
+/// What is removed by a name with an underscore does not take away what frames the message.
+#[tokio::test]
+async fn a_pattern_with_an_underscore_spares_the_framing() {
+    let shop = Origin::http1(|_| text("ok"));
+    let toml = SHOP.replace("\"x-debug\"", "\"content_*\"");
+    let gateway = Gateway::draft(&toml)
+        .with("shop", &shop)
+        .with("listener", "")
+        .start()
+        .await;
+    let mut client = RawClient::connect_from(STRANGER, gateway.address()).await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-note: 1\r\nconnection: close\r\n\r\nhi")
+        .await;
+    let answer = client.read_to_end().await;
+    assert!(answer.contains(" 200 "), "{answer}");
+    let seen = shop.only();
+    assert_eq!(&seen.body[..], b"hi");
+    assert_eq!(seen.header("content-note"), None);
 }
 
 #[tokio::test]
@@ -423,6 +560,7 @@ async fn a_hop_does_not_pass_on_twins_either() {
     for forged in [
         "x_forwarded_for: 203.0.113.9",
         "x_real_ip: 203.0.113.9",
+        "x.scheme: https",
         "Proxy: http://x",
     ] {
         let lines = format!("x-forwarded-for: 198.51.100.9\r\n{forged}\r\n");
@@ -443,13 +581,15 @@ async fn other_names_with_underscores_pass_unless_all_are_dropped() {
             send(
                 &gateway,
                 STRANGER,
-                "tenant_id: 7\r\ntenant-id: 8\r\ncart_id: 9\r\n"
+                "tenant_id: 7\r\ntenant-id: 8\r\ncart_id: 9\r\ncart.name: 10\r\n"
             )
             .await,
             "200"
         );
         let seen = shop.only();
         assert_eq!(seen.header("cart_id"), passes.then_some("9"), "{listener}");
+        let name = seen.header("cart.name");
+        assert_eq!(name, passes.then_some("10"), "{listener}");
         // Nobody manages it, but one of the two would hide the other.
         assert_eq!(seen.header("tenant_id"), None, "{listener}");
         assert_eq!(seen.header("tenant-id"), Some("8"), "{listener}");

@@ -103,6 +103,9 @@ async fn a_trusted_hop_says_how_the_client_came() {
     assert_eq!(hsts, Some("max-age=31536000"));
     let http = get("/").header("x-forwarded-proto", "http");
     assert_eq!(trusting.http1().send(http).await.status, 308);
+    // Of several proxies each has added what it was spoken to by.
+    let list = get("/").header("x-forwarded-proto", "https,https");
+    assert_eq!(trusting.http1().send(list).await.status, 200);
     assert_eq!(trusting.http1().send(get("/")).await.status, 308);
     let wary = Gateway::draft(routes).with("trust", "").start().await;
     assert_eq!(wary.http1().send(https()).await.status, 308);

@@ -281,6 +281,24 @@ async fn compressed_bodies_within_the_limit_go_on_as_they_are() {
     .await;
 }
 
+/// A server that reads such a name as `Content-Encoding` would decode what nobody has looked into.
+#[tokio::test]
+async fn no_spelling_of_a_coding_gets_past_the_limit() {
+    over_each_pair(|pair| async move {
+        let shop = Origin::speaking(pair.origin, |_| text("ok"));
+        let gateway = gateway(&shop, pair.origin, DECOMPRESSED).await;
+        for name in ["content_encoding", "content.encoding"] {
+            let bomb = encode("gzip", &vec![0; 20 << 20]);
+            let ask = post("/", bomb).header(name, "gzip");
+            assert_eq!(gateway.client(pair.client).send(ask).await.status, 200);
+            let seen = shop.seen().pop().unwrap();
+            assert_eq!(seen.header(name), None);
+            assert_eq!(seen.header("content-encoding"), None);
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_looked_into_is_refused() {
     over_each_pair(|pair| async move {
