@@ -17,6 +17,9 @@ const STEP: usize = 256 * 1024;
 const SCRATCH: usize = 16 * 1024;
 /// What zstd may look back, as a power of two. RFC 9659 lets nobody on the Web ask for more.
 const ZSTD_WINDOW_LOG: u32 = 23;
+/// What a stream of "large window Brotli" begins with, in seven bits. RFC 7932 section 9.1 leaves it to nobody, but the
+/// library takes it, and such a stream may have its reader keep up to 1 GiB instead of 16 MiB.
+const LARGE_BROTLI_WINDOW: u8 = 0x11;
 /// What Brotli reads at a time.
 const BROTLI_BUFFER: usize = 4096;
 
@@ -86,6 +89,7 @@ impl Decoding {
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
             None if chunk.is_empty() => return Ok(Seen::All),
+            None if is_large_brotli(self.coding, chunk) => return Err(Code::BadRequest),
             none => none.insert(Decoder::new(self.coding).map_err(|_| Code::Internal)?),
         };
         decoder.feed().add(chunk, ends);
@@ -107,6 +111,12 @@ impl Decoding {
         }
         Ok(Seen::Part)
     }
+}
+
+/// Whether a body that begins so asks for a window that the coding `br` does not have.
+fn is_large_brotli(coding: Coding, body: &[u8]) -> bool {
+    let window = body.first().map(|byte| byte & 0x7f);
+    coding == Coding::Brotli && window == Some(LARGE_BROTLI_WINDOW)
 }
 
 enum Decoder {
@@ -341,6 +351,34 @@ mod tests {
             see(Coding::Zstd, u64::MAX, &encoded, 100).0,
             Err(Code::BadRequest)
         );
+    }
+
+    #[test]
+    fn large_window_brotli_is_refused() {
+        let text = b"some text, and some more text".repeat(50);
+        let encode = |large_window: bool| {
+            let params = brotli::enc::BrotliEncoderParams {
+                quality: 5,
+                lgwin: if large_window { 26 } else { 24 },
+                large_window,
+                ..Default::default()
+            };
+            let mut encoded = Vec::new();
+            brotli::BrotliCompress(&mut &text[..], &mut encoded, &params).unwrap();
+            encoded
+        };
+        // The library itself would take both.
+        for (large, expected) in [(false, Ok(())), (true, Err(Code::BadRequest))] {
+            let encoded = encode(large);
+            let mut decoded = Vec::new();
+            let mut decoder = BrotliDecoder::new(&encoded[..], BROTLI_BUFFER);
+            decoder.read_to_end(&mut decoded).unwrap();
+            assert_eq!(decoded, text);
+            for piece in [1, encoded.len()] {
+                let (result, _) = see(Coding::Brotli, u64::MAX, &encoded, piece);
+                assert_eq!(result, expected, "large: {large}, by {piece}");
+            }
+        }
     }
 
     #[test]
