@@ -57,13 +57,14 @@ use std::sync::Arc;
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, VARY,
+    CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH,
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::vary::vary_on;
 use super::{BuildScope, Hooks, OnResponseBody, OnUpstreamRequest, ResponseBody};
 use crate::facts::View;
 use crate::response::Code;
@@ -73,6 +74,8 @@ use media::{MediaPattern, essence};
 use negotiation::Encoding;
 
 /// Digests of bytes that are sent no more.
+static VARY_ON: HeaderValue = HeaderValue::from_static("accept-encoding");
+
 const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),
@@ -213,7 +216,7 @@ impl OnResponseBody for Policy {
         if !self.can_compress(head, length) {
             return Ok(None);
         }
-        add_vary(&mut head.headers);
+        vary_on(&mut head.headers, &VARY_ON);
         if forbids_transform(request) {
             return Ok(None);
         }
@@ -319,7 +322,7 @@ fn weaken_revalidated(headers: &mut HeaderMap, request: &HeaderMap) {
     };
     if weak != *tag && request.get_all(IF_NONE_MATCH).iter().any(is_asked) {
         *tag = weak;
-        add_vary(headers);
+        vary_on(headers, &VARY_ON);
     }
 }
 
@@ -329,12 +332,6 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 fn forbids_transform(headers: &HeaderMap) -> bool {
     has_member(headers, CACHE_CONTROL, "no-transform")
-}
-
-fn add_vary(headers: &mut HeaderMap) {
-    if !has_member(headers, VARY, "accept-encoding") && !has_member(headers, VARY, "*") {
-        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
-    }
 }
 
 /// Whether a header that is a list of words has this one, in any case.

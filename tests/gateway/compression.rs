@@ -105,7 +105,7 @@ async fn every_coding_over_each_pair() {
                 assert!(decode(encoding, &answer.body) == document().as_bytes());
                 assert_eq!(answer.header("etag"), Some("W/\"v1\""));
                 let vary: Vec<_> = answer.headers.get_all("vary").iter().collect();
-                assert_eq!(vary, ["accept-language", "accept-encoding"]);
+                assert_eq!(vary, ["accept-language, accept-encoding"]);
                 for gone in [
                     "content-length",
                     "accept-ranges",
@@ -131,7 +131,7 @@ async fn every_coding_over_each_pair() {
         assert_eq!(plain.header("etag"), Some("\"v1\""));
         assert_eq!(plain.header("accept-ranges"), Some("bytes"));
         let vary: Vec<_> = plain.headers.get_all("vary").iter().collect();
-        assert_eq!(vary, ["accept-language", "accept-encoding"]);
+        assert_eq!(vary, ["accept-language, accept-encoding"]);
     })
     .await;
 }
@@ -348,6 +348,33 @@ async fn options_decide() {
         let is_on =
             target.starts_with("/on") && !target.contains("plain") && !target.contains("99");
         assert_eq!(answer.header("vary").is_some(), is_on, "{target}");
+    }
+}
+
+/// There are caches that read only the first line.
+#[tokio::test]
+async fn all_that_a_response_varies_on_is_in_one_line() {
+    let gateway = Gateway::draft(
+        r#"
+        [listeners.public]
+        bind = "127.0.0.1:0"
+        policies.compression = {}
+        policies.cors = { origins = ["https://app.example.com"] }
+
+        [routes.long]
+        match = { path = "/long" }
+        respond = { body = "$long" }
+        "#,
+    )
+    .with("long", "long ".repeat(4_000))
+    .start()
+    .await;
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let ask = get("/long").header("accept-encoding", "gzip");
+        let answer = gateway.client(protocol).send(ask).await;
+        assert_eq!(answer.header("content-encoding"), Some("gzip"));
+        let vary: Vec<_> = answer.headers.get_all("vary").iter().collect();
+        assert_eq!(vary, ["Origin, accept-encoding"]);
     }
 }
 
