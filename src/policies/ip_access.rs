@@ -11,7 +11,8 @@
 //!
 //! The address is that of the client: of the connection's peer or, behind the listener's `trusted_proxies`, the one
 //! that those vouch for. It is the address in the access log. What anybody else writes into `X-Forwarded-For` opens
-//! nothing.
+//! nothing. Clients of a Unix socket have no address and count as `127.0.0.1`: a list that allows or denies that
+//! allows or denies all of them, and who may open the socket is said by the permissions of its file.
 //!
 //! # Long lists
 //! A list may name files beside networks, `deny = [{ file = "lists/scanners.txt" }]`, with a network or an address on
