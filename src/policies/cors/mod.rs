@@ -28,11 +28,19 @@
 //! # Origins
 //! Scheme, host and port all count; a port that is the scheme's own is left out, as browsers do. `https://*.example.com`
 //! is any number of labels, but neither `https://example.com` nor `https://evilexample.com`. Regular expressions must
-//! match the whole origin. The origin `null`, which every sandboxed frame has, is allowed only where it is listed as
-//! `"null"`. With `credentials`, neither `"*"` nor `"null"` nor an expression that matches everybody is taken:
-//! any site could act as the user then.
+//! match the whole origin, in any case of its letters. The origin `null`, which every sandboxed frame has, is allowed only where it is listed as
+//! `"null"`. With `credentials`, neither `"*"` nor `"null"` is taken: any site could act as the user then.
+//!
+//! Patterns that are too wide are refused with `credentials`, and warned of without. That is a wildcard right below a
+//! domain that everybody registers names under, `https://*.com` or `https://*.co.uk`; and an expression that matches
+//! one of some strangers: `http` and `https` origins under several top-level domains, with a port and without, an
+//! address, and origins made of the hosts in the expression, with more glued before the registered name
+//! (`https://strangerexample.com`), another letter for a dot, or another domain behind. These find the common mistakes
+//! and prove nothing: an expression that passes may still let in somebody who is not meant, and so may a wildcard below a
+//! host whose subdomains are given to anybody, such as `https://*.github.io`. Prefer origins that are written out.
 
 mod origins;
+mod strangers;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -227,13 +235,7 @@ fn build_origins(config: &Config, scope: &mut BuildScope<'_>) -> Option<Origins>
             )
             .help("name the origins that may act as the user");
     }
-    let built = Origins::build(origins, &mut subject);
-    if config.credentials && built.contain_strangers() {
-        let what = "has a regex that matches any site, which credentials = true must not be for";
-        subject
-            .error(config.origins.span, what)
-            .help("name the host in it, with \\\\. for each dot");
-    }
+    let built = Origins::build(origins, config.credentials, &mut subject);
     any.is_none().then_some(built)
 }
 

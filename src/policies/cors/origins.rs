@@ -7,8 +7,9 @@ use ahash::AHashSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::strangers::{is_registry, stranger};
 use crate::text::{
-    HostPattern, Invalid, RegexPattern, Shorthand, Spanned, Subject, quoted, shorthand,
+    HostPattern, Invalid, RegexPattern, Shorthand, Span, Spanned, Subject, quoted, shorthand,
     shorthand_schema,
 };
 
@@ -32,7 +33,7 @@ pub enum OriginPattern {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "OriginRegex")]
 pub struct OriginRegex {
-    /// Must match the whole origin, which is put into lower case before. It never matches `null`.
+    /// Must match the whole origin, in any case of its letters. It never matches `null`.
     regex: Spanned<String>,
 }
 
@@ -163,12 +164,14 @@ struct Below {
     suffix: Box<str>,
 }
 
-/// An origin that no site can have: `invalid` is reserved (RFC 6761).
-const STRANGER: &str = "https://stranger.invalid";
-
 impl Origins {
-    /// What cannot be compiled is left out, after diagnostics; so is `"*"`, which is the caller's.
-    pub(super) fn build(patterns: &[Spanned<OriginPattern>], subject: &mut Subject<'_>) -> Origins {
+    /// What cannot be compiled is left out, after diagnostics; so is `"*"`, which is the caller's. A pattern that
+    /// strangers match is an error with credentials, and else a warning.
+    pub(super) fn build(
+        patterns: &[Spanned<OriginPattern>],
+        has_credentials: bool,
+        subject: &mut Subject<'_>,
+    ) -> Origins {
         let mut exact = AHashSet::new();
         let (mut below, mut regexes) = (Vec::new(), Vec::new());
         for (index, pattern) in patterns.iter().enumerate() {
@@ -177,13 +180,29 @@ impl Origins {
                 OriginPattern::Exact(origin) => {
                     exact.insert(origin.clone());
                 }
-                OriginPattern::Below { scheme, suffix } => below.push(Below {
-                    scheme: scheme.clone(),
-                    suffix: suffix.clone(),
-                }),
+                OriginPattern::Below { scheme, suffix } => {
+                    if is_below_registry(suffix) {
+                        let what = "is everybody's who registers a name there";
+                        let mut subject = subject.index(index);
+                        tell(&mut subject, pattern.span, has_credentials, what);
+                    }
+                    below.push(Below {
+                        scheme: scheme.clone(),
+                        suffix: suffix.clone(),
+                    });
+                }
                 OriginPattern::Regex(source) => {
                     let mut subject = subject.index(index);
-                    regexes.extend(RegexPattern::build(source, &mut subject.key("regex")));
+                    let mut subject = subject.key("regex");
+                    let Some(regex) = build_regex(source, &mut subject) else {
+                        continue;
+                    };
+                    let is_match = |origin: &str| regex.is_match(origin.as_bytes());
+                    if let Some(stranger) = stranger(source, is_match) {
+                        let what = format!("is matched by strangers, such as {stranger:?}");
+                        tell(&mut subject, source.span, has_credentials, &what);
+                    }
+                    regexes.push(regex);
                 }
             }
         }
@@ -206,15 +225,41 @@ impl Origins {
             || !is_null && self.is_like(&origin)
     }
 
-    /// Whether everybody's origin is among them by a regular expression that is too wide.
-    pub(super) fn contain_strangers(&self) -> bool {
-        self.is_like(STRANGER)
-    }
-
     fn is_like(&self, origin: &str) -> bool {
         self.regexes
             .iter()
             .any(|regex| regex.is_match(origin.as_bytes()))
+    }
+}
+
+/// `.co.uk:8443`
+fn is_below_registry(suffix: &str) -> bool {
+    let host = suffix.split(':').next().unwrap_or_default();
+    is_registry(host.trim_start_matches('.'))
+}
+
+fn tell(subject: &mut Subject<'_>, span: Span, has_credentials: bool, what: &str) {
+    if has_credentials {
+        let what = format!("{what}, which credentials = true must not be for");
+        subject.error(span, what)
+    } else {
+        subject.warning(span, what)
+    }
+    .help(
+        "name the host that is meant, in a regex with \\\\. for each dot and for the one before it",
+    );
+}
+
+/// Origins are compared in lower case, so that an expression with capitals would never match.
+fn build_regex(source: &Spanned<String>, subject: &mut Subject<'_>) -> Option<RegexPattern> {
+    // Alone first, for the places in its errors.
+    RegexPattern::build(source, subject)?;
+    match RegexPattern::new(&format!("(?i:{})", source.value)) {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            subject.error(source.span, error);
+            None
+        }
     }
 }
 
@@ -232,7 +277,7 @@ impl Below {
 
 #[cfg(test)]
 mod tests {
-    use crate::text::{Diagnostics, Sources, Span};
+    use crate::text::{Diagnostics, Sources};
 
     use super::*;
 
@@ -312,8 +357,8 @@ mod tests {
                 Spanned::new(OriginPattern::Regex(source), span)
             }));
             let mut subject = Subject::new(&mut diagnostics, "origins");
-            let origins = Origins::build(&written, &mut subject);
-            assert!(diagnostics.is_empty());
+            let origins = Origins::build(&written, false, &mut subject);
+            assert!(!diagnostics.has_errors());
             assert_eq!(
                 origins.contain(origin),
                 expected,
@@ -359,6 +404,9 @@ mod tests {
         let regex = Some(r"https://pr-[0-9]+\.example\.com");
         check(&[], regex, "https://pr-7.example.com", true);
         check(&[], regex, "https://PR-7.example.com", true);
+        let capital = Some("https://App[.]example[.]com");
+        check(&[], capital, "https://app.example.com", true);
+        check(&[], capital, "https://App.example.com", true);
         check(&[], regex, "https://pr-7.example.com.evil.test", false);
         check(&[], regex, "xhttps://pr-7.example.com", false);
         check(&[], Some("a|https://b"), "https://ba", false);
