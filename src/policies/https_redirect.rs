@@ -16,6 +16,9 @@
 //! no route matches are sent on as well. The redirect goes only to the host that was asked for, and that has to be
 //! one: a request with a malformed host gets 400 `bad_request`, and so does one of HTTP/1.0 without any.
 //!
+//! Paths in `except` are compared with the path in its normal form, segment by segment and without the parameters
+//! behind a `;`, just as those of routes are: `/ok` holds `/ok;a=b/c`, and not `/okay`.
+//!
 //! Browsers follow no redirect of a preflight: pages that call an API must use its `https` address from the start.
 
 use std::net::Ipv6Addr;
@@ -34,7 +37,10 @@ use serde::Deserialize;
 use super::{BuildScope, Flow, Hooks, OnRequest};
 use crate::facts::{Scheme, View, host};
 use crate::response::{Code, RedirectStatus, Reply};
-use crate::text::{ParsedText, parsed_text, quoted};
+use crate::text::{
+    Backslashes, EncodedSlashes, InvalidUtf8, ParsedText, PathRefusal, PathRules, normalise_path,
+    parsed_text, quoted,
+};
 
 const HTTPS: NonZeroU16 = NonZeroU16::new(443).expect("it is not zero");
 
@@ -55,9 +61,26 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExemptPath(Box<str>);
 
+/// Why a text is no path that a request's could equal.
 #[derive(Debug, thiserror::Error)]
-#[error("must be a path such as \"/.well-known/acme-challenge/\", got {}", quoted(.0))]
-pub struct InvalidPath(Box<str>);
+pub enum InvalidPath {
+    #[error("must be a path such as \"/.well-known/acme-challenge/\", got {}", quoted(.0))]
+    Malformed(Box<str>),
+    #[error("must be a path without parameters, which are never compared, got {}\nleave out `;` and what follows it in the segment", quoted(.0))]
+    Parameters(Box<str>),
+    #[error("must be a path in its normal form, or no request's could equal it, got {}\nwrite {:?}", quoted(.got), .normal)]
+    NotNormal { got: Box<str>, normal: Box<str> },
+    #[error("must be a path that a request may have, got {}: {refusal}", quoted(.got))]
+    Refused { got: Box<str>, refusal: PathRefusal },
+}
+
+/// Whatever a listener may let in.
+const LENIENT: PathRules = PathRules {
+    encoded_slashes: EncodedSlashes::Keep,
+    backslashes: Backslashes::Keep,
+    merge_slashes: true,
+    invalid_utf8: InvalidUtf8::Keep,
+};
 
 impl FromStr for ExemptPath {
     type Err = InvalidPath;
@@ -66,9 +89,24 @@ impl FromStr for ExemptPath {
         let path = text.strip_suffix('/').unwrap_or(text);
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"?#*{}\\".contains(&byte);
         let is_good = path.starts_with('/') && path.bytes().all(is_plain);
-        is_good
-            .then(|| ExemptPath(path.into()))
-            .ok_or_else(|| InvalidPath(text.into()))
+        let got = || text.into();
+        if !is_good {
+            return Err(InvalidPath::Malformed(got()));
+        }
+        if path.contains(';') {
+            return Err(InvalidPath::Parameters(got()));
+        }
+        match normalise_path(text, &LENIENT) {
+            Ok(None) => Ok(ExemptPath(path.into())),
+            Ok(Some(normal)) => {
+                let (got, normal) = (got(), normal.into());
+                Err(InvalidPath::NotNormal { got, normal })
+            }
+            Err(refusal) => Err(InvalidPath::Refused {
+                got: got(),
+                refusal,
+            }),
+        }
     }
 }
 
@@ -84,9 +122,11 @@ parsed_text!(
 );
 
 impl ExemptPath {
+    /// Parameters, from the first `;` of a segment on, decide nothing, as with routes.
     fn holds(&self, path: &str) -> bool {
-        path.strip_prefix(&*self.0)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let name = |segment| str::split_once(segment, ';').map_or(segment, |(name, _)| name);
+        let mut given = path.split('/').map(name);
+        self.0.split('/').all(|wanted| given.next() == Some(wanted))
     }
 }
 
@@ -218,8 +258,17 @@ mod tests {
             check(exempt, "/a/bc", false);
             check(exempt, "/a", false);
             check(exempt, "/A/b", false);
+            check(exempt, "/a;x=y/b;z/c", true);
+            check(exempt, "/a;x/bc", false);
+            check(exempt, "/a;/b", true);
+            check(exempt, "/;/a/b", false);
+            check(exempt, "*", false);
         }
-        for bad in ["", "/", "a", "/a?b", "/a/*", "/{x}", "/a b"] {
+        check("/caf%C3%A9", "/caf%C3%A9/x", true);
+        for bad in [
+            "", "/", "a", "/a?b", "/a/*", "/{x}", "/a b", "/a/../b", "/a/.", "//d", "/d//", "/x;y",
+            "/c%61", "/c%c3%a9", "/%", "/%00",
+        ] {
             assert!(bad.parse::<ExemptPath>().is_err(), "{bad}");
         }
     }

@@ -54,6 +54,8 @@ async fn who_comes_by_http_is_sent_to_the_same_place() {
         }
         let challenge = get("/.well-known/acme-challenge/token");
         assert_eq!(client.send(challenge).await.text(), "never");
+        let challenge = get("/.well-known;a=b/x/%2e./acme-challenge;c/token");
+        assert_eq!(client.send(challenge).await.text(), "never");
     }
 }
 
