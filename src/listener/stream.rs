@@ -260,9 +260,11 @@ impl AsyncRead for Downstream {
                 // The engine waits, so nothing more is coming for now to go along with what was gathered. (It
                 // flushes a response of known length only at its end.)
                 if !this.out.is_empty()
-                    && let Poll::Ready(Err(error)) = this.poll_drain(cx)
+                    && let Poll::Ready(drained) = this.poll_drain(cx)
                 {
-                    return Poll::Ready(Err(error));
+                    drained?;
+                    // An idle connection holds no memory.
+                    this.out = Vec::new();
                 }
                 ready!(this.poll_late(cx));
                 this.connection.gave_up();

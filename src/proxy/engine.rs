@@ -47,7 +47,8 @@ impl Serve for Engine {
         shutdown: &watch::Receiver<bool>,
     ) {
         if connection.is_h2() {
-            multiplexed::serve(&self.0, stream, connection, shutdown).await;
+            // Boxed, so that connections of HTTP/1.1 do not carry the size of these.
+            Box::pin(multiplexed::serve(&self.0, stream, connection, shutdown)).await;
         } else {
             sequential::serve(&self.0, stream, &connection, shutdown).await;
         }
