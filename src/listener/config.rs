@@ -20,16 +20,15 @@ pub struct Config<Policies: Default> {
     /// Peers whose `X-Forwarded-For` or `Forwarded`, `X-Forwarded-Proto` and `X-Request-Id` are believed, and whose
     /// other `X-Forwarded-*` are passed on, with the gateway's own added. The client is the first address from the
     /// right, of 32 at most, that is none of these; the scheme is the last of `X-Forwarded-Proto`, which the nearest
-    /// of them wrote. Set `trusted_header` too: where they say two different things without it, nothing is believed.
+    /// of them wrote. Set `trusted_header` too: where they say two different things without it, the request is refused.
     /// Default: nobody; then all of these and their like (`X-Real-IP`, `True-Client-IP`, `X-Original-URL` …) are
     /// dropped, and those that the gateway sends are its own.
     #[serde(default)]
     pub trusted_proxies: Vec<Cidr>,
     /// The header in which trusted proxies say whom they forward for. Where the two name different clients, the
     /// other goes no further. Absent: the one that a request has. Where it has both and they name different clients,
-    /// neither is believed nor goes further, and the trusted proxy itself is taken for the client. So set it, to the
-    /// one that they write: what they do not write themselves they may pass on as a client sent it, who could pass
-    /// for anybody by it alone, or for the proxy by both.
+    /// the answer is 400. So set it, to the one that they write: what they do not write themselves they may pass on
+    /// as a client sent it, who could pass for anybody by it where the other is missing.
     pub trusted_header: Option<TrustedHeader>,
     /// What becomes of request headers with an underscore in their name, or any other character but letters, digits
     /// and dashes: some servers cannot tell these from a dash. Default `"drop_twins"`.

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName};
 use super::forwarding::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::facts::Scheme;
 use crate::listener::{Connection, TrustedHeader};
+use crate::response::{Code, Reply};
 
 /// How many hops are looked at, of one header.
 const MAX_HOPS: usize = 32;
@@ -27,8 +28,7 @@ pub(super) struct Origin {
 /// Reads what the hop says that a connection comes from.
 ///
 /// Of `X-Forwarded-For` and `Forwarded` one is believed: the listener's `trusted_header`, or else the one that is
-/// there. A hop that writes only one of them may well pass on what a client put into the other, so that of two that
-/// contradict each other neither is believed, and the hop is taken for the client.
+/// there; of two that [`check`] lets pass it makes no difference which.
 pub(super) fn of(connection: &Connection, headers: &HeaderMap) -> Origin {
     let by_x_forwarded = || Origin {
         client: by_x_forwarded_for(connection, headers),
@@ -38,10 +38,6 @@ pub(super) fn of(connection: &Connection, headers: &HeaderMap) -> Origin {
         Some(TrustedHeader::XForwardedFor) => by_x_forwarded(),
         Some(TrustedHeader::Forwarded) => by_forwarded(connection, headers),
         None if !headers.contains_key(FORWARDED) => by_x_forwarded(),
-        None if contradict(connection, headers) => Origin {
-            client: connection.peer_ip(),
-            scheme: None,
-        },
         None if headers.contains_key(X_FORWARDED_FOR) => by_x_forwarded(),
         None => {
             let origin = by_forwarded(connection, headers);
@@ -49,6 +45,18 @@ pub(super) fn of(connection: &Connection, headers: &HeaderMap) -> Origin {
             Origin { scheme, ..origin }
         }
     }
+}
+
+/// A hop that writes only one of the two headers may well pass on what a client put into the other, and nobody has
+/// said which it is. So where they contradict each other, no answer is safe: to believe either lets a client pass for
+/// anybody, to believe neither lets it pass for the hop.
+pub(super) fn check(connection: &Connection, headers: &HeaderMap) -> Result<(), Reply> {
+    let is_unsure = connection.is_from_hop && connection.listener.trusted_header.is_none();
+    if is_unsure && contradict(connection, headers) {
+        let detail = "X-Forwarded-For and Forwarded name different clients";
+        return Err(Reply::failure(Code::BadRequest).detail(detail));
+    }
+    Ok(())
 }
 
 /// Drops of two headers that contradict each other what is not believed.

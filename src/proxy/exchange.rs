@@ -14,7 +14,7 @@ use pingora::{Error, Result};
 
 use super::bodies::Bodies;
 use super::timed::Seat;
-use super::{error_of, flag_retry, forwarding, h2_request, strict, target};
+use super::{client_address, error_of, flag_retry, forwarding, h2_request, strict, target};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
 use crate::listener::{Connection, Pace, connection_of};
@@ -105,6 +105,7 @@ impl Exchange {
             None => strict::check(request, &connection.listener.limits)
                 .and_then(|()| h2_request::check(request, &connection))
                 .map_err(Reply::failure)
+                .and_then(|()| client_address::check(&connection, &request.headers))
                 .and_then(|()| {
                     target::normalise(session.req_header_mut(), &connection.listener.paths)
                 }),
