@@ -59,17 +59,16 @@ pub(super) fn check(connection: &Connection, headers: &HeaderMap) -> Result<(), 
     Ok(())
 }
 
-/// Drops of two headers that contradict each other what is not believed.
+/// Drops of two headers that contradict each other the one that is not believed.
 pub(super) fn drop_contradictions(connection: &Connection, headers: &mut HeaderMap) {
-    if !contradict(connection, headers) {
-        return;
-    }
-    let believed = connection.listener.trusted_header;
-    if believed != Some(TrustedHeader::Forwarded) {
-        headers.remove(FORWARDED);
-    }
-    if believed != Some(TrustedHeader::XForwardedFor) {
-        headers.remove(X_FORWARDED_FOR);
+    let other = match connection.listener.trusted_header {
+        Some(TrustedHeader::XForwardedFor) => FORWARDED,
+        Some(TrustedHeader::Forwarded) => X_FORWARDED_FOR,
+        // What contradicts itself then was refused.
+        None => return,
+    };
+    if contradict(connection, headers) {
+        headers.remove(other);
     }
 }
 
