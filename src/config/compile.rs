@@ -57,7 +57,7 @@ pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> 
     let gateway = document
         .gateway
         .as_ref()
-        .map(|gateway| gateway.value.clone())
+        .map(|gateway| gateway.config.value.clone())
         .unwrap_or_default();
     let gateway_layer = Layer::build(
         &gateway.policies,
@@ -72,7 +72,8 @@ pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> 
     let upstreams = compile_upstreams(document, sources, metrics, &room, diagnostics);
     let routes = routes::compile(document, &upstreams, sources, metrics, diagnostics);
     warnings::of_unused(document, diagnostics);
-    let admin = document.admin.as_ref().and_then(|config| {
+    let admin = document.admin.as_ref().and_then(|section| {
+        let config = &section.config;
         admin::Admin::build(config, &base(sources, config.span.source), diagnostics)
     });
     if diagnostics.has_errors() {
@@ -130,16 +131,17 @@ fn compile_upstreams(
 ) -> Upstreams {
     let mut upstreams = Subject::new(diagnostics, "upstreams");
     let mut compiled = BTreeMap::new();
-    for (name, (place, config)) in &document.upstreams {
-        let folder = base(sources, place.span.source);
+    for (name, object) in &document.upstreams {
+        let place = object.name.span;
+        let folder = base(sources, place.source);
         let mut build = upstream::Build {
-            span: place.span,
+            span: place,
             base: &folder,
             metrics,
             room,
             subject: upstreams.key(name),
         };
-        let upstream = Upstream::build(name, &config.value, &mut build);
+        let upstream = Upstream::build(name, &object.config.value, &mut build);
         compiled.insert(name.clone(), upstream);
     }
     compiled

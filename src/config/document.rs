@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::path::Path;
 
 use super::GatewayConfig;
-use crate::text::{self, Diagnostics, Name, SourceId, Spanned, Table};
+use crate::text::{
+    self, Diagnostics, Fingerprint, Name, Named, Section, SourceId, Sources, Spanned, Table,
+};
 use crate::{admin, listener, policies, routing, upstream};
 
-/// Named objects of one kind, with the places of their names and of themselves.
-pub type Objects<T> = BTreeMap<Name, (Spanned<Name>, Box<Spanned<T>>)>;
+/// Named objects of one kind.
+pub type Objects<T> = BTreeMap<Name, Named<T>>;
 
-type Named<T> = Vec<(Spanned<Name>, Box<Spanned<T>>)>;
-
-/// Everything that the files say.
+/// Everything that the files say. The fingerprints are of what is said in its folder, which paths are relative to.
 #[derive(Debug, Default)]
 pub struct Document {
-    pub gateway: Option<Spanned<GatewayConfig>>,
-    pub admin: Option<Spanned<admin::Config>>,
+    pub gateway: Option<Section<GatewayConfig>>,
+    pub admin: Option<Section<admin::Config>>,
     pub listeners: Objects<listener::Config<policies::Config>>,
     pub upstreams: Objects<upstream::Config>,
     pub routes: Objects<routing::Config>,
@@ -27,11 +28,13 @@ impl Document {
     pub(super) fn read(
         &mut self,
         source: SourceId,
-        text: &str,
+        sources: &Sources,
         diagnostics: &mut Diagnostics,
     ) -> Vec<Spanned<String>> {
+        let text = sources.text(source);
         let read = text::read(diagnostics, source, text, &OBJECTS, Sections::take);
-        let read = read.unwrap_or_default();
+        let mut read = read.unwrap_or_default();
+        read.place(sources.folder(source));
         once(&mut self.gateway, read.gateway, "gateway", diagnostics);
         once(&mut self.admin, read.admin, "admin", diagnostics);
         add(&mut self.listeners, read.listeners, "listener", diagnostics);
@@ -47,11 +50,11 @@ const OBJECTS: [&str; 3] = ["listeners", "upstreams", "routes"];
 #[derive(Default)]
 struct Sections {
     include: Option<Vec<Spanned<String>>>,
-    gateway: Option<Spanned<GatewayConfig>>,
-    admin: Option<Spanned<admin::Config>>,
-    listeners: Named<listener::Config<policies::Config>>,
-    upstreams: Named<upstream::Config>,
-    routes: Named<routing::Config>,
+    gateway: Option<Section<GatewayConfig>>,
+    admin: Option<Section<admin::Config>>,
+    listeners: Vec<Named<listener::Config<policies::Config>>>,
+    upstreams: Vec<Named<upstream::Config>>,
+    routes: Vec<Named<routing::Config>>,
 }
 
 impl Sections {
@@ -59,19 +62,39 @@ impl Sections {
     fn take(&mut self, mut table: Table<'_, '_>) {
         let [listeners, upstreams, routes] = OBJECTS;
         self.include = self.include.take().or(table.take("include"));
-        self.gateway = self.gateway.take().or(table.take("gateway"));
-        self.admin = self.admin.take().or(table.take("admin"));
+        self.gateway = self.gateway.take().or(table.section("gateway"));
+        self.admin = self.admin.take().or(table.section("admin"));
         self.listeners.extend(table.objects(listeners));
         self.upstreams.extend(table.objects(upstreams));
         self.routes.extend(table.objects(routes));
         table.finish();
     }
+
+    /// Has the fingerprints tell the folder, too.
+    fn place(&mut self, folder: &Path) {
+        let place = |fingerprint: &mut Fingerprint| *fingerprint = fingerprint.within(folder);
+        self.gateway
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.admin
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.listeners
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.upstreams
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.routes
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+    }
 }
 
 /// A section that only one of the files may have.
 fn once<T>(
-    section: &mut Option<Spanned<T>>,
-    read: Option<Spanned<T>>,
+    section: &mut Option<Section<T>>,
+    read: Option<Section<T>>,
     name: &str,
     diagnostics: &mut Diagnostics,
 ) {
@@ -80,22 +103,28 @@ fn once<T>(
         None => *section = Some(read),
         Some(first) => {
             diagnostics
-                .error(read.span, format!("[{name}] stands in two files"))
-                .also(first.span, "first here");
+                .error(read.config.span, format!("[{name}] stands in two files"))
+                .also(first.config.span, "first here");
         }
     }
 }
 
-fn add<T>(objects: &mut Objects<T>, read: Named<T>, kind: &str, diagnostics: &mut Diagnostics) {
-    for (name, object) in read {
+fn add<T>(
+    objects: &mut Objects<T>,
+    read: Vec<Named<T>>,
+    kind: &str,
+    diagnostics: &mut Diagnostics,
+) {
+    for object in read {
+        let name = &object.name;
         match objects.entry(name.value.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert((name, object));
+                entry.insert(object);
             }
             Entry::Occupied(entry) => {
                 diagnostics
                     .error(name.span, format!("{kind} {name} is defined twice"))
-                    .also(entry.get().0.span, "first defined here");
+                    .also(entry.get().name.span, "first defined here");
             }
         }
     }

@@ -37,9 +37,10 @@ pub(super) fn compile(
     let mut known: BTreeMap<(Option<usize>, Vec<&Name>), usize> = BTreeMap::new();
     refuse_shared_addresses(document, diagnostics);
     let mut subjects = Subject::new(diagnostics, "listeners");
-    for (id, (name, (place, config))) in document.listeners.iter().enumerate() {
+    for (id, (name, object)) in document.listeners.iter().enumerate() {
+        let config = &object.config;
         let mut subject = subjects.key(name);
-        let folder = base(sources, place.span.source);
+        let folder = base(sources, object.name.span.source);
         let listener = Listener::build(
             name,
             id,
@@ -86,7 +87,7 @@ fn named_by<'d>(routes: &'d Objects<routing::Config>, listener: &Name) -> Vec<&'
     };
     routes
         .iter()
-        .filter(|(_, (_, config))| names(config))
+        .filter(|(_, route)| names(&route.config))
         .map(|(name, _)| name)
         .collect()
 }
@@ -95,9 +96,14 @@ fn named_by<'d>(routes: &'d Objects<routing::Config>, listener: &Name) -> Vec<&'
 fn refuse_shared_addresses(document: &Document, diagnostics: &mut Diagnostics) {
     let listeners = document.listeners.iter();
     let mut bound: Vec<(Option<&Name>, &Spanned<BindAddress>)> = listeners
-        .map(|(name, (_, config))| (Some(name), &config.bind))
+        .map(|(name, object)| (Some(name), &object.config.bind))
         .collect();
-    bound.extend(document.admin.iter().map(|config| (None, &config.bind)));
+    bound.extend(
+        document
+            .admin
+            .iter()
+            .map(|admin| (None, &admin.config.bind)),
+    );
     for (index, (name, bind)) in bound.iter().enumerate() {
         let mut earlier = bound.iter().take(index);
         if let Some((other, taken)) = earlier.find(|(_, other)| other.overlaps(bind)) {

@@ -103,7 +103,7 @@ impl Loader {
             diagnostics,
         } = &mut self.loaded;
         let source = sources.add(path.to_string_lossy(), text);
-        let includes = document.read(source, sources.text(source), diagnostics);
+        let includes = document.read(source, sources, diagnostics);
         let folder = base(sources, source);
         for include in includes {
             let pattern = folder.join(&include.value);

@@ -36,7 +36,8 @@ pub(super) fn compile(
 ) -> Vec<CompiledRoute> {
     let mut routes = Subject::new(diagnostics, "routes");
     let mut compiled = Vec::with_capacity(document.routes.len());
-    for (name, (place, config)) in &document.routes {
+    for (name, object) in &document.routes {
+        let (place, config) = (object.name.span, &object.config);
         let mut subject = routes.key(name);
         for (index, listener) in config.listeners.iter().enumerate() {
             if !document.listeners.contains_key(&listener.value) {
@@ -50,11 +51,11 @@ pub(super) fn compile(
             .build(config.r#match.span, &mut subject.key("match"));
         // Without its matcher a route's parameters are not known, and every use of one would look like a mistake.
         let Some(matcher) = matcher else {
-            resolve_action(config, place.span, upstreams, &mut subject);
+            resolve_action(config, place, upstreams, &mut subject);
             continue;
         };
         let parameters = matcher.path().captures();
-        let action = resolve_action(config, place.span, upstreams, &mut subject)
+        let action = resolve_action(config, place, upstreams, &mut subject)
             .and_then(|wanted| wanted.build(config, parameters, &mut subject));
         let variables = Variables::Route(parameters);
         let layer = Layer::build(
@@ -68,7 +69,7 @@ pub(super) fn compile(
         let listeners = config.listeners.iter();
         compiled.push(CompiledRoute {
             name: name.clone(),
-            span: place.span,
+            span: place,
             listeners: listeners.map(|listener| listener.value.clone()).collect(),
             layer,
             action: Arc::new(action),

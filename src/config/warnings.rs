@@ -11,7 +11,7 @@ pub(super) fn of_unused(document: &Document, diagnostics: &mut Diagnostics) {
     let used: BTreeSet<&Name> = document
         .routes
         .values()
-        .filter_map(|(_, route)| route.upstream.as_ref())
+        .filter_map(|route| route.config.upstream.as_ref())
         .map(|named| &named.value)
         .collect();
     // A route that names an upstream that is not there was probably meant for one of the unused.
@@ -19,9 +19,9 @@ pub(super) fn of_unused(document: &Document, diagnostics: &mut Diagnostics) {
         .iter()
         .all(|name| document.upstreams.contains_key(*name))
     {
-        for (name, (place, _)) in &document.upstreams {
+        for (name, upstream) in &document.upstreams {
             if !used.contains(name) {
-                diagnostics.warning(place.span, format!("no route uses upstream {name}"));
+                diagnostics.warning(upstream.name.span, format!("no route uses upstream {name}"));
             }
         }
     }

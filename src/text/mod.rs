@@ -12,7 +12,7 @@
 //! struct Timeouts { connect: Option<Duration>, idle: Spanned<Duration> }
 //!
 //! let source = sources.add("conf/shop.toml", text);
-//! let take = |upstreams: &mut Vec<_>, mut table: Table<'_, '_>| {
+//! let take = |upstreams: &mut Vec<Named<Upstream>>, mut table: Table<'_, '_>| {
 //!     upstreams.extend(table.objects::<Upstream>("upstreams"));
 //!     table.finish();
 //! };
@@ -32,6 +32,7 @@ mod de;
 mod diagnostic;
 mod duration;
 mod file;
+mod fingerprint;
 #[cfg(test)]
 pub(crate) mod fuzz;
 mod header;
@@ -68,6 +69,7 @@ pub use cidr::Cidr;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::Duration;
 pub use file::open_file;
+pub use fingerprint::Fingerprint;
 pub use header::{ENGINE_OWNED, HeaderName, HeaderPattern, is_engine_owned, is_plain, plain};
 pub use headers::Headers;
 pub use host::Host;
@@ -83,7 +85,7 @@ pub use path::{
 };
 pub use percent::Percent;
 pub use pieces::read;
-pub use reader::Table;
+pub use reader::{Named, Section, Table};
 pub use regex_pattern::{RegexError, RegexPattern};
 pub use render::Report;
 pub use secret::{Secret, SecretError, SecretValue};

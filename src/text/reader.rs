@@ -9,7 +9,7 @@ use super::object::object;
 use super::span::Anchor;
 use super::subject::sentence;
 use super::wording::unknown_key;
-use super::{Diagnostics, Name, SourceId, Span, Spanned, nesting, syntax};
+use super::{Diagnostics, Fingerprint, Name, SourceId, Span, Spanned, nesting, syntax};
 
 /// A table whose keys are taken one after the other; what nobody took is an unknown key.
 ///
@@ -23,6 +23,22 @@ pub struct Table<'d, 'i> {
     span: Span,
     entries: DeTable<'i>,
     known: Vec<&'static str>,
+}
+
+/// A table that is there once, `[gateway]`: its place, and what it says.
+#[derive(Clone, Debug)]
+pub struct Section<T> {
+    pub config: Spanned<T>,
+    pub fingerprint: Fingerprint,
+}
+
+/// An object with its name: their places, and what the object says.
+#[derive(Clone, Debug)]
+pub struct Named<T> {
+    pub name: Spanned<Name>,
+    /// Boxed, since configs are large, and what holds many of them has room to spare.
+    pub config: Box<Spanned<T>>,
+    pub fingerprint: Fingerprint,
 }
 
 type Entry<'i> = (TomlSpanned<DeString<'i>>, TomlSpanned<DeValue<'i>>);
@@ -110,6 +126,16 @@ impl<'d, 'i> Table<'d, 'i> {
         object(self.diagnostics, self.anchor, &name, &node)
     }
 
+    /// One table, with its fingerprint. None when it is absent, or bad and reported.
+    pub fn section<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<Section<T>> {
+        let (_, node) = self.entry(key)?;
+        let name = self.name_of(key);
+        Some(Section {
+            config: object(self.diagnostics, self.anchor, &name, &node)?,
+            fingerprint: Fingerprint::of(node.get_ref()),
+        })
+    }
+
     /// One value that must be there.
     pub fn require<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         if !self.entries.contains_key(key) {
@@ -124,12 +150,8 @@ impl<'d, 'i> Table<'d, 'i> {
         self.take(key)
     }
 
-    /// A table of named objects, `[routes.home]`: all good ones, in the order of the file. Boxed, since configs are
-    /// large, and what holds many of them has room to spare.
-    pub fn objects<T: DeserializeOwned>(
-        &mut self,
-        key: &'static str,
-    ) -> Vec<(Spanned<Name>, Box<Spanned<T>>)> {
+    /// A table of named objects, `[routes.home]`: all good ones, in the order of the file.
+    pub fn objects<T: DeserializeOwned>(&mut self, key: &'static str) -> Vec<Named<T>> {
         let Some((_, entries)) = self.inner_table(key) else {
             return Vec::new();
         };
@@ -203,7 +225,7 @@ impl<'d, 'i> Table<'d, 'i> {
         &mut self,
         path: &str,
         entry: Entry<'i>,
-    ) -> Option<(Spanned<Name>, Box<Spanned<T>>)> {
+    ) -> Option<Named<T>> {
         let (key, node) = entry;
         let span = self.anchor.span(key.span());
         let name = match key.get_ref().parse::<Name>() {
@@ -220,7 +242,11 @@ impl<'d, 'i> Table<'d, 'i> {
         };
         let object = object(self.diagnostics, self.anchor, &place, &node)?;
         let span = self.anchor.span(node.span());
-        Some((name?, Box::new(Spanned::new(object, span))))
+        Some(Named {
+            name: name?,
+            config: Box::new(Spanned::new(object, span)),
+            fingerprint: Fingerprint::of(node.get_ref()),
+        })
     }
 }
 

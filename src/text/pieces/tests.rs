@@ -1,6 +1,6 @@
 //! Where files are cut, and that the pieces say what the whole says. The reader's own tests compare the two as well.
 
-use super::super::{Name, Sources, Spanned};
+use super::super::{Named, Sources};
 use super::*;
 
 const OBJECTS: [&str; 2] = ["routes", "upstreams"];
@@ -8,7 +8,7 @@ const OBJECTS: [&str; 2] = ["routes", "upstreams"];
 #[derive(Debug, Default)]
 struct Read {
     include: Option<Vec<String>>,
-    routes: Vec<(Spanned<Name>, Box<Spanned<toml::Table>>)>,
+    routes: Vec<Named<toml::Table>>,
     gateway: Option<toml::Table>,
 }
 
@@ -49,7 +49,7 @@ fn read(text: &str, has_pieces: bool) -> (Read, Vec<String>) {
         let spans = |read: &Read| {
             read.routes
                 .iter()
-                .map(|(name, it)| (name.span, it.span))
+                .map(|route| (route.name.span, route.config.span))
                 .collect::<Vec<_>>()
         };
         assert_eq!(spans(&read), spans(&whole), "{text}");

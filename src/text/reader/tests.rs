@@ -58,8 +58,8 @@ struct Jwt {
 #[derive(Debug, Default)]
 pub(super) struct Document {
     include: Vec<Spanned<String>>,
-    pub(super) routes: Vec<(Spanned<Name>, Box<Spanned<Route>>)>,
-    jwt: Vec<(Spanned<Name>, Box<Spanned<Jwt>>)>,
+    pub(super) routes: Vec<Named<Route>>,
+    jwt: Vec<Named<Jwt>>,
 }
 
 pub(super) fn read(text: &str) -> (Document, String) {
@@ -114,8 +114,8 @@ impl Document {
 /// With the places of the objects.
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, route) in &self.routes {
-            writeln!(f, "{:?} {:?}", name.span, route.span)?;
+        for Named { name, config, .. } in &self.routes {
+            writeln!(f, "{:?} {:?}", name.span, config.span)?;
         }
         write!(f, "{self:?}")
     }
@@ -156,7 +156,7 @@ fn good() {
     let names: Vec<_> = document
         .routes
         .iter()
-        .map(|(name, _)| name.as_str())
+        .map(|route| route.name.as_str())
         .collect();
     assert_eq!(names, ["home", "ping", "page"]);
     assert_eq!((document.include.len(), document.jwt.len()), (1, 1));
