@@ -130,6 +130,7 @@
 //! | A client gets every byte of a compressed body, in time, and memory does not grow with it | `tests/gateway/compression.rs`: `every_coding_over_each_pair`, `a_stream_arrives_as_it_is_made`, `memory_does_not_grow_with_a_compressed_body` |
 //! | What a client writes makes no metric label and forges no line of the log | `tests/gateway/observability.rs`: `metrics_are_labelled_by_the_configuration_alone`, `what_a_client_writes_cannot_forge_a_line` |
 //! | What was counted up is counted down | `tests/gateway/observability.rs`: `gauges_return_to_zero` |
+//! | A gateway that runs has given up what it does not need, in every thread, and serves all the same | `tests/cli/sandbox.rs`; `src/gateway/sandbox/` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading

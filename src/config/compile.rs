@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::GatewayConfig;
 use super::document::Document;
 use super::listeners::{self, Group};
 use super::load::{Loaded, base};
 use super::routes::{self, CompiledRoute, Upstreams};
 use super::warnings;
+use super::{GatewayConfig, SandboxConfig};
 use crate::actions::Action;
 use crate::admin;
 use crate::facts::Variables;
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, Scope};
 use crate::routing::{Route, Snapshot, Table, TableBuilder, View};
-use crate::text::{Diagnostics, Setting, Sources, Subject};
+use crate::text::{Diagnostics, Sources, Subject};
 use crate::upstream::{self, Upstream};
 
 /// The name in logs and metrics of requests that no route matches.
@@ -35,6 +35,8 @@ pub struct Settings {
     pub shutdown_grace: std::time::Duration,
     pub keepalive_pool: usize,
     pub access_log: Option<AccessLogConfig>,
+    /// `None` where it is switched off.
+    pub sandbox: Option<SandboxConfig>,
     pub admin: Option<admin::Admin>,
 }
 
@@ -114,10 +116,8 @@ fn settings(gateway: GatewayConfig, admin: Option<admin::Admin>) -> Settings {
         workers: gateway.workers.map(|workers| usize::from(workers.get())),
         shutdown_grace: gateway.shutdown_grace.as_std(),
         keepalive_pool: gateway.keepalive_pool.get() as usize,
-        access_log: match gateway.access_log {
-            Setting::Off => None,
-            Setting::On(config) => Some(config),
-        },
+        access_log: gateway.access_log.on(),
+        sandbox: gateway.sandbox.on(),
         admin,
     }
 }

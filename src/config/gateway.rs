@@ -1,6 +1,7 @@
 //! `[gateway]` as written.
 
 use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,6 +22,8 @@ pub struct GatewayConfig {
     pub keepalive_pool: NonZeroU32,
     /// One line per request, or `"off"`. Default: JSON on standard output.
     pub access_log: Setting<AccessLogConfig>,
+    /// What `northgate run` gives up once it has started, or `"off"`. Default: all that the kernel offers.
+    pub sandbox: Setting<SandboxConfig>,
     /// Policies that every listener and route inherits.
     pub policies: policies::Config,
 }
@@ -32,7 +35,19 @@ impl Default for GatewayConfig {
             shutdown_grace: Duration::from_secs(30),
             keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),
             access_log: Setting::On(AccessLogConfig::default()),
+            sandbox: Setting::On(SandboxConfig::default()),
             policies: policies::Config::default(),
         }
     }
+}
+
+/// What is left to the process after its start: no capability but the one for ports below 1024, no system call that
+/// a proxy does not make, no program to execute but its own, and no file to write but those below the folders that
+/// the configuration names: of the access log and of Unix sockets. It lasts until a restart: a reload that
+/// names a new folder cannot write there, and neither can the program of a binary upgrade.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SandboxConfig {
+    /// More folders to write below, for what a later reload may bring. Default: none.
+    pub write: Vec<PathBuf>,
 }

@@ -20,6 +20,6 @@ mod fuzz;
 
 pub use compile::{Configuration, Settings, compile};
 pub use document::{Document, Objects};
-pub use gateway::GatewayConfig;
+pub use gateway::{GatewayConfig, SandboxConfig};
 pub use load::{Loaded, load, load_text};
 pub use schema::schema;

@@ -4,9 +4,10 @@
 //! their work.
 //!
 //! # Start
-//! The access log opens, every socket is bound, upstreams resolve their names, the admin listener opens, and only
-//! then is anything accepted and `/readyz` says so. A file or a socket that cannot be opened ends the start before
-//! a single request was taken; a name that does not resolve does not.
+//! The process gives up what it does not need (`sandbox`). The access log opens, every socket is bound, upstreams
+//! resolve their names, the admin listener opens, and only then is anything accepted and `/readyz` says so. A file
+//! or a socket that cannot be opened ends the start before a single request was taken; a name that does not resolve
+//! does not.
 //!
 //! # In between
 //! Once a second the files of certificates are looked at, and listeners take up what has changed. That task ends
@@ -18,6 +19,7 @@
 
 mod renewal;
 mod run;
+mod sandbox;
 
 use std::io;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Gateway, StartError};
+use super::{Gateway, StartError, sandbox};
 use crate::config::Configuration;
 use crate::observability::Metrics;
 
@@ -24,6 +24,7 @@ pub fn run(
     metrics: Metrics,
     ready: impl FnOnce(&Gateway),
 ) -> Result<(), RunError> {
+    sandbox::enter(&configuration);
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     let workers = configuration.settings.workers.unwrap_or_else(available);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -8,6 +8,7 @@ mod running;
 mod check;
 mod explain;
 mod run;
+mod sandbox;
 mod schema;
 mod size;
 mod usage;

@@ -69,6 +69,11 @@ impl Running {
         }
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The most bytes of memory that it ever held.
     pub fn peak_memory(&self) -> usize {
         let path = format!("/proc/{}/status", self.child.id());
@@ -104,6 +109,15 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until it is so.
+pub fn until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it does not come to that");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
