@@ -32,6 +32,7 @@ pub struct Configuration {
 #[derive(Debug)]
 pub struct Settings {
     pub workers: Option<usize>,
+    pub drain_delay: std::time::Duration,
     pub shutdown_grace: std::time::Duration,
     pub keepalive_pool: usize,
     pub access_log: Option<AccessLogConfig>,
@@ -114,6 +115,9 @@ pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> 
 fn settings(gateway: GatewayConfig, admin: Option<admin::Admin>) -> Settings {
     Settings {
         workers: gateway.workers.map(|workers| usize::from(workers.get())),
+        drain_delay: gateway
+            .drain_delay
+            .map_or(std::time::Duration::ZERO, |delay| delay.as_std()),
         shutdown_grace: gateway.shutdown_grace.as_std(),
         keepalive_pool: gateway.keepalive_pool.get() as usize,
         access_log: gateway.access_log.on(),

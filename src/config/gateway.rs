@@ -16,7 +16,12 @@ use crate::text::{Duration, Setting};
 pub struct GatewayConfig {
     /// Threads that serve requests. Default: as many as the machine runs at a time.
     pub workers: Option<NonZeroU16>,
-    /// How long requests in flight may take to end when the process is told to stop. Default `"30s"`.
+    /// How long listeners still accept when the process is told to stop, from the moment that `/readyz` says so: for
+    /// load balancers in front, which hear of it late. Default: not at all.
+    pub drain_delay: Option<Duration>,
+    /// How long requests in flight may take to end when the process is told to stop, or their listener is taken away.
+    /// Connections without a request are closed after three seconds, or half of this where that is less; WebSockets,
+    /// calls of gRPC and other long streams are ended when it is over. Default `"30s"`.
     pub shutdown_grace: Duration,
     /// Unused connections to upstreams that are kept, over all upstreams. Default 4096.
     pub keepalive_pool: NonZeroU32,
@@ -32,6 +37,7 @@ impl Default for GatewayConfig {
     fn default() -> GatewayConfig {
         GatewayConfig {
             workers: None,
+            drain_delay: None,
             shutdown_grace: Duration::from_secs(30),
             keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),
             access_log: Setting::On(AccessLogConfig::default()),

@@ -14,8 +14,10 @@
 //! with the accepting.
 //!
 //! # End
-//! `/readyz` turns 503, listeners stop accepting, idle connections are closed and HTTP/2 clients told to go; then
-//! requests in flight have `shutdown_grace` to end. The process ends with the last of them.
+//! `/readyz` turns 503, and after `drain_delay` listeners stop accepting. HTTP/1.1 clients are told with their next
+//! response and HTTP/2 clients at once that they should go; connections on which nothing is asked for are closed after
+//! three seconds. Requests in flight have `shutdown_grace` to end. The process ends with the last of them, and after
+//! the grace with a word to those that can be told: see [`Drain`].
 
 mod renewal;
 mod run;
@@ -32,7 +34,9 @@ use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::config::Configuration;
-use crate::listener::{self, AllClosed, OpenConnections, Serve, Socket};
+use crate::listener::{
+    self, AllClosed, Drain, LAST_WORDS as FAREWELL, OpenConnections, Serve, Socket,
+};
 use crate::observability::{AccessLog, Metrics};
 use crate::proxy::{Engine, Proxy};
 use crate::routing::Snapshot;
@@ -74,6 +78,8 @@ pub struct Gateway {
     tasks: JoinSet<()>,
     addresses: Vec<(Box<str>, BindAddress)>,
     admin_address: Option<BindAddress>,
+    drain: Arc<Drain>,
+    drain_delay: Duration,
     shutdown_grace: Duration,
 }
 
@@ -124,6 +130,8 @@ impl Gateway {
             tasks: JoinSet::new(),
             addresses: Vec::new(),
             admin_address: None,
+            drain: Drain::new(),
+            drain_delay: settings.drain_delay,
             shutdown_grace: settings.shutdown_grace,
         };
         if let Some((admin, socket)) = admin {
@@ -151,11 +159,17 @@ impl Gateway {
     /// Stops: no new requests, and as long as the grace lasts for those in flight. True where all of them ended.
     pub async fn stop(mut self) -> bool {
         self.is_ready.store(false, Ordering::Relaxed);
+        tokio::time::sleep(self.drain_delay).await;
         self.stop_accepting.send_replace(true);
-        self.engine.close_idle().await;
+        self.drain.begin(self.shutdown_grace);
         drop(self.open);
         let drained = tokio::time::timeout(self.shutdown_grace, self.all_closed.wait());
         let is_drained = drained.await.is_ok();
+        if !is_drained {
+            self.drain.end();
+            // Each connection sees to that; the time is for those that the runtime comes to late.
+            let _ = tokio::time::timeout(2 * FAREWELL, self.all_closed.wait()).await;
+        }
         self.stop_admin.send_replace(true);
         // Whoever holds a connection to the admin listener open must not hold the process.
         let ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -183,7 +197,7 @@ impl Gateway {
                 listener,
                 server,
                 self.open.clone(),
-                self.stop_accepting.subscribe(),
+                self.drain.clone(),
             ));
         }
     }

@@ -1,20 +1,23 @@
 //! The accept loop.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::protocols::{ALPN, Ssl, Stream};
-use tokio::sync::watch;
 
+use super::bind::BACKLOG;
 use super::caps::{Handshake, OpenConnections, Place, Refusal};
 use super::connection::peer_ip;
 use super::framed::Framed;
 use super::proxy_protocol::{self, Parsed};
 use super::stream::{Downstream, Transport};
-use super::{Connection, Listener, ProxyProtocol, Socket};
+use super::{Connection, Drain, Listener, ProxyProtocol, Socket};
 
 /// After the process or the system ran out of descriptors: how long until the next try.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
@@ -24,64 +27,94 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// What serves the connections that come in.
 #[async_trait]
 pub trait Serve: Send + Sync + 'static {
-    /// Serves one connection until it is closed.
-    async fn serve(
-        &self,
-        stream: Stream,
-        connection: Arc<Connection>,
-        shutdown: &watch::Receiver<bool>,
-    );
+    /// Serves one connection until it is closed, or its listener drains and nothing on it is in flight. It is polled
+    /// when the stage of the drain changes.
+    async fn serve(&self, stream: Stream, connection: Arc<Connection>);
 }
 
-/// Accepts until `shutdown` becomes true. Connections are served by tasks of their own and outlive the loop; each
-/// of them holds an `open`.
+/// Accepts until the listener drains, and then what the kernel has accepted by that time: it would be reset with the
+/// socket. Connections are served by tasks of their own and outlive the loop; each of them holds an `open`.
 pub async fn accept(
     socket: Socket,
     listener: Arc<Listener>,
     server: Arc<dyn Serve>,
     open: OpenConnections,
-    mut shutdown: watch::Receiver<bool>,
+    drain: Arc<Drain>,
 ) {
+    let door = Door {
+        listener,
+        server,
+        open,
+        drain,
+    };
     let mut last_logged: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = shutdown.wait_for(|&is_down| is_down) => return,
+            () = door.drain.begun() => break,
             accepted = accept_one(&socket) => accepted,
         };
-        let (transport, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((transport, peer)) => door.let_in(transport, peer),
             Err(error) => {
                 if last_logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-                    log::error!("listener {}: cannot accept: {error}", listener.name);
+                    log::error!("listener {}: cannot accept: {error}", door.listener.name);
                     last_logged = Some(Instant::now());
                 }
                 tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-                continue;
             }
+        }
+    }
+    for _ in 0..BACKLOG {
+        let Some(Ok((transport, peer))) = accept_now(&socket).await else {
+            return;
         };
-        listener.metrics.connections_total.inc();
+        door.let_in(transport, peer);
+    }
+}
+
+/// What connections come in through.
+struct Door {
+    listener: Arc<Listener>,
+    server: Arc<dyn Serve>,
+    open: OpenConnections,
+    drain: Arc<Drain>,
+}
+
+impl Door {
+    fn let_in(&self, transport: Transport, peer: Option<SocketAddr>) {
+        self.listener.metrics.connections_total.inc();
         // Dropping is the cheapest refusal: no handshake, no page, one descriptor back.
-        let arrival = match Arrival::admit(&listener, &open, transport, peer) {
+        let arrival = match Arrival::admit(self, transport, peer) {
             Ok(arrival) => arrival,
-            Err(refusal) => {
-                listener.refuse(refusal);
-                continue;
-            }
+            Err(refusal) => return self.listener.refuse(refusal),
         };
-        let (server, mut shutdown) = (server.clone(), shutdown.clone());
-        tokio::spawn(async move {
+        let (server, drain) = (self.server.clone(), self.drain.clone());
+        tokio::spawn(drain.clone().run(async move {
+            let mut silence = drain.silence();
             let established = tokio::select! {
+                biased;
                 // Boxed, so that a connection does not carry the size of a handshake for the rest of its life.
                 established = Box::pin(arrival.establish()) => established,
                 // Nothing has been asked for yet, so nothing is lost.
-                _ = shutdown.wait_for(|&is_down| is_down) => return,
+                () = poll_fn(|cx| silence.poll(cx)) => return,
             };
             if let Some((stream, connection)) = established {
-                server.serve(stream, connection, &shutdown).await;
+                server.serve(stream, connection).await;
             }
-        });
+        }));
     }
+}
+
+/// The next connection, if there is one already.
+async fn accept_now(socket: &Socket) -> Option<io::Result<(Transport, Option<SocketAddr>)>> {
+    // Unconstrained, because a task that has used up its turn is told that there is none.
+    let mut accepted = pin!(tokio::task::unconstrained(accept_one(socket)));
+    poll_fn(|cx| match accepted.as_mut().poll(cx) {
+        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 async fn accept_one(socket: &Socket) -> io::Result<(Transport, Option<SocketAddr>)> {
@@ -101,6 +134,7 @@ struct Arrival {
     transport: Transport,
     peer: Option<SocketAddr>,
     place: Place,
+    drain: Arc<Drain>,
     handshake: Option<Handshake>,
     /// What was read beyond what was looked for, and has to be read again.
     read_ahead: Vec<u8>,
@@ -112,12 +146,12 @@ type Dismissal = Option<Refusal>;
 impl Arrival {
     /// Counts it. What needs no more than the peer's address is decided here, before anything is spent on it.
     fn admit(
-        listener: &Arc<Listener>,
-        open: &OpenConnections,
+        door: &Door,
         transport: Transport,
         peer: Option<SocketAddr>,
     ) -> Result<Arrival, Refusal> {
-        let mut place = Place::take(listener, open)?;
+        let listener = &door.listener;
+        let mut place = Place::take(listener, &door.open)?;
         let is_trusted = listener.trusts(peer_ip(peer));
         if listener.proxy_protocol == ProxyProtocol::Required && !is_trusted {
             return Err(Refusal::ProxyProtocol);
@@ -135,6 +169,7 @@ impl Arrival {
             transport,
             peer,
             place,
+            drain: door.drain.clone(),
             handshake,
             read_ahead: Vec::new(),
         })
@@ -169,7 +204,7 @@ impl Arrival {
         let Some(tls) = &listener.tls else {
             return self.serve_plain(deadline).await;
         };
-        let connection = Connection::new(self.place, self.peer);
+        let connection = Connection::new(self.place, self.peer, self.drain);
         let stream = Downstream::new(self.transport, connection.clone());
         let stream = stream.with_read_ahead(self.read_ahead);
         let (stream, settled) = tls.handshake(stream).await.ok_or(Refusal::TlsHandshake)?;
@@ -208,7 +243,7 @@ impl Arrival {
         if !speaks_h2 && !listener.allows_http1 {
             return Err(None);
         }
-        let connection = Connection::new(self.place, self.peer);
+        let connection = Connection::new(self.place, self.peer, self.drain);
         connection.await_requests(speaks_h2, deadline);
         let stream = Downstream::new(self.transport, connection.clone());
         let stream: Stream = match speaks_h2 {

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use crate::text::BindAddress;
 
 /// Connections that the kernel may hold until they are accepted.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// Unix sockets are for the gateway's user and group.
 const UNIX_SOCKET_MODE: u32 = 0o660;
 

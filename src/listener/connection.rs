@@ -1,7 +1,7 @@
 //! One client connection: what is known of it, and its clock.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,23 @@ use http::HeaderValue;
 use rand::Rng;
 
 use super::caps::Place;
-use super::{Handshake, Listener};
+use super::{Drain, Handshake, Listener};
 use crate::http1::Refusal;
 
 /// No wait is being timed.
 const UNTIMED: u64 = u64::MAX;
 
+/// What a wait is for: the first request, of which no byte has come; the next; or the rest of one.
+const FIRST: u8 = 0;
+const NEXT: u8 = 1;
+const REST: u8 = 2;
+
 /// One client connection. The stream and the requests on it share it.
 #[derive(Debug)]
 pub struct Connection {
     pub listener: Arc<Listener>,
+    /// The end of the listener as it was when the connection was accepted.
+    pub drain: Arc<Drain>,
     /// `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
     /// Whether what the peer says of other hops is believed.
@@ -30,8 +37,8 @@ pub struct Connection {
     opened: Instant,
     retires_at: Instant,
     is_h2: AtomicBool,
-    /// Whether the wait is for the rest of a header, not for the next request.
-    is_in_header: AtomicBool,
+    /// What the wait is for.
+    awaited: AtomicU8,
     /// Whether the client did not take a response in time.
     is_slow_reader: AtomicBool,
     /// Requests in flight on it.
@@ -48,7 +55,11 @@ pub struct Connection {
 impl Connection {
     /// A connection of which it is known whose it is. Until requests are awaited on it, whoever sets it up keeps
     /// the time.
-    pub(super) fn new(place: Place, peer: Option<SocketAddr>) -> Arc<Connection> {
+    pub(super) fn new(
+        place: Place,
+        peer: Option<SocketAddr>,
+        drain: Arc<Drain>,
+    ) -> Arc<Connection> {
         let listener = place.listener().clone();
         let opened = Instant::now();
         let age = listener.timeouts.max_connection_age.as_std();
@@ -61,9 +72,10 @@ impl Connection {
             opened,
             retires_at: opened + age.mul_f64(rand::rng().random_range(0.9..=1.1)),
             listener,
+            drain,
             _place: place,
             is_h2: AtomicBool::new(false),
-            is_in_header: AtomicBool::new(true),
+            awaited: AtomicU8::new(FIRST),
             is_slow_reader: AtomicBool::new(false),
             active: AtomicU32::new(0),
             is_switched: AtomicBool::new(false),
@@ -88,6 +100,7 @@ impl Connection {
     /// The connection is set up and its first request is awaited, for as long as the rest of this deadline.
     pub(super) fn await_requests(&self, is_h2: bool, deadline: Instant) {
         self.is_h2.store(is_h2, Ordering::Relaxed);
+        self.awaited.store(FIRST, Ordering::Relaxed);
         self.wait_until(deadline);
     }
 
@@ -125,7 +138,7 @@ impl Connection {
             self.wait_ends.store(UNTIMED, Ordering::Relaxed);
             return;
         }
-        self.is_in_header.store(false, Ordering::Relaxed);
+        self.awaited.store(NEXT, Ordering::Relaxed);
         self.wait_at_most(self.listener.timeouts.keepalive.as_std());
     }
 
@@ -157,10 +170,10 @@ impl Connection {
     /// The wait has ended without a request: counted by what was being waited for.
     pub(super) fn gave_up(&self) {
         let metrics = &self.listener.metrics;
-        if self.is_in_header.load(Ordering::Relaxed) {
-            metrics.refused_timeout.inc();
-        } else {
+        if self.awaited.load(Ordering::Relaxed) == NEXT {
             metrics.closed_idle.inc();
+        } else {
+            metrics.refused_timeout.inc();
         }
     }
 
@@ -198,9 +211,14 @@ impl Connection {
     pub(super) fn received(&self) {
         let is_waiting =
             self.active.load(Ordering::Relaxed) == 0 && !self.is_h2.load(Ordering::Relaxed);
-        if is_waiting && !self.is_in_header.swap(true, Ordering::Relaxed) {
+        if is_waiting && self.awaited.swap(REST, Ordering::Relaxed) == NEXT {
             self.wait_at_most(self.listener.timeouts.request_header.as_std());
         }
+    }
+
+    /// Whether a part of a request's header has come, and the rest is awaited.
+    pub fn is_in_header(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) == REST
     }
 
     fn wait_at_most(&self, wait: Duration) {

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Connection;
+use super::websocket::{Step, WebSocket};
 use crate::http1::{Body, Chunks, Refusal, RequestHead, RequestLimits, RequestScanner};
 use crate::response::Code;
 
@@ -48,6 +49,8 @@ pub(super) struct Framed<S> {
     held: BytesMut,
     /// So many of the bytes held have passed, and wait for the engine to take them.
     passed: usize,
+    /// Once the protocol was switched.
+    websocket: Option<Box<WebSocket>>,
     /// The end of the time in which a client that was told off is heard out.
     lingers: Option<Pin<Box<Sleep>>>,
 }
@@ -102,6 +105,9 @@ impl Part {
 impl<S: IO> Framed<S> {
     /// `held` was read from the stream before.
     pub(super) fn new(inner: S, connection: Arc<Connection>, held: &[u8]) -> Framed<S> {
+        if !held.is_empty() {
+            connection.received();
+        }
         let limits = &connection.listener.limits;
         Framed {
             inner,
@@ -114,6 +120,7 @@ impl<S: IO> Framed<S> {
             part: Part::Head(RequestScanner::default()),
             held: BytesMut::from(held),
             passed: 0,
+            websocket: None,
             lingers: None,
         }
     }
@@ -185,6 +192,9 @@ impl<S: IO> Framed<S> {
         let read = &buffer.filled()[before..];
         match self.part.pass(read) {
             Ok(passed) => {
+                if let Some(websocket) = &mut self.websocket {
+                    websocket.received(read);
+                }
                 self.held.extend_from_slice(&read[passed..]);
                 buffer.set_filled(before + passed);
                 Poll::Ready(Ok(()))
@@ -243,6 +253,7 @@ impl<S: IO> Framed<S> {
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.connection.is_switched() {
             self.part = Part::Tunnel;
+            self.websocket.get_or_insert_default();
             return Poll::Ready(Ok(true));
         }
         if !self.connection.is_busy() {
@@ -263,13 +274,13 @@ impl<S: IO> Framed<S> {
     }
 }
 
-impl<S: IO> AsyncRead for Framed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl<S: IO> Framed<S> {
+    fn poll_request(
+        &mut self,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
+        let this = self;
         loop {
             if this.passed > 0 {
                 let count = this.passed.min(buffer.remaining());
@@ -288,6 +299,8 @@ impl<S: IO> AsyncRead for Framed<S> {
                 Part::Head(_) => ready!(this.poll_head(cx))?,
                 // Sent right behind the request to switch, before the answer was known.
                 Part::Tunnel if !this.held.is_empty() => {
+                    let websocket = this.websocket.get_or_insert_default();
+                    websocket.received(&this.held);
                     this.passed = this.held.len();
                     true
                 }
@@ -298,6 +311,55 @@ impl<S: IO> AsyncRead for Framed<S> {
             }
         }
     }
+
+    /// The grace is over, and the client has nothing to say that the engine would wait for.
+    fn poll_end(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(websocket) = &mut self.websocket else {
+            if self.connection.is_busy() {
+                let over = Refusal::new(Code::ShuttingDown, "the grace is over");
+                self.connection.refuse(over);
+            }
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        };
+        loop {
+            match websocket.end(cx) {
+                Step::Send(bytes) => {
+                    let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
+                    match sent {
+                        Ok(count @ 1..) => websocket.took(count),
+                        // Nobody is there to be told.
+                        _ => return Poll::Ready(Ok(())),
+                    }
+                }
+                Step::Tell(bytes) => {
+                    // Into a buffer with less room there is nothing to tell.
+                    if buffer.remaining() >= bytes.len() {
+                        buffer.put_slice(&bytes);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Step::Wait => {
+                    // An error shows as the end of what the client sends.
+                    let _ = Pin::new(&mut self.inner).poll_flush(cx);
+                    return Poll::Pending;
+                }
+                Step::Close => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl<S: IO> AsyncRead for Framed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.poll_request(cx, buffer) {
+            Poll::Pending if self.connection.drain.is_over() => self.poll_end(cx, buffer),
+            read => read,
+        }
+    }
 }
 
 impl<S: IO> AsyncWrite for Framed<S> {
@@ -306,7 +368,20 @@ impl<S: IO> AsyncWrite for Framed<S> {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, data)
+        let this = &mut *self;
+        if !this.connection.is_switched() {
+            return Pin::new(&mut this.inner).poll_write(cx, data);
+        }
+        let websocket = this.websocket.get_or_insert_default();
+        match websocket.admit(data) {
+            // The client has been told that nothing more comes.
+            0 => Poll::Ready(Ok(data.len())),
+            count => {
+                let sent = ready!(Pin::new(&mut this.inner).poll_write(cx, &data[..count]))?;
+                websocket.sent(&data[..sent]);
+                Poll::Ready(Ok(sent))
+            }
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -17,6 +17,7 @@ mod bind;
 mod caps;
 mod config;
 mod connection;
+mod drain;
 mod framed;
 mod h2_frames;
 mod h2_heads;
@@ -25,6 +26,7 @@ mod pace;
 mod proxy_protocol;
 mod stream;
 mod tls;
+mod websocket;
 
 #[cfg(test)]
 mod fuzz;
@@ -42,6 +44,7 @@ pub use config::{
     Config, Limits, OverrideHeaders, Protocol, ProxyProtocol, Timeouts, TrustedHeader, Underscores,
 };
 pub use connection::Connection;
+pub use drain::{Drain, End, LAST_WORDS};
 pub use framed::next_request;
 pub use h2_frames::{Alarm, Offence, watch_frames};
 pub use pace::Pace;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions};
+use pingora::apps::HttpServerOptions;
 use pingora::protocols::Stream;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
@@ -13,7 +13,12 @@ use super::{Proxy, multiplexed, sequential};
 use crate::listener::{Connection, Serve};
 
 /// What serves connections. It holds the pool of connections to upstreams, so there is one for all listeners.
-pub struct Engine(Arc<HttpProxy<Proxy>>);
+pub struct Engine {
+    proxy: Arc<HttpProxy<Proxy>>,
+    /// What the engine is shown in place of the end of the process: connections end with the generation of their
+    /// listener, and are told so by themselves.
+    never: watch::Receiver<bool>,
+}
 
 impl Proxy {
     /// Puts the engine around it. `workers` sizes what the engine shards by thread; `keepalive_pool` is how many
@@ -27,30 +32,22 @@ impl Proxy {
         let mut engine = HttpProxy::new(self, Arc::new(conf));
         engine.server_options = Some(options());
         engine.handle_init_modules();
-        Arc::new(Engine(Arc::new(engine)))
-    }
-}
-
-impl Engine {
-    /// Ends idle connections; call once when the process begins to shut down.
-    pub async fn close_idle(&self) {
-        HttpServerApp::http_cleanup(&*self.0).await;
+        Arc::new(Engine {
+            proxy: Arc::new(engine),
+            never: watch::channel(false).1,
+        })
     }
 }
 
 #[async_trait]
 impl Serve for Engine {
-    async fn serve(
-        &self,
-        stream: Stream,
-        connection: Arc<Connection>,
-        shutdown: &watch::Receiver<bool>,
-    ) {
+    async fn serve(&self, stream: Stream, connection: Arc<Connection>) {
+        let Engine { proxy, never } = self;
         if connection.is_h2() {
             // Boxed, so that connections of HTTP/1.1 do not carry the size of these.
-            Box::pin(multiplexed::serve(&self.0, stream, connection, shutdown)).await;
+            Box::pin(multiplexed::serve(proxy, stream, connection, never)).await;
         } else {
-            sequential::serve(&self.0, stream, &connection, shutdown).await;
+            sequential::serve(proxy, stream, &connection, never).await;
         }
     }
 }

@@ -17,7 +17,7 @@ use super::timed::Seat;
 use super::{client_address, error_of, flag_retry, forwarding, h2_request, strict, target};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
-use crate::listener::{Connection, Pace, connection_of};
+use crate::listener::{Connection, End, Pace, connection_of};
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{Lookup, RequestParts, Route, Snapshot};
 use crate::upstream::{Attempt, Replay, Verdict};
@@ -37,6 +37,7 @@ pub struct Exchange {
     pub(super) facts: Facts,
     pub(super) attempt: Option<Attempt>,
     pub(super) bodies: Bodies,
+    pub(super) is_grpc: bool,
     /// Where the engine's session is while a [`Timed`](super::timed) one is in its place.
     pub(super) seat: Option<Arc<Seat>>,
     pub(super) began: Instant,
@@ -60,6 +61,7 @@ impl Exchange {
             facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
             attempt: None,
             bodies: Bodies::default(),
+            is_grpc: false,
             seat: None,
             began: Instant::now(),
             began_at: SystemTime::now(),
@@ -171,9 +173,9 @@ impl Exchange {
             (route, client) => route.or(client),
         };
         // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
-        let is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
+        self.is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
         let client_idle =
-            (!is_grpc).then(|| connection.listener.timeouts.request_body_idle.as_std());
+            (!self.is_grpc).then(|| connection.listener.timeouts.request_body_idle.as_std());
         let upstream = proxy.upstream.clone();
         self.attempt = Some(Attempt::new(upstream, self.began, limit, client_idle));
         None
@@ -187,10 +189,28 @@ impl Exchange {
         }
     }
 
-    /// Whether its connection has been used for as long as it may be.
+    /// Whether it is the last on its connection, because that is too old or its listener drains.
     pub(super) fn is_last(&self) -> bool {
         let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| self.began >= connection.retires_at())
+        connection.is_some_and(|it| self.is_on_old(it) || it.drain.has_begun())
+    }
+
+    /// Whether the connection has been used for as long as it may be.
+    pub(super) fn is_on_old(&self, connection: &Connection) -> bool {
+        self.began >= connection.retires_at()
+    }
+
+    /// What tells a call of gRPC over HTTP/2 that the grace is over.
+    pub(super) fn end_of_call(&self) -> Option<End> {
+        let connection = self.connection.as_ref();
+        let connection = connection.filter(|it| self.is_grpc && it.is_h2())?;
+        Some(End::of(connection.drain.clone()))
+    }
+
+    /// Whether the grace is over, so that what fails now has failed for that.
+    pub(super) fn is_over(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.drain.is_over())
     }
 
     /// Ends the exchange's way to an upstream before it began.

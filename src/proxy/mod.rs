@@ -192,7 +192,7 @@ impl ProxyHttp for Proxy {
             session.set_read_timeout(None);
         }
         let is_http_1_0 = session.req_header().version == http::Version::HTTP_10;
-        if session.is_process_shutting_down() || is_http_1_0 || exchange.is_last() {
+        if is_http_1_0 || exchange.is_last() {
             timed::close_after(session, exchange);
         }
         Ok(())
@@ -230,6 +230,9 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
         client_reused: bool,
     ) -> Box<Error> {
+        if exchange.is_over() {
+            exchange.outcome.get_or_insert(Code::ShuttingDown);
+        }
         let Some(attempt) = &mut exchange.attempt else {
             return error;
         };

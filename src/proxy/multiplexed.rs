@@ -4,9 +4,10 @@
 //! a connection ended. What is served on each stream is the engine's.
 //!
 //! # How a connection ends
-//! When it was idle or is old, has carried its number of requests, or the process ends, the client is told to go
+//! When it was idle or is old, has carried its number of requests, or its listener drains, the client is told to go
 //! (`GOAWAY`): what is in flight ends in peace, and what a client still asks for while the news travels is served.
-//! Later requests are refused, and with the last stream the connection is closed. A client that does what no client
+//! Later requests are refused, and with the last stream the connection is closed. When the grace is over, calls of
+//! gRPC end with a status and all other streams are reset. A client that does what no client
 //! needs to do is cut off at once, and told why where it can still be told.
 
 use std::future::{Future, poll_fn};
@@ -60,7 +61,7 @@ pub(super) async fn serve(
     engine: &Arc<HttpProxy<Proxy>>,
     stream: Stream,
     connection: Arc<Connection>,
-    shutdown: &watch::Receiver<bool>,
+    never: &watch::Receiver<bool>,
 ) {
     let listener = &connection.listener;
     let digest = Arc::new(Digest {
@@ -85,7 +86,7 @@ pub(super) async fn serve(
         h2,
         digest,
         alarm,
-        shutdown: shutdown.clone(),
+        never: never.clone(),
         streams: JoinSet::new(),
         idle_since: now,
         next_look: now,
@@ -130,10 +131,15 @@ fn count(error: &Error, connection: &Connection) {
     }
 }
 
-/// Until the process ends.
-async fn told(shutdown: &mut watch::Receiver<bool>) {
-    // An error means that whoever would tell has ended already.
-    let _ = shutdown.wait_for(|&is_down| is_down).await;
+/// Looks at the drain whenever the connection has been polled, which it is when that changes.
+fn is(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
+    poll_fn(move |_| {
+        if condition() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
 }
 
 /// Looks at the alarm whenever the connection has been polled.
@@ -147,7 +153,7 @@ struct Multiplexed {
     h2: h2::server::Connection<Stream, Bytes>,
     digest: Arc<Digest>,
     alarm: Alarm,
-    shutdown: watch::Receiver<bool>,
+    never: watch::Receiver<bool>,
     /// One task for each request in flight.
     streams: JoinSet<()>,
     /// When the last request ended, or the connection began.
@@ -176,6 +182,8 @@ enum Then {
     GoOn,
     Close,
     CutOff(Reason),
+    /// The grace is over.
+    End,
 }
 
 impl Multiplexed {
@@ -183,11 +191,13 @@ impl Multiplexed {
         self.look();
         let tick = sleep_until(self.next_look);
         tokio::pin!(tick);
+        let drain = self.connection.drain.clone();
         loop {
             let is_serving = self.stage == Stage::Serving;
             let then = tokio::select! {
                 biased;
-                () = told(&mut self.shutdown), if is_serving => self.leave(None),
+                () = is(|| drain.has_begun()), if is_serving => self.leave(None),
+                () = is(|| drain.is_over()) => Then::End,
                 accepted = HttpSession::from_h2_conn(&mut self.h2, self.digest.clone()) => {
                     self.accepted(accepted)
                 }
@@ -200,6 +210,7 @@ impl Multiplexed {
                 Then::GoOn => {}
                 Then::Close => break,
                 Then::CutOff(reason) => break self.cut_off(reason).await,
+                Then::End => break self.end().await,
             }
             if tick.deadline() != self.next_look {
                 tick.as_mut().reset(self.next_look);
@@ -230,10 +241,10 @@ impl Multiplexed {
             session.shutdown_with_reason(Reason::REFUSED_STREAM);
             return Then::GoOn;
         }
-        let (engine, shutdown) = (self.engine.clone(), self.shutdown.clone());
+        let (engine, never) = (self.engine.clone(), self.never.clone());
         self.streams.spawn(async move {
             let session = ServerSession::new_http2(session);
-            engine.process_new_http(session, &shutdown).await;
+            engine.process_new_http(session, &never).await;
         });
         self.requests_left = self.requests_left.saturating_sub(1);
         if self.requests_left == 0 && self.stage == Stage::Serving {
@@ -302,8 +313,44 @@ impl Multiplexed {
         }
         self.h2.graceful_shutdown();
         self.stage = Stage::Leaving;
-        self.next_look = Instant::now() + FAREWELL;
+        let drain = &self.connection.drain;
+        let farewell = match drain.has_begun() {
+            true => drain.patience(),
+            false => FAREWELL,
+        };
+        self.next_look = Instant::now() + farewell;
         Then::GoOn
+    }
+
+    /// Ends what is still in flight: with its own last words where it has some, and else by a reset.
+    async fn end(&mut self) {
+        let until = Instant::now() + LAST_WORDS;
+        while !self.streams.is_empty() {
+            tokio::select! {
+                accepted = HttpSession::from_h2_conn(&mut self.h2, self.digest.clone()) => match accepted {
+                    Ok(Some(H2Accept::Session(mut late))) => {
+                        late.shutdown_with_reason(Reason::REFUSED_STREAM);
+                    }
+                    Ok(Some(H2Accept::Rejected)) => {}
+                    Ok(None) | Err(_) => return,
+                },
+                Some(_) = self.streams.join_next() => {}
+                () = sleep_until(until) => break,
+            }
+        }
+        self.streams.shutdown().await;
+        // Once, so that the resets leave before the goodbye.
+        {
+            let next = HttpSession::from_h2_conn(&mut self.h2, self.digest.clone());
+            let mut next = std::pin::pin!(next);
+            poll_fn(|cx| {
+                // Whatever it is: it comes too late.
+                let _ = next.as_mut().poll(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
+        self.cut_off(Reason::NO_ERROR).await;
     }
 
     /// Breaks off, and says why where the client still listens.

@@ -98,8 +98,8 @@ pub(super) fn finish(
         });
     }
     exchange.attempt = None;
-    let is_old = exchange.is_last();
     if let Some(connection) = exchange.connection.take() {
+        let is_old = exchange.is_on_old(&connection);
         if error.is_some_and(is_slow_read) {
             connection.read_too_slowly();
         } else if !connection.is_h2() {

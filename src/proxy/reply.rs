@@ -45,7 +45,7 @@ pub(super) async fn write(
             .headers
             .insert(CONTENT_LENGTH, reply.body.len().into());
     }
-    if reply.close || session.is_process_shutting_down() || exchange.is_last() {
+    if reply.close || exchange.is_last() {
         session.set_keepalive(None);
     }
     exchange
@@ -102,10 +102,24 @@ pub(super) async fn fail(
         if let Err(cause) = write(session, exchange, Reply::failure(code).closing()).await {
             log::debug!("cannot reply: {cause}");
         }
+    } else if code == Code::ShuttingDown && exchange.is_grpc {
+        end_call(session, code).await;
     }
     FailToProxy {
         error_code: status,
         can_reuse_downstream: false,
+    }
+}
+
+/// Ends a call of gRPC whose response has begun with a status of its own.
+async fn end_call(session: &mut Session, code: Code) {
+    let mut trailers = http::HeaderMap::new();
+    let title = http::HeaderValue::from_static(code.title());
+    trailers.insert("grpc-status", u16::from(code.grpc_status()).into());
+    trailers.insert("grpc-message", title);
+    let written = session.downstream_session.write_response_trailers(trailers);
+    if let Err(cause) = written.await {
+        log::debug!("cannot end the call: {cause}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! One HTTP/1.1 connection: a request at a time.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use pingora::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora::protocols::Stream;
@@ -15,7 +17,7 @@ use crate::listener::{Connection, next_request};
 /// whose stream ends when the time is up; to the engine it is enough that it may be.
 const KEPT: u64 = 60;
 
-/// Serves requests until the connection is closed, or the process shuts down and no request is in flight.
+/// Serves requests until the connection is closed, or its listener drains and none is in flight or about to come.
 ///
 /// Between requests the engine is left altogether: its future for a request takes tens of kilobytes, and most
 /// connections are idle most of the time.
@@ -23,11 +25,17 @@ pub(super) async fn serve(
     engine: &Arc<HttpProxy<Proxy>>,
     mut stream: Stream,
     connection: &Connection,
-    shutdown: &watch::Receiver<bool>,
+    never: &watch::Receiver<bool>,
 ) {
-    let mut shutting_down = shutdown.clone();
+    let drain = &connection.drain;
     let mut settings: Option<HttpPersistentSettings> = None;
     loop {
+        let mut silence = drain.silence();
+        let left_alone = poll_fn(|cx| match connection.is_in_header() {
+            // It has a time of its own.
+            true => Poll::Pending,
+            false => silence.poll(cx),
+        });
         tokio::select! {
             // A request that is there is served, whatever else is the case.
             biased;
@@ -35,19 +43,19 @@ pub(super) async fn serve(
                 return;
             },
             // Nothing has been asked for, so nothing is lost.
-            _ = shutting_down.wait_for(|&is_down| is_down) => return,
+            () = left_alone => return,
         }
         let mut session = ServerSession::new_http1(stream);
         match settings.take() {
             Some(settings) => settings.apply_to_session(&mut session),
             None => {
-                session.set_keepalive((!*shutdown.borrow()).then_some(KEPT));
+                session.set_keepalive(Some(KEPT));
                 // The engine counts down from here.
                 let requests = connection.listener.limits.requests_per_connection.get();
                 session.set_keepalive_reuses_remaining(Some(requests - 1));
             }
         }
-        match engine.process_new_http(session, shutdown).await {
+        match engine.process_new_http(session, never).await {
             Some(reused) => (stream, settings) = reused.consume(),
             None => return,
         }

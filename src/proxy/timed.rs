@@ -29,6 +29,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::exchange::Exchange;
+use crate::listener::End;
 use crate::response::Code;
 use crate::upstream::{Attempt, Stall, Timer};
 
@@ -52,6 +53,7 @@ pub(super) fn seat(session: &mut Session, exchange: &mut Exchange) {
             Box::new(vacant()),
         )),
         timer: Timer::new(clock.clone()),
+        end: exchange.end_of_call(),
         seat: seat.clone(),
     };
     *session.downstream_session = ServerSession::new_custom(Box::new(timed));
@@ -93,6 +95,8 @@ struct Timed {
     /// There until it is dropped.
     session: Option<Box<ServerSession>>,
     timer: Timer,
+    /// For calls of gRPC, which can be told why they end.
+    end: Option<End>,
     seat: Arc<Seat>,
 }
 
@@ -131,17 +135,26 @@ impl Foreign for Timed {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         let session = self.session.as_mut().expect("there until it is dropped");
         let mut read = pin!(session.read_body_or_idle(no_body_expected));
-        let timer = &mut self.timer;
+        let (timer, end) = (&mut self.timer, &mut self.end);
         poll_fn(|cx| {
             if let Poll::Ready(read) = read.as_mut().poll(cx) {
                 return Poll::Ready(read);
             }
-            ready!(timer.poll(cx));
             // A status says that it is not the client that failed, though the engine heard it from there.
-            Poll::Ready(Error::e_explain(
-                ErrorType::HTTPStatus(Code::UpstreamTimeout.status().as_u16()),
+            let failed = |code: Code, what| {
+                let status = ErrorType::HTTPStatus(code.status().as_u16());
+                Poll::Ready(Error::e_explain(status, what))
+            };
+            if let Some(end) = end
+                && end.poll(cx).is_ready()
+            {
+                return failed(Code::ShuttingDown, "the grace is over");
+            }
+            ready!(timer.poll(cx));
+            failed(
+                Code::UpstreamTimeout,
                 "a deadline of the exchange has passed",
-            ))
+            )
         })
         .await
     }

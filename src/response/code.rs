@@ -115,6 +115,9 @@ error_index! {
     ClientTooSlow = 499 "client_too_slow" "The client took its response too slowly", CANCELLED Client "DT";
     /// A fault of the gateway itself; the log has the cause under the request id.
     Internal = 500 "internal" "The gateway failed", INTERNAL Gateway "-";
+    /// The gateway ends or is replaced, and the grace for what was in flight is over. A response that has begun is
+    /// broken off, a call of gRPC ends with `UNAVAILABLE`.
+    ShuttingDown = 503 "shutting_down" "The gateway is shutting down", UNAVAILABLE Gateway "-";
     /// The method is one that the gateway does not forward to anybody (`CONNECT`, `TRACE`).
     MethodNotImplemented = 501 "method_not_implemented" "The method is not implemented", UNIMPLEMENTED Client "DPE";
     /// The request is of a version of HTTP that the gateway does not speak. The connection is closed.

@@ -9,6 +9,7 @@ mod client_address;
 mod client_timeouts;
 mod compression;
 mod cors;
+mod drain;
 mod errors;
 mod forwarding;
 mod framing;

@@ -49,7 +49,8 @@ pub struct Incoming {
     pub version: Version,
     pub headers: HeaderMap,
     body: hyper::body::Incoming,
-    trailers: HeaderMap,
+    /// Once the body has ended.
+    pub trailers: HeaderMap,
 }
 
 impl Client {

@@ -17,7 +17,7 @@ mod wait;
 
 pub use body::{Body, channel, empty, full};
 pub use client::{Answer, Client, Io};
-pub use gateway::Gateway;
+pub use gateway::{Draft, Gateway};
 pub use message::{Ask, delete, get, head, post, reply, request, status, text};
 pub use origin::{Origin, Seen};
 pub use pair::{Protocol, over_each_pair};
