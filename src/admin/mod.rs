@@ -1,8 +1,9 @@
-//! The admin listener: health, metrics, and what the gateway is doing.
+//! The admin listener: health, metrics, what the gateway is doing, and what it is told to do.
 //!
-//! In: the running snapshot and the metrics. Out: answers for operators and orchestrators, on a socket of its own.
-//! This room must never serve or change what clients see.
+//! In: the running snapshot and the metrics. Out: answers for operators and orchestrators, on a socket of its own, and
+//! [`Command`]s for whoever runs the gateway. This room must never serve or change what clients see.
 
+mod command;
 mod config;
 mod routes;
 mod serve;
@@ -12,17 +13,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::listener::Socket;
 use crate::observability::Metrics;
 use crate::routing::Snapshot;
 use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned, Subject};
 
+pub use command::{Command, Outcome, Report};
 pub use config::Config;
 
+/// Commands that may wait for their turn; more are refused.
+pub const MAX_COMMANDS: usize = 16;
+
 /// The admin listener as compiled.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Admin {
     pub bind: BindAddress,
     token: Option<SecretValue>,
@@ -79,17 +84,24 @@ impl Admin {
     }
 }
 
-/// What the admin listener shows.
+/// What the admin listener shows, and where it takes what it is told.
+#[derive(Clone)]
 pub struct State {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub metrics: Metrics,
     /// Whether new requests are welcome.
     pub is_ready: Arc<AtomicBool>,
+    pub command: mpsc::Sender<Command>,
 }
 
 /// Serves until `shutdown` becomes true. There are 64 connections at most, a header has ten seconds, and no
 /// connection is older than five minutes.
-pub async fn serve(admin: Admin, socket: Socket, state: State, shutdown: watch::Receiver<bool>) {
-    let router = routes::router(state, admin.token);
+pub async fn serve(
+    admin: Arc<Admin>,
+    socket: Arc<Socket>,
+    state: State,
+    shutdown: watch::Receiver<bool>,
+) {
+    let router = routes::router(state, admin);
     serve::serve(socket, router, shutdown).await;
 }

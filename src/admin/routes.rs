@@ -6,25 +6,25 @@ use std::sync::atomic::Ordering;
 use axum::extract::{Request, State as Shared};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::StatusCode;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use tokio::sync::oneshot;
 
-use super::State;
+use super::{Admin, Command, Outcome, State};
 use crate::observability::Metrics;
-use crate::text::SecretValue;
 
-pub(super) fn router(state: State, token: Option<SecretValue>) -> Router {
-    let token = Arc::new(token);
+pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/upstreams", get(upstreams))
         .route("/routes", get(routes))
+        .route("/reload", post(reload))
         .route_layer(middleware::from_fn(move |request, next| {
-            guard(token.clone(), request, next)
+            guard(admin.clone(), request, next)
         }));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -33,8 +33,13 @@ pub(super) fn router(state: State, token: Option<SecretValue>) -> Router {
         .with_state(Arc::new(state))
 }
 
-async fn guard(token: Arc<Option<SecretValue>>, request: Request, next: Next) -> Response {
-    if let Some(token) = &*token {
+async fn guard(admin: Arc<Admin>, request: Request, next: Next) -> Response {
+    // A page of some site can have the operator's browser send a request here, but not without saying so.
+    if request.method() == Method::POST && request.headers().contains_key(ORIGIN) {
+        let what = "pages of the web give no orders\n";
+        return (StatusCode::FORBIDDEN, what).into_response();
+    }
+    if let Some(token) = &admin.token {
         let shown = request
             .headers()
             .get(AUTHORIZATION)
@@ -59,6 +64,25 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> (StatusCode, &'static str)
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+/// Has the configuration loaded anew. 200 where it serves now, 422 where it is bad and nothing has changed.
+async fn reload(Shared(state): Shared<Arc<State>>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if state.command.try_send(Command::Reload(reply)).is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not now\n").into_response();
+    }
+    match answer.await {
+        Ok(report) => {
+            let status = match report.outcome {
+                Outcome::Applied => StatusCode::OK,
+                Outcome::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            (status, Json(report)).into_response()
+        }
+        // The gateway is ending.
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "not any more\n").into_response(),
     }
 }
 

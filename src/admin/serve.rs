@@ -25,7 +25,11 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` becomes true, and then to the end of the requests that are under way.
-pub(super) async fn serve(socket: Socket, router: Router, mut shutdown: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    socket: Arc<Socket>,
+    router: Router,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     // Dropping it ends the connections with the task that holds it.

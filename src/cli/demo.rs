@@ -44,7 +44,7 @@ impl Command {
                 return ExitCode::FAILURE;
             }
         };
-        let result = gateway::run(configuration, metrics, |_| println!("{}", welcome()));
+        let result = gateway::run(configuration, None, metrics, |_| println!("{}", welcome()));
         stop.send_replace(true);
         runtime.block_on(shop.closed());
         match result {

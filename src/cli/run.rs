@@ -23,7 +23,7 @@ impl Command {
             Ok((_, configuration)) => configuration,
             Err(code) => return code,
         };
-        match gateway::run(configuration, metrics, |_| {}) {
+        match gateway::run(configuration, Some(self.path.config), metrics, |_| {}) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 log::error!("{error}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::document::Document;
 use super::listeners::{self, Group};
-use super::load::{Loaded, base};
+use super::load::{Files, Loaded, base};
 use super::routes::{self, CompiledRoute, Upstreams};
 use super::warnings;
 use super::{GatewayConfig, SandboxConfig};
@@ -24,29 +24,43 @@ const FALLBACK: &str = "-";
 /// A configuration that can run.
 #[derive(Debug)]
 pub struct Configuration {
+    pub files: Files,
     pub snapshot: Snapshot,
     pub settings: Settings,
 }
 
 /// What concerns the process and not a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     pub workers: Option<usize>,
     pub drain_delay: std::time::Duration,
     pub shutdown_grace: std::time::Duration,
     pub keepalive_pool: usize,
+    pub watch: bool,
     pub access_log: Option<AccessLogConfig>,
     /// `None` where it is switched off.
     pub sandbox: Option<SandboxConfig>,
-    pub admin: Option<admin::Admin>,
+    pub admin: Option<Arc<admin::Admin>>,
 }
 
 /// Resolves and compiles. `None` where there are errors; warnings alone do not stop it.
 pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> {
+    recompile(loaded, metrics, None)
+}
+
+/// As [`compile`], and takes over from what runs now (`before`) what is not defined otherwise than it was: listeners
+/// and upstreams as they are, of changed listeners the counts, of changed upstreams what is known of endpoints
+/// that stay.
+pub fn recompile(
+    loaded: &mut Loaded,
+    metrics: &Metrics,
+    before: Option<&Snapshot>,
+) -> Option<Configuration> {
     let Loaded {
         sources,
         document,
         diagnostics,
+        files,
     } = loaded;
     // A document with errors of shape has holes; resolving it would report names as unknown that are only bad.
     if diagnostics.has_errors() {
@@ -69,10 +83,19 @@ pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> 
         sources,
         &mut Subject::new(diagnostics, "gateway"),
     );
-    let (listeners, groups) =
-        listeners::compile(document, &gateway_layer, sources, metrics, diagnostics);
-    let room = upstream::Room::new(gateway.keepalive_pool.get() as usize);
-    let upstreams = compile_upstreams(document, sources, metrics, &room, diagnostics);
+    let (listeners, groups) = listeners::compile(
+        document,
+        &gateway_layer,
+        sources,
+        metrics,
+        before,
+        diagnostics,
+    );
+    let room = before.map_or_else(
+        || upstream::Room::new(gateway.keepalive_pool.get() as usize),
+        |before| before.room.clone(),
+    );
+    let upstreams = compile_upstreams(document, sources, metrics, &room, before, diagnostics);
     let routes = routes::compile(document, &upstreams, sources, metrics, diagnostics);
     warnings::of_unused(document, diagnostics);
     let admin = document.admin.as_ref().and_then(|section| {
@@ -103,11 +126,13 @@ pub fn compile(loaded: &mut Loaded, metrics: &Metrics) -> Option<Configuration> 
         })
         .collect();
     Some(Configuration {
-        snapshot: Snapshot {
-            listeners: views,
-            fallback: Arc::new(fallback(&gateway_layer, &fallback_metrics)),
-            upstreams: upstreams.into_values().flatten().collect(),
-        },
+        files: files.clone(),
+        snapshot: Snapshot::new(
+            views,
+            Arc::new(fallback(&gateway_layer, &fallback_metrics)),
+            upstreams.into_values().flatten().collect(),
+            room,
+        ),
         settings: settings(gateway, admin),
     })
 }
@@ -120,9 +145,10 @@ fn settings(gateway: GatewayConfig, admin: Option<admin::Admin>) -> Settings {
             .map_or(std::time::Duration::ZERO, |delay| delay.as_std()),
         shutdown_grace: gateway.shutdown_grace.as_std(),
         keepalive_pool: gateway.keepalive_pool.get() as usize,
+        watch: gateway.watch,
         access_log: gateway.access_log.on(),
         sandbox: gateway.sandbox.on(),
-        admin,
+        admin: admin.map(Arc::new),
     }
 }
 
@@ -131,6 +157,7 @@ fn compile_upstreams(
     sources: &Sources,
     metrics: &Metrics,
     room: &Arc<upstream::Room>,
+    before: Option<&Snapshot>,
     diagnostics: &mut Diagnostics,
 ) -> Upstreams {
     let mut upstreams = Subject::new(diagnostics, "upstreams");
@@ -143,6 +170,8 @@ fn compile_upstreams(
             base: &folder,
             metrics,
             room,
+            written: object.fingerprint,
+            before: before.and_then(|before| before.upstream(name)),
             subject: upstreams.key(name),
         };
         let upstream = Upstream::build(name, &object.config.value, &mut build);

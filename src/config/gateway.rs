@@ -25,6 +25,10 @@ pub struct GatewayConfig {
     pub shutdown_grace: Duration,
     /// Unused connections to upstreams that are kept, over all upstreams. Default 4096.
     pub keepalive_pool: NonZeroU32,
+    /// Whether the configuration is loaded anew when its files change: once a second they are looked at, and taken up
+    /// when two looks in a row have seen the same. Files that they refer to are not looked at, but for the
+    /// certificates of listeners, which always are. Default: only when told to (`northgate reload`, SIGHUP).
+    pub watch: bool,
     /// One line per request, or `"off"`. Default: JSON on standard output.
     pub access_log: Setting<AccessLogConfig>,
     /// What `northgate run` gives up once it has started, or `"off"`. Default: all that the kernel offers.
@@ -40,6 +44,7 @@ impl Default for GatewayConfig {
             drain_delay: None,
             shutdown_grace: Duration::from_secs(30),
             keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),
+            watch: false,
             access_log: Setting::On(AccessLogConfig::default()),
             sandbox: Setting::On(SandboxConfig::default()),
             policies: policies::Config::default(),

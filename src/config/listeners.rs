@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::document::{Document, Objects};
 use super::load::base;
 use crate::facts::Variables;
-use crate::listener::Listener;
+use crate::listener::{self, Listener};
 use crate::observability::Metrics;
 use crate::policies::{self, Layer, Scope};
-use crate::routing;
+use crate::routing::{self, Snapshot};
 use crate::text::{BindAddress, Diagnostics, Name, Sources, Spanned, Subject};
 
 /// A listener, its policies over the gateway's, and the table that it uses.
@@ -30,6 +30,7 @@ pub(super) fn compile(
     gateway: &Layer,
     sources: &Sources,
     metrics: &Metrics,
+    before: Option<&Snapshot>,
     diagnostics: &mut Diagnostics,
 ) -> (Vec<Compiled>, Vec<Group>) {
     let mut compiled = Vec::new();
@@ -37,7 +38,8 @@ pub(super) fn compile(
     let mut known: BTreeMap<(Option<usize>, Vec<&Name>), usize> = BTreeMap::new();
     refuse_shared_addresses(document, diagnostics);
     let mut subjects = Subject::new(diagnostics, "listeners");
-    for (id, (name, object)) in document.listeners.iter().enumerate() {
+    let ids = ids(document, before);
+    for ((name, object), id) in document.listeners.iter().zip(ids) {
         let config = &object.config;
         let mut subject = subjects.key(name);
         let folder = base(sources, object.name.span.source);
@@ -45,9 +47,12 @@ pub(super) fn compile(
             name,
             id,
             &config.value,
-            &folder,
-            metrics.listener(name),
-            &mut subject,
+            before.and_then(|before| before.listener(name)),
+            listener::Build {
+                base: &folder,
+                metrics: metrics.listener(name),
+                subject: &mut subject,
+            },
         );
         // What makes a table: policies of the listener's own, and the routes that name listeners.
         let has_policies = config.policies != policies::Config::default();
@@ -69,12 +74,20 @@ pub(super) fn compile(
         if let Some(group) = groups.get_mut(group) {
             group.members.push(name.clone());
         }
-        compiled.extend(listener.map(|listener| Compiled {
-            listener: Arc::new(listener),
-            group,
-        }));
+        compiled.extend(listener.map(|listener| Compiled { listener, group }));
     }
     (compiled, groups)
+}
+
+/// A number for each listener: the one that it had before, or one that nobody has.
+fn ids(document: &Document, before: Option<&Snapshot>) -> Vec<usize> {
+    let known = |name: &Name| Some(before?.listener(name)?.id);
+    let taken = |id: &usize| before.is_some_and(|before| before.has_listener(*id));
+    let mut free = (0..).filter(|id| !taken(id));
+    let names = document.listeners.keys();
+    names
+        .filter_map(|name| known(name).or_else(|| free.next()))
+        .collect()
 }
 
 /// The routes that are only on some listeners, this one among them.

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Document;
-use crate::text::{Diagnostics, SourceId, Sources, Span, open_file};
+use crate::text::{Diagnostics, Look, SourceId, Sources, Span, open_file};
 
 /// Files are for people to read; one of this size is not one of ours.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -14,9 +15,57 @@ const MAX_FILES: usize = 10_000;
 /// What was read, and everything that is wrong with it.
 #[derive(Debug)]
 pub struct Loaded {
+    pub files: Files,
     pub sources: Sources,
     pub document: Document,
     pub diagnostics: Diagnostics,
+}
+
+/// Where a configuration comes from, so that it can be seen whether that has changed.
+#[derive(Clone, Debug)]
+pub struct Files {
+    paths: Vec<PathBuf>,
+    patterns: Vec<String>,
+    /// When reading them began, in Unix time.
+    since: i64,
+}
+
+/// How files look, with their paths, in order of these.
+pub type Looks = Vec<(PathBuf, Option<Look>)>;
+
+impl Files {
+    /// How everything looks that has been read, and what a new load would find beyond it. Blocks on the file system.
+    pub fn look(&self) -> Looks {
+        let found = self.patterns.iter().filter_map(|it| glob::glob(it).ok());
+        let mut paths: Vec<PathBuf> = found.flatten().filter_map(Result::ok).collect();
+        paths.extend_from_slice(&self.paths);
+        paths.sort_unstable();
+        paths.dedup();
+        let look = |path: PathBuf| (Look::at(&path), path);
+        paths
+            .into_iter()
+            .map(look)
+            .map(|(look, path)| (path, look))
+            .collect()
+    }
+
+    /// Whether any of them may have changed after it was read.
+    pub fn may_be_outdated(&self, looks: &Looks) -> bool {
+        let mut seen = looks.iter().filter_map(|(_, look)| *look);
+        seen.any(|look| look.changed_at() >= self.since)
+    }
+}
+
+impl Default for Files {
+    /// None, of which the reading begins now.
+    fn default() -> Files {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Files {
+            paths: Vec::new(),
+            patterns: Vec::new(),
+            since: i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// Reads a file and what it includes, or all `*.toml` files of a folder. It never fails: what cannot be read is
@@ -49,6 +98,7 @@ pub fn load_text(name: &str, text: &str) -> Loaded {
 impl Default for Loaded {
     fn default() -> Loaded {
         Loaded {
+            files: Files::default(),
             sources: Sources::new(),
             document: Document::default(),
             diagnostics: Diagnostics::new(),
@@ -76,6 +126,7 @@ struct Loader {
 
 impl Loader {
     fn file(&mut self, path: &Path, from: Option<Span>) {
+        self.loaded.files.paths.push(path.to_path_buf());
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         if self.seen.len() >= MAX_FILES {
             self.loaded
@@ -101,6 +152,7 @@ impl Loader {
             sources,
             document,
             diagnostics,
+            ..
         } = &mut self.loaded;
         let source = sources.add(path.to_string_lossy(), text);
         let includes = document.read(source, sources, diagnostics);
@@ -113,6 +165,7 @@ impl Loader {
 
     /// A pattern with a wildcard may find nothing; a plain path must be there.
     fn include(&mut self, pattern: &str, from: Option<Span>) {
+        self.loaded.files.patterns.push(pattern.to_owned());
         let paths = match glob::glob(pattern) {
             Ok(paths) => paths,
             Err(error) => {

@@ -18,8 +18,8 @@ mod warnings;
 #[cfg(test)]
 mod fuzz;
 
-pub use compile::{Configuration, Settings, compile};
+pub use compile::{Configuration, Settings, compile, recompile};
 pub use document::{Document, Objects};
 pub use gateway::{GatewayConfig, SandboxConfig};
-pub use load::{Loaded, load, load_text};
+pub use load::{Files, Loaded, Looks, load, load_text};
 pub use schema::schema;

@@ -10,6 +10,11 @@
 //! does not.
 //!
 //! # In between
+//! Another configuration can be [applied](Gateway::apply) at any time: everything that can fail is done beside what
+//! runs, then the snapshot is swapped, and then listeners begin and end. Requests keep the snapshot that they began
+//! under; what is not defined otherwise than before stays as it is. An old snapshot is taken apart once nobody uses
+//! it, away from the threads that serve.
+//!
 //! Once a second the files of certificates are looked at, and listeners take up what has changed. That task ends
 //! with the accepting.
 //!
@@ -19,6 +24,10 @@
 //! three seconds. Requests in flight have `shutdown_grace` to end. The process ends with the last of them, and after
 //! the grace with a word to those that can be told: see [`Drain`].
 
+mod admin_listener;
+mod files;
+mod listeners;
+mod reload;
 mod renewal;
 mod run;
 mod sandbox;
@@ -29,25 +38,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::admin;
-use crate::config::Configuration;
-use crate::listener::{
-    self, AllClosed, Drain, LAST_WORDS as FAREWELL, OpenConnections, Serve, Socket,
-};
-use crate::observability::{AccessLog, Metrics};
-use crate::proxy::{Engine, Proxy};
+use crate::admin::{self, Command};
+use crate::config::{Configuration, Settings};
+use crate::listener::{AllClosed, LAST_WORDS as FAREWELL, OpenConnections};
+use crate::observability::{AccessLog, AccessLogConfig, Metrics};
+use crate::proxy::Proxy;
 use crate::routing::Snapshot;
 use crate::text::BindAddress;
+use crate::upstream::Upstream;
+
+use admin_listener::AdminListener;
+use listeners::Listeners;
 
 pub use run::{RunError, run};
 
 /// For the admin listener to finish its replies, and for the access log to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Why the gateway could not start.
+/// Why the gateway could not start, or why a configuration could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("listener {name}: cannot bind {address}: {cause}")]
@@ -68,19 +79,16 @@ pub enum StartError {
 /// A running gateway. Dropping it ends it at once; [`Gateway::stop`] lets requests end.
 pub struct Gateway {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    engine: Arc<Engine>,
-    access_log: Option<Arc<AccessLog>>,
+    metrics: Metrics,
     is_ready: Arc<AtomicBool>,
-    stop_accepting: watch::Sender<bool>,
-    stop_admin: watch::Sender<bool>,
-    open: OpenConnections,
-    all_closed: AllClosed,
+    listeners: Listeners,
+    admin: AdminListener,
+    settings: Settings,
+    commands: Option<mpsc::Receiver<Command>>,
+    stop_tasks: watch::Sender<bool>,
     tasks: JoinSet<()>,
-    addresses: Vec<(Box<str>, BindAddress)>,
-    admin_address: Option<BindAddress>,
-    drain: Arc<Drain>,
-    drain_delay: Duration,
-    shutdown_grace: Duration,
+    retired: mpsc::UnboundedSender<Arc<Snapshot>>,
+    all_closed: AllClosed,
 }
 
 impl Gateway {
@@ -90,151 +98,171 @@ impl Gateway {
         metrics: Metrics,
         workers: usize,
     ) -> Result<Gateway, StartError> {
-        let Configuration { snapshot, settings } = configuration;
-        let access_log = match &settings.access_log {
-            None => None,
-            Some(config) => {
-                let dropped = metrics.access_log_dropped();
-                Some(Arc::new(
-                    AccessLog::start(config, dropped).map_err(StartError::AccessLog)?,
-                ))
-            }
-        };
-        let sockets = bind_all(&snapshot)?;
-        let admin = match settings.admin {
-            None => None,
-            Some(admin) => match listener::bind(&admin.bind) {
-                Ok(socket) => Some((admin, socket)),
-                Err(cause) => {
-                    return Err(StartError::BindAdmin {
-                        address: admin.bind,
-                        cause,
-                    });
-                }
-            },
-        };
-        prepare(&snapshot).await;
+        let Configuration {
+            mut snapshot,
+            settings,
+            files: _,
+        } = configuration;
+        snapshot.access_log = open_log(settings.access_log.as_ref(), &metrics)?;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let engine = Proxy::new(snapshot.clone(), access_log.clone())
-            .into_engine(workers, settings.keepalive_pool);
+        let engine = Proxy::new(snapshot.clone()).into_engine(workers, settings.keepalive_pool);
         let (open, all_closed) = OpenConnections::new();
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let (command, commands) = mpsc::channel(admin::MAX_COMMANDS);
+        let (retired, taken_apart) = mpsc::unbounded_channel();
         let mut gateway = Gateway {
+            listeners: Listeners::new(engine, open),
+            admin: AdminListener::new(admin::State {
+                snapshot: snapshot.clone(),
+                metrics: metrics.clone(),
+                is_ready: is_ready.clone(),
+                command,
+            }),
             snapshot,
-            engine,
-            access_log,
-            is_ready: Arc::new(AtomicBool::new(false)),
-            stop_accepting: watch::Sender::new(false),
-            stop_admin: watch::Sender::new(false),
-            open,
-            all_closed,
+            metrics,
+            is_ready,
+            settings,
+            commands: Some(commands),
+            stop_tasks: watch::Sender::new(false),
             tasks: JoinSet::new(),
-            addresses: Vec::new(),
-            admin_address: None,
-            drain: Drain::new(),
-            drain_delay: settings.drain_delay,
-            shutdown_grace: settings.shutdown_grace,
+            retired,
+            all_closed,
         };
-        if let Some((admin, socket)) = admin {
-            gateway.open_admin(admin, socket, &metrics);
-        }
-        gateway.accept(sockets);
+        let first = gateway.snapshot();
+        let doors = gateway.doors(&first, &gateway.settings)?;
+        prepare(&first.upstreams).await;
+        gateway.open(doors);
         gateway.tasks.spawn(renewal::renew_certificates(
             gateway.snapshot.clone(),
-            gateway.stop_accepting.subscribe(),
+            gateway.stop_tasks.subscribe(),
         ));
-        metrics.config_loaded_at(seconds_now());
+        gateway.tasks.spawn(reload::take_apart(taken_apart));
         gateway.is_ready.store(true, Ordering::Relaxed);
         Ok(gateway)
     }
 
-    /// Each listener's address; a port 0 has become a real one.
-    pub fn addresses(&self) -> &[(Box<str>, BindAddress)] {
-        &self.addresses
+    /// Serves another configuration from now on. Where that cannot be, everything is as it was.
+    ///
+    /// `settings.workers` and `settings.keepalive_pool` stay what they were at the start.
+    pub async fn apply(&mut self, configuration: Configuration) -> Result<(), StartError> {
+        let Configuration {
+            mut snapshot,
+            settings,
+            files: _,
+        } = configuration;
+        let before = self.snapshot.load_full();
+        snapshot.access_log = match settings.access_log == self.settings.access_log {
+            true => before.access_log.clone(),
+            false => open_log(settings.access_log.as_ref(), &self.metrics)?,
+        };
+        let doors = self.doors(&snapshot, &settings)?;
+        let is_new = |upstream: &&Arc<Upstream>| {
+            let same = before.upstream(upstream.name());
+            same.is_none_or(|same| !Arc::ptr_eq(same, upstream))
+        };
+        prepare(snapshot.upstreams.iter().filter(is_new)).await;
+        snapshot.follow(&before);
+        self.snapshot.store(Arc::new(snapshot));
+        self.settings = settings;
+        self.open(doors);
+        for upstream in &before.upstreams {
+            upstream.forget(
+                self.snapshot
+                    .load()
+                    .upstream(upstream.name())
+                    .map(|it| &**it),
+            );
+        }
+        // Nobody is there to take it apart only where the gateway has ended.
+        let _ = self.retired.send(before);
+        Ok(())
     }
 
-    pub fn admin_address(&self) -> Option<&BindAddress> {
-        self.admin_address.as_ref()
+    /// What runs now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Each listener's address; a port 0 has become a real one.
+    pub fn addresses(&self) -> Vec<(Box<str>, BindAddress)> {
+        self.listeners.addresses()
+    }
+
+    pub fn admin_address(&self) -> Option<BindAddress> {
+        self.admin.address()
+    }
+
+    /// What operators ask for by the admin listener; once. Whoever takes it is to answer.
+    pub fn take_commands(&mut self) -> Option<mpsc::Receiver<Command>> {
+        self.commands.take()
     }
 
     /// Stops: no new requests, and as long as the grace lasts for those in flight. True where all of them ended.
     pub async fn stop(mut self) -> bool {
         self.is_ready.store(false, Ordering::Relaxed);
-        tokio::time::sleep(self.drain_delay).await;
-        self.stop_accepting.send_replace(true);
-        self.drain.begin(self.shutdown_grace);
-        drop(self.open);
-        let drained = tokio::time::timeout(self.shutdown_grace, self.all_closed.wait());
-        let is_drained = drained.await.is_ok();
+        tokio::time::sleep(self.settings.drain_delay).await;
+        self.stop_tasks.send_replace(true);
+        let grace = self.settings.shutdown_grace;
+        self.listeners.drain(grace);
+        let all_closed = &mut self.all_closed;
+        let is_drained = tokio::time::timeout(grace, all_closed.wait()).await.is_ok();
         if !is_drained {
-            self.drain.end();
+            self.listeners.end();
             // Each connection sees to that; the time is for those that the runtime comes to late.
-            let _ = tokio::time::timeout(2 * FAREWELL, self.all_closed.wait()).await;
+            let _ = tokio::time::timeout(2 * FAREWELL, all_closed.wait()).await;
         }
-        self.stop_admin.send_replace(true);
-        // Whoever holds a connection to the admin listener open must not hold the process.
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
-            self.tasks.abort_all();
-        }
-        if let Some(log) = &self.access_log {
+        self.admin.stop(LAST_WORDS).await;
+        self.tasks.abort_all();
+        if let Some(log) = &self.snapshot.load().access_log {
             log.stop(LAST_WORDS).await;
         }
         is_drained
     }
 
-    fn accept(&mut self, sockets: Vec<Socket>) {
-        let snapshot = self.snapshot.load_full();
-        for (view, socket) in snapshot.listeners.iter().zip(sockets) {
-            let listener = view.listener.clone();
-            let address = socket
-                .local_address()
-                .unwrap_or_else(|_| listener.bind.clone());
-            log::info!("listener {}: serving {address}", listener.name);
-            self.addresses.push((listener.name.clone(), address));
-            let server: Arc<dyn Serve> = self.engine.clone();
-            self.tasks.spawn(listener::accept(
-                socket,
-                listener,
-                server,
-                self.open.clone(),
-                self.drain.clone(),
-            ));
-        }
-    }
-
-    fn open_admin(&mut self, admin: admin::Admin, socket: Socket, metrics: &Metrics) {
-        let address = socket
-            .local_address()
-            .unwrap_or_else(|_| admin.bind.clone());
-        log::info!("admin: serving {address}");
-        self.admin_address = Some(address);
-        let state = admin::State {
-            snapshot: self.snapshot.clone(),
-            metrics: metrics.clone(),
-            is_ready: self.is_ready.clone(),
+    /// Binds what is not bound yet, for all that this configuration serves on.
+    fn doors(&self, snapshot: &Snapshot, settings: &Settings) -> Result<Doors, StartError> {
+        let listeners = snapshot.listeners.iter().map(|view| &view.listener);
+        let sockets = self.listeners.sockets(listeners.clone())?;
+        let admin = match &settings.admin {
+            None => None,
+            Some(admin) => Some((admin.clone(), self.admin.socket(admin)?)),
         };
-        let shutdown = self.stop_admin.subscribe();
-        self.tasks
-            .spawn(admin::serve(admin, socket, state, shutdown));
+        Ok(Doors {
+            listeners: listeners.cloned().zip(sockets).collect(),
+            admin,
+        })
+    }
+
+    fn open(&mut self, doors: Doors) {
+        self.admin.serve(doors.admin);
+        let grace = self.settings.shutdown_grace;
+        self.listeners.serve(doors.listeners, grace);
+        self.metrics.config_loaded_at(seconds_now());
     }
 }
 
-fn bind_all(snapshot: &Snapshot) -> Result<Vec<Socket>, StartError> {
-    let bind = |view: &crate::routing::View| {
-        let listener = &view.listener;
-        listener::bind(&listener.bind).map_err(|cause| StartError::Bind {
-            name: listener.name.clone(),
-            address: listener.bind.clone(),
-            cause,
-        })
-    };
-    snapshot.listeners.iter().map(bind).collect()
+/// What a configuration serves on, and the sockets for it.
+struct Doors {
+    listeners: Vec<(Arc<crate::listener::Listener>, Arc<crate::listener::Socket>)>,
+    admin: Option<(Arc<admin::Admin>, Arc<crate::listener::Socket>)>,
 }
 
-/// Resolves the names of all upstreams at once and starts their background tasks.
-async fn prepare(snapshot: &Snapshot) {
+fn open_log(
+    config: Option<&AccessLogConfig>,
+    metrics: &Metrics,
+) -> Result<Option<Arc<AccessLog>>, StartError> {
+    let Some(config) = config else {
+        return Ok(None);
+    };
+    let log = AccessLog::start(config, metrics.access_log_dropped());
+    log.map(|log| Some(Arc::new(log)))
+        .map_err(StartError::AccessLog)
+}
+
+/// Resolves the names of upstreams, all at once, and starts their background tasks.
+async fn prepare<'u>(upstreams: impl IntoIterator<Item = &'u Arc<Upstream>>) {
     let mut preparing = JoinSet::new();
-    for upstream in &snapshot.upstreams {
+    for upstream in upstreams {
         let upstream = upstream.clone();
         preparing.spawn(async move {
             upstream.prepare().await;

@@ -1,11 +1,15 @@
-//! Running as a process: the runtime and the signals.
+//! Running as a process: the runtime, the signals and the commands.
 
 use std::io;
+use std::path::PathBuf;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
-use super::{Gateway, StartError, sandbox};
-use crate::config::Configuration;
+use super::files::Watch;
+use super::{Gateway, StartError, reload, sandbox};
+use crate::admin::Command;
+use crate::config::{Configuration, Files};
 use crate::observability::Metrics;
 
 /// Why the process ended other than by being told to.
@@ -18,9 +22,11 @@ pub enum RunError {
 }
 
 /// Runs until SIGTERM or SIGINT. `ready` is called once requests are served; a second signal ends the process
-/// without waiting for those in flight.
+/// without waiting for those in flight. SIGHUP has the configuration at `path` loaded anew; without a path there is
+/// nothing to load.
 pub fn run(
     configuration: Configuration,
+    path: Option<PathBuf>,
     metrics: Metrics,
     ready: impl FnOnce(&Gateway),
 ) -> Result<(), RunError> {
@@ -34,21 +40,115 @@ pub fn run(
         .build()
         .map_err(RunError::Runtime)?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Runtime)?;
-        let gateway = Gateway::start(configuration, metrics, workers).await?;
+        let mut signals = Signals::new().map_err(RunError::Runtime)?;
+        let files = configuration.files.clone();
+        let mut gateway = Gateway::start(configuration, metrics, workers).await?;
+        let commands = gateway.take_commands();
         ready(&gateway);
-        tokio::select! {
-            _ = terminate.recv() => log::info!("SIGTERM: draining"),
-            _ = interrupt.recv() => log::info!("SIGINT: draining"),
-        }
+        let source = path.map(|path| Source { path, files });
+        serve(&mut gateway, source, commands, &mut signals).await;
         tokio::select! {
             is_drained = gateway.stop() => {
                 log::info!("{}", if is_drained { "drained" } else { "the grace is over; connections are cut" });
             }
-            _ = terminate.recv() => log::warn!("a second signal: not waiting"),
-            _ = interrupt.recv() => log::warn!("a second signal: not waiting"),
+            () = signals.end() => log::warn!("a second signal: not waiting"),
         }
         Ok(())
     })
+}
+
+/// Where the configuration comes from, and what files that was the last time.
+struct Source {
+    path: PathBuf,
+    files: Files,
+}
+
+/// Does what the process is told, one thing after the other, until it is told to end.
+async fn serve(
+    gateway: &mut Gateway,
+    mut source: Option<Source>,
+    commands: Option<mpsc::Receiver<Command>>,
+    signals: &mut Signals,
+) {
+    let mut commands = commands.unwrap_or_else(|| mpsc::channel(1).1);
+    let mut watch = Watch::default();
+    let watched = |gateway: &Gateway, source: &Option<Source>| {
+        let source = source.as_ref().filter(|_| gateway.settings.watch)?;
+        Some(source.files.clone())
+    };
+    watch.follow(watched(gateway, &source));
+    loop {
+        let command = tokio::select! {
+            told = signals.next() => match told {
+                Told::End => return,
+                Told::Reload => None,
+            },
+            Some(command) = commands.recv() => Some(command),
+            () = watch.changed() => {
+                log::info!("the files of the configuration have changed");
+                None
+            }
+        };
+        let report = match &mut source {
+            Some(source) => {
+                let (report, files) = reload::reload(gateway, &source.path).await;
+                source.files = files;
+                report
+            }
+            None => reload::refused(
+                String::new(),
+                "this configuration does not come from a file",
+            ),
+        };
+        watch.follow(watched(gateway, &source));
+        if let Some(Command::Reload(reply)) = command {
+            // An operator who has gone has the log.
+            let _ = reply.send(report);
+        }
+    }
+}
+
+/// The signals that the process listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal tells.
+enum Told {
+    End,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => {
+                log::info!("SIGTERM: draining");
+                Told::End
+            }
+            _ = self.interrupt.recv() => {
+                log::info!("SIGINT: draining");
+                Told::End
+            }
+            _ = self.hangup.recv() => {
+                log::info!("SIGHUP: reloading");
+                Told::Reload
+            }
+        }
+    }
+
+    /// Waits for one that tells to end.
+    async fn end(&mut self) {
+        while !matches!(self.next().await, Told::End) {}
+    }
 }

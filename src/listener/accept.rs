@@ -35,7 +35,7 @@ pub trait Serve: Send + Sync + 'static {
 /// Accepts until the listener drains, and then what the kernel has accepted by that time: it would be reset with the
 /// socket. Connections are served by tasks of their own and outlive the loop; each of them holds an `open`.
 pub async fn accept(
-    socket: Socket,
+    socket: Arc<Socket>,
     listener: Arc<Listener>,
     server: Arc<dyn Serve>,
     open: OpenConnections,

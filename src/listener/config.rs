@@ -9,7 +9,7 @@ use super::tls::TlsConfig;
 use crate::text::{BindAddress, Bounded, ByteSize, Cidr, Duration, PathRules, SizeUpTo, Spanned};
 
 /// Where clients come in. What its `policies` are is none of this room's business.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config<Policies: Default> {
     /// `"0.0.0.0:8443"`, `"[::]:8443"`, or `"unix:/run/northgate.sock"`.
@@ -52,6 +52,40 @@ pub struct Config<Policies: Default> {
     /// Policies that every route on this listener inherits.
     #[serde(default)]
     pub policies: Policies,
+}
+
+impl<Policies: Default> Config<Policies> {
+    /// The listener alone: what connections that it has accepted depend on.
+    pub(super) fn without_policies(&self) -> Config<()> {
+        let Config {
+            bind,
+            protocols,
+            trusted_proxies,
+            trusted_header,
+            underscores,
+            proxy_protocol,
+            limits,
+            timeouts,
+            paths,
+            override_headers,
+            tls,
+            policies: _,
+        } = self;
+        Config {
+            bind: bind.clone(),
+            protocols: protocols.clone(),
+            trusted_proxies: trusted_proxies.clone(),
+            trusted_header: *trusted_header,
+            underscores: *underscores,
+            proxy_protocol: *proxy_protocol,
+            limits: limits.clone(),
+            timeouts: timeouts.clone(),
+            paths: *paths,
+            override_headers: *override_headers,
+            tls: tls.clone(),
+            policies: (),
+        }
+    }
 }
 
 /// A protocol that clients may speak.
@@ -124,7 +158,7 @@ pub enum ProxyProtocol {
 }
 
 /// How much a client may ask for.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Connections open at a time; more are closed at once. Default 20,000.
@@ -187,7 +221,7 @@ impl Default for Limits {
 }
 
 /// How long a client may take. None of these can be infinite.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// For the whole TLS handshake, and the PROXY protocol header before it. Default `"5s"`.

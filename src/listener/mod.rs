@@ -55,7 +55,7 @@ pub(crate) use tls::{read_chain, read_key, warn_of_readers};
 #[derive(Debug)]
 pub struct Listener {
     pub name: Box<str>,
-    /// The position in the snapshot's list of listeners.
+    /// Its number among the listeners of a snapshot; one that comes after it under the same name has the same.
     pub id: usize,
     pub bind: BindAddress,
     pub limits: Limits,
@@ -66,7 +66,9 @@ pub struct Listener {
     pub trusted_header: Option<TrustedHeader>,
     pub underscores: Underscores,
     pub metrics: ListenerMetrics,
-    counts: caps::Counts,
+    /// As written, and the folder that its paths are relative to.
+    definition: (Config<()>, Box<std::path::Path>),
+    counts: Arc<caps::Counts>,
     proxy_protocol: ProxyProtocol,
     allows_http1: bool,
     allows_h2: bool,
@@ -75,14 +77,21 @@ pub struct Listener {
 
 impl Listener {
     /// Compiles a listener. `None` after diagnostics.
+    ///
+    /// One that ran under this name before goes on as it is where nothing of it has changed, with its tickets and
+    /// certificates; where something has, the counts of its open connections are those of both.
     pub fn build<Policies: Default>(
         name: &str,
         id: usize,
         config: &Config<Policies>,
-        base: &std::path::Path,
-        metrics: ListenerMetrics,
-        subject: &mut Subject<'_>,
-    ) -> Option<Listener> {
+        before: Option<&Arc<Listener>>,
+        context: Build<'_, '_>,
+    ) -> Option<Arc<Listener>> {
+        let Build {
+            base,
+            metrics,
+            subject,
+        } = context;
         let allows = |protocol: Protocol| {
             config.protocols.is_empty() || config.protocols.contains(&protocol)
         };
@@ -114,7 +123,11 @@ impl Listener {
                 &mut subject.key("tls"),
             )?),
         };
-        Some(Listener {
+        let definition = (config.without_policies(), base.into());
+        if let Some(before) = before.filter(|before| before.definition == definition) {
+            return Some(before.clone());
+        }
+        Some(Arc::new(Listener {
             name: name.into(),
             id,
             bind: config.bind.value.clone(),
@@ -126,12 +139,18 @@ impl Listener {
             trusted_header: config.trusted_header,
             underscores: config.underscores,
             metrics,
-            counts: caps::Counts::default(),
+            definition,
+            counts: before.map_or_else(Arc::default, |before| before.counts.clone()),
             proxy_protocol,
             allows_http1,
             allows_h2,
             tls,
-        })
+        }))
+    }
+
+    /// Whether connections are open that have come in under its name.
+    pub fn is_in_use(&self) -> bool {
+        self.metrics.connections.get() > 0
     }
 
     pub fn is_tls(&self) -> bool {
@@ -157,6 +176,14 @@ impl Listener {
             .iter()
             .any(|network| network.contains(peer))
     }
+}
+
+/// What compiling a listener needs from around it.
+pub struct Build<'a, 's> {
+    pub base: &'a std::path::Path,
+    pub metrics: ListenerMetrics,
+    /// The listener in the configuration.
+    pub subject: &'a mut Subject<'s>,
 }
 
 /// The better protocol first.

@@ -23,7 +23,7 @@ const FLUSHES_PER_ROTATION_CHECK: u32 = 20;
 const SHARDS: usize = 16;
 
 /// Where the access log goes. `access_log = "off"` ends it.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The file to append to; standard output where absent. A file that was renamed away (logrotate) is opened

@@ -41,6 +41,8 @@ struct Catalog {
     certificate_not_after: IntGaugeVec,
     access_log_dropped: IntCounter,
     config_loaded: Gauge,
+    config_reloads: IntCounterVec,
+    config_reload_ok: Gauge,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -144,8 +146,18 @@ impl Metrics {
                 "northgate_config_loaded_timestamp_seconds",
                 "Unix time at which the configuration now serving was loaded.",
             ),
+            config_reloads: register.counters(
+                "northgate_config_reloads_total",
+                "Times that the configuration was loaded anew, and applied or refused.",
+                &["result"],
+            ),
+            config_reload_ok: register.gauge(
+                "northgate_config_last_reload_successful",
+                "1 unless the last reload was refused; then what serves is older than the files.",
+            ),
             registry,
         };
+        catalog.config_reload_ok.set(1.0);
         Metrics(Arc::new(catalog))
     }
 
@@ -157,6 +169,13 @@ impl Metrics {
     /// Says that the configuration now serving was loaded at this Unix time, in seconds.
     pub fn config_loaded_at(&self, time: f64) {
         self.0.config_loaded.set(time);
+    }
+
+    /// A configuration was loaded anew, and serves or was refused.
+    pub fn config_reloaded(&self, is_applied: bool) {
+        let result = if is_applied { "applied" } else { "refused" };
+        self.0.config_reloads.with_label_values(&[result]).inc();
+        self.0.config_reload_ok.set(f64::from(u8::from(is_applied)));
     }
 
     /// The Prometheus text exposition of everything.

@@ -30,7 +30,7 @@ pub(super) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// One request and its response.
 pub struct Exchange {
-    snapshot: Arc<Snapshot>,
+    pub(super) snapshot: Arc<Snapshot>,
     pub(super) connection: Option<Arc<Connection>>,
     /// The fallback until a route is found, so that there is always one.
     pub(super) route: Arc<Route>,
@@ -121,7 +121,7 @@ impl Exchange {
             Ok(()) => None,
         };
         if refusal.is_some() {
-            if let Some(view) = self.snapshot.listeners.get(connection.listener.id) {
+            if let Some(view) = self.snapshot.view(&connection.listener) {
                 self.route = view.fallback.clone();
             }
             self.connection = Some(connection);
@@ -134,7 +134,7 @@ impl Exchange {
     /// Finds the route and starts its action.
     fn dispatch(&mut self, request: &RequestHeader) -> Option<Reply> {
         let connection = self.connection.as_ref()?;
-        let view = self.snapshot.listeners.get(connection.listener.id)?;
+        let view = self.snapshot.view(&connection.listener)?;
         let parts = RequestParts {
             host: host(request).unwrap_or_default(),
             path: request.uri.path(),

@@ -39,7 +39,6 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use tokio::sync::mpsc;
 
-use crate::observability::AccessLog;
 use crate::response::Code;
 use crate::routing::Snapshot;
 use crate::upstream::{Attempt, Failure, Verdict};
@@ -53,15 +52,11 @@ const DRAIN_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
 /// What serves every request.
 pub struct Proxy {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    access_log: Option<Arc<AccessLog>>,
 }
 
 impl Proxy {
-    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, access_log: Option<Arc<AccessLog>>) -> Proxy {
-        Proxy {
-            snapshot,
-            access_log,
-        }
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>) -> Proxy {
+        Proxy { snapshot }
     }
 }
 
@@ -262,7 +257,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) {
         timed::unseat(session, exchange);
-        record::finish(session, exchange, error, self.access_log.as_deref());
+        record::finish(session, exchange, error);
         if error.is_some() {
             reply::hang_up(session).await;
         }

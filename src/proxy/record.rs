@@ -10,16 +10,11 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::exchange::{Exchange, final_status};
 use crate::facts::host;
 use crate::listener::Connection;
-use crate::observability::{AccessLog, AccessRecord};
+use crate::observability::AccessRecord;
 use crate::response::Code;
 
 /// Says what happened, once.
-pub(super) fn finish(
-    session: &Session,
-    exchange: &mut Exchange,
-    error: Option<&Error>,
-    access_log: Option<&AccessLog>,
-) {
+pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&Error>) {
     let now = Instant::now();
     let total = now - exchange.began;
     let request = session.req_header();
@@ -44,7 +39,7 @@ pub(super) fn finish(
             attempt.finished();
         }
     }
-    if let Some(log) = access_log {
+    if let Some(log) = &exchange.snapshot.access_log {
         let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
         let cause = match refusal {
             Some(refusal) => Some(Cow::Borrowed(refusal.reason)),

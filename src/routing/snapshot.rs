@@ -7,20 +7,104 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::listener::Listener;
-use crate::upstream::Upstream;
+use crate::observability::AccessLog;
+use crate::upstream::{Room, Upstream};
 
 /// Everything that requests need. A reload makes a new one; requests in flight keep theirs.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// By [`Listener::id`].
     pub listeners: Box<[View]>,
     /// What a request has before its listener is known.
     pub fallback: Arc<Route>,
+    /// In order of their names.
     pub upstreams: Box<[Arc<Upstream>]>,
+    /// For unused connections to upstreams.
+    pub room: Arc<Room>,
+    /// Where exchanges are told of, if anywhere.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// What connections see whose listener is gone: what there was last. It goes with the last of them.
+    gone: Vec<View>,
+    /// By [`Listener::id`]: a place in `listeners`, or behind them in `gone`.
+    places: Box<[Option<usize>]>,
+}
+
+impl Snapshot {
+    /// A snapshot without an access log.
+    pub fn new(
+        listeners: Box<[View]>,
+        fallback: Arc<Route>,
+        upstreams: Box<[Arc<Upstream>]>,
+        room: Arc<Room>,
+    ) -> Snapshot {
+        let mut snapshot = Snapshot {
+            listeners,
+            fallback,
+            upstreams,
+            room,
+            access_log: None,
+            gone: Vec::new(),
+            places: Box::default(),
+        };
+        snapshot.number();
+        snapshot
+    }
+
+    /// What requests on connections of this listener see.
+    pub fn view(&self, listener: &Listener) -> Option<&View> {
+        let place = (*self.places.get(listener.id)?)?;
+        let gone = place.checked_sub(self.listeners.len());
+        match gone {
+            None => self.listeners.get(place),
+            Some(gone) => self.gone.get(gone),
+        }
+    }
+
+    /// The listener that clients come in by now under this name.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        let views = self.listeners.iter().map(|view| &view.listener);
+        views.into_iter().find(|listener| *listener.name == *name)
+    }
+
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        let found = self.upstreams.binary_search_by(|it| it.name().cmp(name));
+        self.upstreams.get(found.ok()?)
+    }
+
+    /// Whether requests may come with this [`Listener::id`].
+    pub fn has_listener(&self, id: usize) -> bool {
+        self.places.get(id).is_some_and(Option::is_some)
+    }
+
+    /// Keeps what connections see whose listeners were there before and are not any more.
+    pub fn follow(&mut self, before: &Snapshot) {
+        let views = before.listeners.iter().chain(&before.gone);
+        let is_gone = |view: &&View| {
+            !self
+                .listeners
+                .iter()
+                .any(|it| it.listener.id == view.listener.id)
+        };
+        self.gone = views
+            .filter(is_gone)
+            .filter(|view| view.listener.is_in_use())
+            .cloned()
+            .collect();
+        self.number();
+    }
+
+    fn number(&mut self) {
+        let views = || self.listeners.iter().chain(&self.gone);
+        let ids = views().map(|view| view.listener.id + 1).max().unwrap_or(0);
+        let mut places = vec![None; ids];
+        for (place, view) in views().enumerate() {
+            places[view.listener.id] = Some(place);
+        }
+        self.places = places.into();
+    }
 }
 
 /// What requests on one listener see.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct View {
     pub listener: Arc<Listener>,
     /// The routes on it. Listeners that inherit the same policies share a table.

@@ -124,6 +124,11 @@ impl BindAddress {
         }
     }
 
+    /// Whether the kernel chooses the port, another one each time.
+    pub fn is_any_port(&self) -> bool {
+        matches!(self, BindAddress::Socket(socket) if socket.port() == 0)
+    }
+
     /// Whether both cannot be bound at a time. `[::]` takes IPv4 as well; port 0 is another one each time.
     pub fn overlaps(&self, other: &BindAddress) -> bool {
         let (BindAddress::Socket(a), BindAddress::Socket(b)) = (self, other) else {

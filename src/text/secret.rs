@@ -129,7 +129,7 @@ impl fmt::Debug for Secret {
 
 /// A secret itself. It has no `Display`, its `Debug` is `***`, and only [`SecretValue::expose`] gives it away,
 /// so that a search for that word finds every use.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(Box<[u8]>);
 
 impl SecretValue {

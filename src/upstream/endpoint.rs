@@ -51,6 +51,12 @@ impl Endpoint {
         }
     }
 
+    /// Is as healthy as another one at the same address.
+    pub(super) fn take_after(&self, other: &Endpoint) {
+        self.healthy.store(other.is_healthy(), Ordering::Relaxed);
+        self.healthy_gauge.set(i64::from(other.is_healthy()));
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }

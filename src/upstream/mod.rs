@@ -46,7 +46,7 @@ use arc_swap::ArcSwap;
 
 use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
-use crate::text::{Span, Subject};
+use crate::text::{Fingerprint, Span, Subject};
 
 pub use attempt::{Attempt, Failure, Replay, Verdict};
 pub use balance::Balance;
@@ -63,6 +63,7 @@ use resolve::Address;
 #[derive(Debug)]
 pub struct Upstream {
     name: Box<str>,
+    definition: Definition,
     balance: Balance,
     timeouts: Timeouts,
     protocol: Protocol,
@@ -74,20 +75,39 @@ pub struct Upstream {
     metrics: UpstreamMetrics,
 }
 
+/// What tells an upstream from another of its name: what is written, and what stands in the files of its TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Definition {
+    written: Fingerprint,
+    tls: Option<u64>,
+}
+
 impl Upstream {
     /// Compiles an upstream; `base` is the folder that its file paths are relative to. `None` after diagnostics.
+    ///
+    /// One that is defined as it was before is the one that was before, with everything that is known of it. Of one
+    /// that has changed, endpoints that stay are as healthy as they were, and host names have the addresses that
+    /// they had until they are resolved.
     pub fn build(name: &str, config: &Config, context: &mut Build<'_>) -> Option<Arc<Upstream>> {
-        let before = context.subject.error_count();
+        let errors = context.subject.error_count();
         let tls = match &config.tls {
             None => None,
             Some(tls) => tls::UpstreamTls::build(tls, context),
         };
         config.check(name, context.span, &mut context.subject);
-        if context.subject.error_count() > before {
+        if context.subject.error_count() > errors {
             return None;
+        }
+        let definition = Definition {
+            written: context.written,
+            tls: tls.as_ref().map(|tls| tls.fingerprint),
+        };
+        if let Some(before) = context.before.filter(|it| it.definition == definition) {
+            return Some(before.clone());
         }
         let upstream = Arc::new(Upstream {
             name: name.into(),
+            definition,
             balance: config.balance,
             timeouts: config.timeouts.clone(),
             protocol: config.protocol,
@@ -105,7 +125,13 @@ impl Upstream {
             members: Mutex::default(),
             metrics: context.metrics.upstream(name),
         });
-        upstream.adopt(resolve::without_names(&upstream.addresses));
+        let known = context
+            .before
+            .map_or_else(Vec::new, |before| before.current());
+        upstream.adopt_with(
+            resolve::without_resolver(&upstream.addresses, &known),
+            &known,
+        );
         Some(upstream)
     }
 
@@ -130,6 +156,16 @@ impl Upstream {
     pub async fn prepare(&self) {
         if self.addresses.iter().any(Address::is_name) {
             self.adopt(resolve::all(&self.addresses, &self.current()).await);
+        }
+    }
+
+    /// Ends the series of endpoints that are not in `now`, which has come in the place of this one, if any has.
+    pub fn forget(&self, now: Option<&Upstream>) {
+        let kept = now.map_or_else(Vec::new, |now| now.current());
+        for gone in self.current() {
+            if !kept.iter().any(|it| it.address() == gone.address()) {
+                self.metrics.forget_endpoint(gone.address());
+            }
         }
     }
 
@@ -172,13 +208,27 @@ impl Upstream {
 
     /// Takes over a new set of resolved addresses. An endpoint that was there before keeps its state.
     fn adopt(&self, resolved: Vec<resolve::Resolved>) {
+        self.adopt_with(resolved, &[]);
+    }
+
+    /// As [`Upstream::adopt`]; endpoints that are new here, but among those `known` elsewhere, are as healthy as
+    /// those.
+    fn adopt_with(&self, resolved: Vec<resolve::Resolved>, known_elsewhere: &[Arc<Endpoint>]) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let adopted: Vec<Arc<Endpoint>> = resolved
             .into_iter()
             .map(|resolved| {
                 let known = members.iter().find(|endpoint| endpoint.is_at(&resolved));
                 known.cloned().unwrap_or_else(|| {
-                    Arc::new(Endpoint::new(resolved, &self.template, &self.metrics))
+                    let endpoint = Endpoint::new(resolved, &self.template, &self.metrics);
+                    let mut elsewhere = known_elsewhere.iter();
+                    // Without checks nothing would ever find it healthy again.
+                    if let Some(known) = elsewhere.find(|it| it.address() == endpoint.address())
+                        && self.health.is_some()
+                    {
+                        endpoint.take_after(known);
+                    }
+                    Arc::new(endpoint)
                 })
             })
             .collect();
@@ -214,6 +264,10 @@ pub struct Build<'a> {
     pub metrics: &'a Metrics,
     /// For unused connections.
     pub room: &'a Arc<Room>,
+    /// What is written of it.
+    pub written: Fingerprint,
+    /// The upstream that has this name now.
+    pub before: Option<&'a Arc<Upstream>>,
     /// The upstream in the configuration.
     pub subject: Subject<'a>,
 }

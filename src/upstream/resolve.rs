@@ -40,6 +40,15 @@ pub(super) enum Socket {
     Unix(Box<Path>),
 }
 
+impl Socket {
+    fn port(&self) -> Option<u16> {
+        match self {
+            Socket::Inet(address) => Some(address.port()),
+            Socket::Unix(_) => None,
+        }
+    }
+}
+
 /// An endpoint as it can be connected to: one address with its weight and the name that it came from, which TLS
 /// verifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,12 +95,14 @@ impl Resolved {
     }
 }
 
-/// The addresses that need no resolver.
-pub(super) fn without_names(addresses: &[Address]) -> Vec<Resolved> {
-    addresses
-        .iter()
-        .filter_map(Resolved::from_literal)
-        .collect()
+/// The addresses that need no resolver: those that are no names, and of names those that are known already.
+pub(super) fn without_resolver(addresses: &[Address], known: &[Arc<Endpoint>]) -> Vec<Resolved> {
+    let each = addresses.iter();
+    each.flat_map(|configured| match &configured.address {
+        EndpointAddress::Name { host, port } => of_name(known, host, *port, configured.weight),
+        _ => Resolved::from_literal(configured).into_iter().collect(),
+    })
+    .collect()
 }
 
 /// All addresses, names resolved. A name that cannot be resolved now keeps the endpoints that it had (`current`):
@@ -118,24 +129,27 @@ pub(super) async fn all(addresses: &[Address], current: &[Arc<Endpoint>]) -> Vec
             }
             Ok(Err(error)) => {
                 log::warn!("cannot resolve {host}: {error}; its last known addresses stay");
-                resolved.extend(of_host(current, host));
+                resolved.extend(of_name(current, host, *port, configured.weight));
             }
             Err(_) => {
                 log::warn!(
                     "cannot resolve {host} within {RESOLVE_DEADLINE:?}; its last known addresses stay"
                 );
-                resolved.extend(of_host(current, host));
+                resolved.extend(of_name(current, host, *port, configured.weight));
             }
         }
     }
     resolved
 }
 
-fn of_host(current: &[Arc<Endpoint>], host: &str) -> Vec<Resolved> {
+fn of_name(current: &[Arc<Endpoint>], host: &str, port: u16, weight: u32) -> Vec<Resolved> {
     let known = current.iter().map(|endpoint| endpoint.resolved());
     known
-        .filter(|resolved| *resolved.host == *host)
-        .cloned()
+        .filter(|resolved| *resolved.host == *host && resolved.socket.port() == Some(port))
+        .map(|resolved| Resolved {
+            weight,
+            ..resolved.clone()
+        })
         .collect()
 }
 

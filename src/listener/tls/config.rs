@@ -23,7 +23,7 @@ use crate::text::{HostPattern, Secret, Spanned};
 /// (RFC 9110 section 15.5.20), so that nobody reaches a host through the TLS of another. This goes for
 /// connections without a name (SNI) as well, which are shown the first certificate; with a single certificate
 /// nothing is refused.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// Chosen by the name that the client asks for (SNI): an exact name before `*.` of one label. A client that
@@ -42,7 +42,7 @@ pub struct TlsConfig {
 }
 
 /// A certificate: `cert` and `key`, or `self_signed`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CertificateConfig {
     /// PEM file of the chain, the leaf first. The names that it is for are read from it.
@@ -72,7 +72,7 @@ pub enum TlsVersion {
 /// clients (its extended key usage has `clientAuth`, or it has none). A client that shows another fails in the
 /// handshake, in every mode but `"off"`. A resumed session is refused once its certificate has expired or a list
 /// that covers it is past its `nextUpdate`, and none is resumed after `ca` or `crl` have changed.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientAuthConfig {
     /// `"off"`, `"optional"` (a client without a certificate is served) or `"required"`.

@@ -1,10 +1,10 @@
 //! Seeing that files have changed, without reading them.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::pem::Fault;
+use crate::text::Look;
 
 /// File systems keep times to a few milliseconds, so that two changes in one such moment look like one. A file
 /// that has changed less than this many seconds ago is looked at again once it is older.
@@ -14,20 +14,15 @@ const SETTLED_AFTER: i64 = 2;
 #[derive(Debug)]
 pub(super) struct Watched {
     paths: Vec<PathBuf>,
-    seen: Vec<Option<Look>>,
+    seen: Vec<Option<Seen>>,
     /// Why they could not be read when they were last read, if so.
     unread: Option<String>,
 }
 
-/// What tells one state of a file from another. Links are followed, so that one that is changed to lead elsewhere,
-/// as container platforms do with mounted secrets, is seen by the inode.
+/// A file as it was seen, and whether its time can be trusted to tell the next change.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Look {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+struct Seen {
+    look: Look,
     is_settled: bool,
 }
 
@@ -69,16 +64,12 @@ pub(super) fn now() -> i64 {
     i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
-fn look(paths: &[PathBuf], now: i64) -> Vec<Option<Look>> {
+fn look(paths: &[PathBuf], now: i64) -> Vec<Option<Seen>> {
     let look = |path: &PathBuf| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Look {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            is_settled: now.saturating_sub(metadata.ctime()) > SETTLED_AFTER,
+        let look = Look::at(path)?;
+        Some(Seen {
+            look,
+            is_settled: now.saturating_sub(look.changed_at()) > SETTLED_AFTER,
         })
     };
     paths.iter().map(look).collect()

@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::Path;
 
-use northgate::config::{compile, load_text};
+use northgate::config::{Configuration, load_text, recompile};
 use northgate::observability::Metrics;
+use northgate::routing::Snapshot;
 use northgate::text::BindAddress;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,6 +19,7 @@ use super::wait::{eventually, within};
 /// A running gateway. Dropping it ends it at once.
 pub struct Gateway {
     inner: northgate::gateway::Gateway,
+    metrics: Metrics,
     folder: TempDir,
 }
 
@@ -43,10 +46,9 @@ impl Gateway {
 
     /// The address of the listener of this name.
     pub fn address_of(&self, listener: &str) -> SocketAddr {
-        let found = self.inner.addresses().iter();
-        let found = found.filter(|(name, _)| **name == *listener);
-        match found.map(|(_, address)| address).next() {
-            Some(BindAddress::Socket(address)) => *address,
+        let mut addresses = self.inner.addresses().into_iter();
+        match addresses.find(|(name, _)| **name == *listener) {
+            Some((_, BindAddress::Socket(address))) => address,
             other => panic!("listener {listener} is at {other:?}"),
         }
     }
@@ -78,7 +80,7 @@ impl Gateway {
         let Some(BindAddress::Socket(address)) = self.inner.admin_address() else {
             panic!("there is no admin listener");
         };
-        *address
+        address
     }
 
     pub fn admin_client(&self) -> Client {
@@ -151,12 +153,37 @@ impl Draft {
     pub async fn try_start(self) -> Result<Gateway, String> {
         super::install_cryptography();
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let metrics = Metrics::new();
+        let configuration = self.compile(folder.path(), &metrics, None);
+        let started = northgate::gateway::Gateway::start(configuration, metrics.clone(), 2);
+        let inner = within("the gateway starts", started)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Gateway {
+            inner,
+            metrics,
+            folder,
+        })
+    }
+
+    /// Has a gateway that runs serve this from now on, as a reload does. The error where that is refused; a
+    /// configuration that is no good panics.
+    pub async fn apply(self, gateway: &mut Gateway) -> Result<(), String> {
+        let before = gateway.inner.snapshot();
+        let configuration = self.compile(gateway.folder.path(), &gateway.metrics, Some(&before));
+        let applied = gateway.inner.apply(configuration);
+        within("it is applied", applied)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    fn compile(self, folder: &Path, metrics: &Metrics, before: Option<&Snapshot>) -> Configuration {
         let mut toml = self.toml;
         for (name, value) in &self.names {
             assert!(toml.contains(name.as_str()), "there is no {name} in {toml}");
             toml = toml.replace(name.as_str(), value);
         }
-        let path = folder.path().join("access.log").display().to_string();
+        let path = folder.join("access.log").display().to_string();
         if !toml.contains("[gateway]") {
             toml.push_str("\n[gateway]\n");
         }
@@ -170,18 +197,9 @@ impl Draft {
         if !toml.contains("[admin]") {
             toml.push_str("\n[admin]\nbind = \"127.0.0.1:0\"\n");
         }
-        let metrics = Metrics::new();
-        let name = folder.path().join("gateway.toml").display().to_string();
+        let name = folder.join("gateway.toml").display().to_string();
         let mut loaded = load_text(&name, &toml);
-        let Some(configuration) = compile(&mut loaded, &metrics) else {
-            panic!("{}", loaded.diagnostics.render(&loaded.sources, false));
-        };
-        let inner = within(
-            "the gateway starts",
-            northgate::gateway::Gateway::start(configuration, metrics, 2),
-        )
-        .await
-        .map_err(|error| error.to_string())?;
-        Ok(Gateway { inner, folder })
+        let compiled = recompile(&mut loaded, metrics, before);
+        compiled.unwrap_or_else(|| panic!("{}", loaded.diagnostics.render(&loaded.sources, false)))
     }
 }

@@ -1,0 +1,31 @@
+//! What operators tell the gateway to do.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+/// An order, and where the answer goes.
+#[derive(Debug)]
+pub enum Command {
+    /// To load the configuration anew.
+    Reload(oneshot::Sender<Report>),
+}
+
+/// What has become of a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub outcome: Outcome,
+    /// Errors and warnings with their places, as `northgate check` prints them; empty where there are none.
+    pub problems: String,
+    /// What else is worth knowing, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Whether it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It serves.
+    Applied,
+    /// It is bad; what served before serves on.
+    Refused,
+}

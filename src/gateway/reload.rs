@@ -1,0 +1,148 @@
+//! Taking up a changed configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Gateway;
+use crate::admin::{Outcome, Report};
+use crate::config::{Configuration, Files, Loaded, Settings, load, recompile};
+use crate::routing::Snapshot;
+
+/// How often snapshots that were replaced are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Loads the configuration at `path` and serves it, or says why not and changes nothing. The files are those that
+/// were read, whatever has become of it.
+pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Files) {
+    let before = gateway.settings.clone();
+    let Ok((loaded, compiled)) = load_beside(gateway, path).await else {
+        let report = refused(String::new(), "the configuration could not be loaded");
+        return (report, Files::default());
+    };
+    let problems = match loaded.diagnostics.is_empty() {
+        true => String::new(),
+        false => loaded.diagnostics.render(&loaded.sources, false),
+    };
+    let report = match compiled {
+        None => refused(problems, "the configuration has errors"),
+        Some(configuration) => {
+            let notes = left_for_restart(&before, &configuration.settings);
+            match gateway.apply(configuration).await {
+                Ok(()) => Report {
+                    outcome: Outcome::Applied,
+                    problems,
+                    notes,
+                },
+                Err(error) => refused(problems, &error.to_string()),
+            }
+        }
+    };
+    gateway
+        .metrics
+        .config_reloaded(report.outcome == Outcome::Applied);
+    tell(&report);
+    (report, loaded.files)
+}
+
+/// Loads and compiles on a thread of its own, which stands back behind those that serve.
+async fn load_beside(
+    gateway: &Gateway,
+    path: &Path,
+) -> Result<(Loaded, Option<Configuration>), oneshot::error::RecvError> {
+    let (path, metrics) = (PathBuf::from(path), gateway.metrics.clone());
+    let before = gateway.snapshot();
+    let (done, result) = oneshot::channel();
+    let work = move || {
+        stand_back();
+        let mut loaded = load(&path);
+        let compiled = recompile(&mut loaded, &metrics, Some(&before));
+        drop(before);
+        // Nobody waits any more where the gateway has ended.
+        let _ = done.send((loaded, compiled));
+    };
+    // Where no thread can be had, the sender is dropped, and that is what the caller is told.
+    let started = std::thread::Builder::new()
+        .name("config".into())
+        .spawn(work);
+    if let Err(error) = started {
+        log::error!("cannot start a thread: {error}");
+    }
+    result.await
+}
+
+/// Has this thread run when those that serve leave it time to.
+fn stand_back() {
+    const NICE: i32 = 10;
+    let this_thread = rustix::thread::gettid();
+    // It is a courtesy and no condition.
+    let _ = rustix::process::setpriority_process(Some(this_thread), NICE);
+}
+
+pub(super) fn refused(problems: String, why: &str) -> Report {
+    Report {
+        outcome: Outcome::Refused,
+        problems,
+        notes: vec![why.to_owned()],
+    }
+}
+
+/// What has changed and stays as it was until the next start or upgrade.
+fn left_for_restart(before: &Settings, now: &Settings) -> Vec<String> {
+    let each = [
+        ("workers", before.workers != now.workers),
+        (
+            "keepalive_pool",
+            before.keepalive_pool != now.keepalive_pool,
+        ),
+    ];
+    let changed = each.into_iter().filter(|(_, has_changed)| *has_changed);
+    changed
+        .map(|(key, _)| format!("gateway.{key} has changed; it takes effect with the next start"))
+        .collect()
+}
+
+fn tell(report: &Report) {
+    match report.outcome {
+        Outcome::Applied => log::info!("the configuration was reloaded"),
+        Outcome::Refused => {
+            log::error!("the configuration was not reloaded; what served before serves on")
+        }
+    }
+    for line in report.problems.lines() {
+        log::warn!("{line}");
+    }
+    for note in &report.notes {
+        log::warn!("{note}");
+    }
+}
+
+/// Takes apart the snapshots that come in, each once no request uses it any more. Of a large configuration that takes
+/// milliseconds, which no request is to pay for.
+pub(super) async fn take_apart(mut replaced: mpsc::UnboundedReceiver<Arc<Snapshot>>) {
+    let mut waiting: Vec<Arc<Snapshot>> = Vec::new();
+    loop {
+        let next = match waiting.is_empty() {
+            true => replaced.recv().await.map(Some),
+            false => match tokio::time::timeout(INTERVAL, replaced.recv()).await {
+                Ok(next) => next.map(Some),
+                Err(_) => Some(None),
+            },
+        };
+        let Some(next) = next else {
+            return;
+        };
+        waiting.extend(next);
+        let (unused, used) = waiting
+            .into_iter()
+            .partition(|it| Arc::strong_count(it) == 1);
+        waiting = used;
+        let unused: Vec<Arc<Snapshot>> = unused;
+        if !unused.is_empty() {
+            // It is nothing to wait for.
+            drop(tokio::task::spawn_blocking(move || drop(unused)));
+        }
+    }
+}
