@@ -9,6 +9,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin
 BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev
 TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl
 TESTSSL_NEEDS := $(BUILD_NEEDS) testssl:testssl.sh
+DEB_NEEDS := $(BUILD_NEEDS) dpkg-shlibdeps:dpkg-dev
+PACKAGE_NEEDS := debootstrap:debootstrap ip:iproute2 openssl:openssl python3:python3 unshare:util-linux
 LOAD_NEEDS := $(BUILD_NEEDS) wrk:wrk python3:python3
 
 # gRPC's own implementation, to be called through the gateway; it stays in the target directory.
@@ -24,14 +26,31 @@ INSTALL_DENY := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
 	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deny@0.20.2
 
-.PHONY: demo test testssl lint bench loadtest slowtest idletest
+# As cargo-deny above, and about as long.
+INSTALL_CARGO_DEB := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
+	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deb@3.8.0
+
+.PHONY: demo test testssl packagetest deb lint bench loadtest slowtest idletest
+
+# Manual pages and completions beside the binary in this folder, and what makes packages of them.
+define GENERATE
+	@cargo deb --version >/dev/null 2>&1 || { echo 'building cargo-deb, once'; $(INSTALL_CARGO_DEB); }
+	@rm -rf $(TARGET)/$(1)/package && mkdir -p $(TARGET)/$(1)/package/man
+	@$(TARGET)/$(1)/northgate man $(TARGET)/$(1)/package/man && gzip -9n $(TARGET)/$(1)/package/man/*
+	@for shell in bash zsh fish; do \
+		$(TARGET)/$(1)/northgate completions $$shell >$(TARGET)/$(1)/package/northgate.$$shell || exit 1; \
+	done
+endef
+
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # After `sudo make` root may have no Rust. Then the user who called goes on: Rust is his, so are the files that are
 # made, and what is missing is installed through sudo.
 CALLER := $(if $(shell PATH='$(PATH)' command -v cargo),,$(filter-out root,$(SUDO_USER)))
 ifneq ($(CALLER),)
 
-demo test lint bench loadtest:
+demo test testssl packagetest deb lint bench loadtest:
 	@sudo -H -u $(CALLER) $(MAKE) --no-print-directory $@ $(MAKEOVERRIDES)
 
 else
@@ -59,6 +78,24 @@ testssl:
 	@.ci/install $(TESTSSL_NEEDS)
 	@cargo build --locked --bin northgate
 	@tests/testssl $(TARGET)/debug/northgate
+
+# A Debian package, target/debian/northgate_VERSION_ARCHITECTURE.deb.
+deb:
+	@.ci/install $(DEB_NEEDS)
+	@cargo build --profile dist --locked --bin northgate
+	$(call GENERATE,dist)
+	@cargo deb --locked --no-build --no-dbgsym --strip --profile dist
+
+# Two packages of the binary that the tests have, installed, run, upgraded and removed under a systemd of their own.
+packagetest:
+	@.ci/install $(DEB_NEEDS) $(PACKAGE_NEEDS)
+	@cargo build --locked --bin northgate
+	$(call GENERATE,debug)
+	@for revision in 1 2; do \
+		cargo deb --quiet --locked --no-build --no-dbgsym --strip --fast --profile dev --deb-revision $$revision \
+			--output $(TARGET)/package-$$revision.deb || exit 1; \
+	done
+	@$(AS_ROOT) tests/package/run $(TARGET)/package-1.deb $(TARGET)/package-2.deb $(TOOLS)
 
 lint:
 	@.ci/install $(BUILD_NEEDS) systemd-analyze:systemd

@@ -5,9 +5,11 @@
 
 mod address;
 mod check;
+mod completions;
 mod demo;
 mod errors;
 mod explain;
+mod man;
 mod run;
 mod schema;
 
@@ -36,6 +38,8 @@ enum Command {
     Schema(schema::Command),
     Errors(errors::Command),
     Demo(demo::Command),
+    Completions(completions::Command),
+    Man(man::Command),
 }
 
 /// Runs the command that the process was started with.
@@ -47,6 +51,8 @@ pub fn main() -> ExitCode {
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),
         Command::Demo(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
 }
 

@@ -6,6 +6,7 @@ mod program;
 mod running;
 
 mod check;
+mod documents;
 mod explain;
 mod run;
 mod sandbox;

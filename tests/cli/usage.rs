@@ -28,7 +28,16 @@ fn help_and_version_exit_with_0() {
     );
     let help = northgate(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["run", "check", "explain", "schema", "errors", "demo"] {
+    for command in [
+        "run",
+        "check",
+        "explain",
+        "schema",
+        "errors",
+        "demo",
+        "completions",
+        "man",
+    ] {
         assert!(
             help.out.contains(&format!("\n  {command} ")),
             "{}",

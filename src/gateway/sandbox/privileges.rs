@@ -44,14 +44,15 @@ pub(super) fn drop_capabilities() -> io::Result<String> {
         }
     }
     let kept = sets.permitted & KEPT;
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: kept,
-            permitted: kept,
-            inheritable: kept,
-        },
-    )?;
+    let left = CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable: kept,
+    };
+    // Where systemd has given no more it may also have forbidden to ask for less.
+    if sets != left {
+        rustix::thread::set_capabilities(None, left)?;
+    }
     if kept.is_empty() {
         return Ok("no capabilities".to_owned());
     }
