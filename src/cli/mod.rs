@@ -7,6 +7,7 @@ mod address;
 mod check;
 mod completions;
 mod demo;
+mod diff;
 mod errors;
 mod explain;
 mod man;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Run(run::Command),
     Check(check::Command),
+    Diff(diff::Command),
     Explain(explain::Command),
     Schema(schema::Command),
     Errors(errors::Command),
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Diff(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),

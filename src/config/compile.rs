@@ -1,9 +1,12 @@
 //! From a document to what runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::archive::Archive;
 use super::document::Document;
+use super::last_good::{self, Origin};
 use super::listeners::{self, Group};
 use super::load::{Files, Loaded, base};
 use super::routes::{self, CompiledRoute, Upstreams};
@@ -27,6 +30,9 @@ pub struct Configuration {
     pub files: Files,
     pub snapshot: Snapshot,
     pub settings: Settings,
+    /// What the files said. `None` where that is too much to be kept.
+    pub archive: Option<Archive>,
+    pub origin: Origin,
 }
 
 /// What concerns the process and not a request.
@@ -37,6 +43,8 @@ pub struct Settings {
     pub shutdown_grace: std::time::Duration,
     pub keepalive_pool: usize,
     pub watch: bool,
+    /// Where the configuration is kept once it serves; `None` where it is not kept.
+    pub state_dir: Option<PathBuf>,
     pub access_log: Option<AccessLogConfig>,
     /// `None` where it is switched off.
     pub sandbox: Option<SandboxConfig>,
@@ -71,6 +79,10 @@ pub fn recompile(
             .error(None, "there is no listener")
             .help("add [listeners.public] with bind = \"0.0.0.0:8080\"");
     }
+    let written = document.gateway.as_ref();
+    let folder = written.map(|gateway| base(sources, gateway.config.span.source));
+    let option = written.and_then(|gateway| gateway.config.state_dir.as_deref());
+    let state_dir = last_good::folder(option, &folder.unwrap_or_default());
     let gateway = document
         .gateway
         .as_ref()
@@ -133,11 +145,28 @@ pub fn recompile(
             upstreams.into_values().flatten().collect(),
             room,
         ),
-        settings: settings(gateway, admin),
+        settings: settings(gateway, admin, state_dir),
+        archive: archive(sources, diagnostics),
+        origin: Origin::Files,
     })
 }
 
-fn settings(gateway: GatewayConfig, admin: Option<admin::Admin>) -> Settings {
+/// Nobody needs it as long as all goes well: where it cannot be made that is a warning.
+fn archive(sources: &Sources, diagnostics: &mut Diagnostics) -> Option<Archive> {
+    match Archive::of(sources) {
+        Ok(archive) => Some(archive),
+        Err(error) => {
+            diagnostics.warning(None, format!("the configuration cannot be kept: {error}"));
+            None
+        }
+    }
+}
+
+fn settings(
+    gateway: GatewayConfig,
+    admin: Option<admin::Admin>,
+    state_dir: Option<PathBuf>,
+) -> Settings {
     Settings {
         workers: gateway.workers.map(|workers| usize::from(workers.get())),
         drain_delay: gateway
@@ -148,6 +177,7 @@ fn settings(gateway: GatewayConfig, admin: Option<admin::Admin>) -> Settings {
         watch: gateway.watch,
         access_log: gateway.access_log.on(),
         sandbox: gateway.sandbox.on(),
+        state_dir,
         admin: admin.map(Arc::new),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::GatewayConfig;
+use super::archive::absolute;
 use crate::text::{
     self, Diagnostics, Fingerprint, Name, Named, Section, SourceId, Sources, Spanned, Table,
 };
@@ -34,7 +35,7 @@ impl Document {
         let text = sources.text(source);
         let read = text::read(diagnostics, source, text, &OBJECTS, Sections::take);
         let mut read = read.unwrap_or_default();
-        read.place(sources.folder(source));
+        read.place(&absolute(sources.folder(source)));
         once(&mut self.gateway, read.gateway, "gateway", diagnostics);
         once(&mut self.admin, read.admin, "admin", diagnostics);
         add(&mut self.listeners, read.listeners, "listener", diagnostics);
@@ -44,7 +45,7 @@ impl Document {
     }
 }
 
-const OBJECTS: [&str; 3] = ["listeners", "upstreams", "routes"];
+pub(super) const OBJECTS: [&str; 3] = ["listeners", "upstreams", "routes"];
 
 /// What one file says.
 #[derive(Default)]

@@ -29,6 +29,10 @@ pub struct GatewayConfig {
     /// when two looks in a row have seen the same. Files that they refer to are not looked at, but for the
     /// certificates of listeners, which always are. Default: only when told to (`northgate reload`, SIGHUP).
     pub watch: bool,
+    /// A folder for what outlives the process: the configuration that served last, as it was then, which is served
+    /// where the gateway is started with files that have errors. It is made where its parent is there. Default: the
+    /// first of `$STATE_DIRECTORY`, which systemd sets; without that, nothing is kept.
+    pub state_dir: Option<PathBuf>,
     /// One line per request, or `"off"`. Default: JSON on standard output.
     pub access_log: Setting<AccessLogConfig>,
     /// What `northgate run` gives up once it has started, or `"off"`. Default: all that the kernel offers.
@@ -43,6 +47,7 @@ impl Default for GatewayConfig {
             workers: None,
             drain_delay: None,
             shutdown_grace: Duration::from_secs(30),
+            state_dir: None,
             keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),
             watch: false,
             access_log: Setting::On(AccessLogConfig::default()),

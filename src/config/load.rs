@@ -95,6 +95,20 @@ pub fn load_text(name: &str, text: &str) -> Loaded {
     loader.loaded
 }
 
+/// Reads texts that include one another no more: everything that was to be read is there.
+pub(super) fn load_texts(sources: Sources) -> Loaded {
+    let mut loaded = Loaded::default();
+    for source in sources.ids() {
+        let Loaded {
+            document,
+            diagnostics,
+            ..
+        } = &mut loaded;
+        document.read(source, &sources, diagnostics);
+    }
+    Loaded { sources, ..loaded }
+}
+
 impl Default for Loaded {
     fn default() -> Loaded {
         Loaded {

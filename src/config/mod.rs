@@ -6,20 +6,29 @@
 //! certificates, tables and pipelines.
 //! This is the only room that names the configs of all others, and it must never know a request.
 
+mod archive;
+mod changes;
 mod compile;
+mod diff;
 mod document;
 mod gateway;
+mod last_good;
 mod listeners;
 mod load;
 mod routes;
 mod schema;
+mod secrets;
 mod warnings;
 
 #[cfg(test)]
 mod fuzz;
 
+pub use archive::{Archive, ArchiveError};
+pub use changes::{Change, Changes, Kind, Place, ValueChange, What};
 pub use compile::{Configuration, Settings, compile, recompile};
+pub use diff::{NoDiff, diff, diff_with_files};
 pub use document::{Document, Objects};
 pub use gateway::{GatewayConfig, SandboxConfig};
+pub use last_good::{NoLastGood, Origin, Start, StartRefused, keep, make_folder, start};
 pub use load::{Files, Loaded, Looks, load, load_text};
 pub use schema::schema;

@@ -26,6 +26,7 @@
 
 mod admin_listener;
 mod files;
+mod last_good;
 mod listeners;
 mod reload;
 mod renewal;
@@ -51,6 +52,7 @@ use crate::text::BindAddress;
 use crate::upstream::Upstream;
 
 use admin_listener::AdminListener;
+use last_good::Serving;
 use listeners::Listeners;
 
 pub use run::{RunError, run};
@@ -87,6 +89,7 @@ pub struct Gateway {
     commands: Option<mpsc::Receiver<Command>>,
     stop_tasks: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    serving: Serving,
     retired: mpsc::UnboundedSender<Arc<Snapshot>>,
     all_closed: AllClosed,
 }
@@ -101,6 +104,8 @@ impl Gateway {
         let Configuration {
             mut snapshot,
             settings,
+            archive,
+            origin,
             files: _,
         } = configuration;
         snapshot.access_log = open_log(settings.access_log.as_ref(), &metrics)?;
@@ -125,6 +130,7 @@ impl Gateway {
             commands: Some(commands),
             stop_tasks: watch::Sender::new(false),
             tasks: JoinSet::new(),
+            serving: Serving::default(),
             retired,
             all_closed,
         };
@@ -137,7 +143,9 @@ impl Gateway {
             gateway.stop_tasks.subscribe(),
         ));
         gateway.tasks.spawn(reload::take_apart(taken_apart));
+        gateway.tasks.spawn(gateway.serving.keep_each());
         gateway.is_ready.store(true, Ordering::Relaxed);
+        gateway.serves(archive, origin);
         Ok(gateway)
     }
 
@@ -148,6 +156,8 @@ impl Gateway {
         let Configuration {
             mut snapshot,
             settings,
+            archive,
+            origin,
             files: _,
         } = configuration;
         let before = self.snapshot.load_full();
@@ -173,6 +183,7 @@ impl Gateway {
                     .map(|it| &**it),
             );
         }
+        self.serves(archive, origin);
         // Nobody is there to take it apart only where the gateway has ended.
         let _ = self.retired.send(before);
         Ok(())

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::files::Watch;
-use super::{Gateway, StartError, reload, sandbox};
+use super::{Gateway, StartError, last_good, reload, sandbox};
 use crate::admin::Command;
 use crate::config::{Configuration, Files};
 use crate::observability::Metrics;
@@ -30,6 +30,10 @@ pub fn run(
     metrics: Metrics,
     ready: impl FnOnce(&Gateway),
 ) -> Result<(), RunError> {
+    // The sandbox lets write in it, but not make it.
+    if let Some(folder) = &configuration.settings.state_dir {
+        last_good::make_folder(folder);
+    }
     sandbox::enter(&configuration);
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     let workers = configuration.settings.workers.unwrap_or_else(available);

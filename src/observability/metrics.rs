@@ -43,6 +43,7 @@ struct Catalog {
     config_loaded: Gauge,
     config_reloads: IntCounterVec,
     config_reload_ok: Gauge,
+    config_last_good: Gauge,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -155,6 +156,10 @@ impl Metrics {
                 "northgate_config_last_reload_successful",
                 "1 unless the last reload was refused; then what serves is older than the files.",
             ),
+            config_last_good: register.gauge(
+                "northgate_config_last_good",
+                "1 where the files have errors and the configuration that served before is served, else 0.",
+            ),
             registry,
         };
         catalog.config_reload_ok.set(1.0);
@@ -176,6 +181,13 @@ impl Metrics {
         let result = if is_applied { "applied" } else { "refused" };
         self.0.config_reloads.with_label_values(&[result]).inc();
         self.0.config_reload_ok.set(f64::from(u8::from(is_applied)));
+    }
+
+    /// Says whether what serves is kept from before, because the files have errors.
+    pub fn config_is_last_good(&self, is_last_good: bool) {
+        self.0
+            .config_last_good
+            .set(f64::from(u8::from(is_last_good)));
     }
 
     /// The Prometheus text exposition of everything.

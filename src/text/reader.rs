@@ -162,6 +162,16 @@ impl<'d, 'i> Table<'d, 'i> {
             .collect()
     }
 
+    /// Leaves out the objects of a table whose name is not wanted, without a look at them.
+    pub fn keep_objects(&mut self, key: &'static str, mut wanted: impl FnMut(&str) -> bool) {
+        if let Some(node) = self.entries.get_mut(key)
+            && let DeValue::Table(entries) = node.get_mut()
+        {
+            let kept = std::mem::take(entries).into_iter();
+            *entries = kept.filter(|(name, _)| wanted(name.get_ref())).collect();
+        }
+    }
+
     /// A table within this one, to be taken apart in the same way and finished.
     pub fn table(&mut self, key: &'static str) -> Option<Table<'_, 'i>> {
         let (span, entries) = self.inner_table(key)?;

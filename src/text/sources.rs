@@ -50,6 +50,15 @@ impl Sources {
         SourceId(id)
     }
 
+    /// Paths and texts, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|file| (&*file.path, &*file.text))
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = SourceId> + use<> {
+        (0..self.files.len() as u32).map(SourceId)
+    }
+
     /// The path that was given for a source; `""` for an id of another `Sources`.
     pub fn path(&self, source: SourceId) -> &str {
         self.file(source).map_or("", |file| &file.path)

@@ -60,7 +60,7 @@ pub(super) fn path_text(segments: &[Segment]) -> String {
 }
 
 /// A key as TOML would have it, in quotes where it must be.
-pub(super) fn write_key(out: &mut dyn fmt::Write, key: &str) -> fmt::Result {
+pub fn write_key(out: &mut dyn fmt::Write, key: &str) -> fmt::Result {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     match !key.is_empty() && key.chars().all(is_bare) {
         true => out.write_str(key),

@@ -6,8 +6,10 @@ mod program;
 mod running;
 
 mod check;
+mod diff;
 mod documents;
 mod explain;
+mod last_good;
 mod run;
 mod sandbox;
 mod schema;

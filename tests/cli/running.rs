@@ -16,7 +16,8 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub struct Running {
     child: Child,
     lines: Receiver<String>,
-    _config: tempfile::TempDir,
+    /// Held for as long as it runs.
+    config: Option<tempfile::TempDir>,
 }
 
 impl Running {
@@ -24,9 +25,16 @@ impl Running {
         let folder = tempfile::tempdir().expect("a folder for the configuration");
         let path = folder.path().join("northgate.toml");
         std::fs::write(&path, config).expect("the configuration is written");
-        let mut child = program()
-            .args(["run", "-c"])
-            .arg(&path)
+        let mut command = program();
+        command.args(["run", "-c"]).arg(&path);
+        let mut running = Running::spawn(command);
+        running.config = Some(folder);
+        running
+    }
+
+    /// Starts whatever the command says.
+    pub fn spawn(mut command: Command) -> Running {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -43,7 +51,7 @@ impl Running {
         Running {
             child,
             lines,
-            _config: folder,
+            config: None,
         }
     }
 
@@ -85,7 +93,11 @@ impl Running {
     }
 
     pub fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status();
         assert!(status.is_ok_and(|status| status.success()));
     }

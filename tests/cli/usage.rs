@@ -31,12 +31,20 @@ fn help_and_version_exit_with_0() {
     for command in [
         "run",
         "check",
+        "diff",
         "explain",
         "schema",
         "errors",
         "demo",
         "completions",
         "man",
+        "run",
+        "check",
+        "diff",
+        "explain",
+        "schema",
+        "errors",
+        "demo",
     ] {
         assert!(
             help.out.contains(&format!("\n  {command} ")),

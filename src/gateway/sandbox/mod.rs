@@ -68,6 +68,7 @@ fn writable(config: &SandboxConfig, configuration: &Configuration) -> Vec<PathBu
     if let Some(path) = log.and_then(|config| config.path.as_deref()) {
         paths.extend(of_log(path));
     }
+    paths.extend(settings.state_dir.clone());
     let views = configuration.snapshot.listeners.iter();
     let listeners = views.map(|view| &view.listener.bind);
     let admin = settings.admin.as_ref().map(|admin| &admin.bind);
@@ -138,6 +139,7 @@ mod tests {
             "[::1]:0",
             &[Path::new("/a"), run],
         );
+        check("state_dir = '/a'", "[::1]:0", &[Path::new("/a"), run]);
         let log = |path: &Path| format!("access_log.path = '{}'", path.display());
         check(&log(&logs.join("new")), "[::1]:0", &[run, &logs]);
         check(
