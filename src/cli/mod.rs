@@ -4,6 +4,7 @@
 //! another part of the program could need.
 
 mod address;
+mod admin_client;
 mod check;
 mod completions;
 mod demo;
@@ -11,6 +12,7 @@ mod diff;
 mod errors;
 mod explain;
 mod man;
+mod reload;
 mod run;
 mod schema;
 
@@ -34,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Command),
+    Reload(reload::Command),
     Check(check::Command),
     Diff(diff::Command),
     Explain(explain::Command),
@@ -48,6 +51,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(command) => command.run(),
+        Command::Reload(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Explain(command) => command.run(),

@@ -1,9 +1,8 @@
 //! Reading the files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Document;
 use crate::text::{Diagnostics, Look, SourceId, Sources, Span, open_file};
@@ -21,50 +20,31 @@ pub struct Loaded {
     pub diagnostics: Diagnostics,
 }
 
-/// Where a configuration comes from, so that it can be seen whether that has changed.
-#[derive(Clone, Debug)]
+/// Where a configuration comes from, and how that looked just before it was read.
+#[derive(Clone, Debug, Default)]
 pub struct Files {
-    paths: Vec<PathBuf>,
+    looks: Looks,
     patterns: Vec<String>,
-    /// When reading them began, in Unix time.
-    since: i64,
 }
 
-/// How files look, with their paths, in order of these.
-pub type Looks = Vec<(PathBuf, Option<Look>)>;
+/// How files look, by their paths; `None` where there is none.
+pub type Looks = BTreeMap<PathBuf, Option<Look>>;
 
 impl Files {
-    /// How everything looks that has been read, and what a new load would find beyond it. Blocks on the file system.
-    pub fn look(&self) -> Looks {
+    /// How everything looked that was read.
+    pub fn looks(&self) -> &Looks {
+        &self.looks
+    }
+
+    /// How it looks now, with what a new load would find beyond it. Blocks on the file system.
+    pub fn look_again(&self) -> Looks {
         let found = self.patterns.iter().filter_map(|it| glob::glob(it).ok());
-        let mut paths: Vec<PathBuf> = found.flatten().filter_map(Result::ok).collect();
-        paths.extend_from_slice(&self.paths);
-        paths.sort_unstable();
-        paths.dedup();
-        let look = |path: PathBuf| (Look::at(&path), path);
+        let found = found.flatten().filter_map(Result::ok);
+        let paths = found.chain(self.looks.keys().cloned());
         paths
-            .into_iter()
-            .map(look)
+            .map(|path| (Look::at(&path), path))
             .map(|(look, path)| (path, look))
             .collect()
-    }
-
-    /// Whether any of them may have changed after it was read.
-    pub fn may_be_outdated(&self, looks: &Looks) -> bool {
-        let mut seen = looks.iter().filter_map(|(_, look)| *look);
-        seen.any(|look| look.changed_at() >= self.since)
-    }
-}
-
-impl Default for Files {
-    /// None, of which the reading begins now.
-    fn default() -> Files {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Files {
-            paths: Vec::new(),
-            patterns: Vec::new(),
-            since: i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX),
-        }
     }
 }
 
@@ -140,7 +120,8 @@ struct Loader {
 
 impl Loader {
     fn file(&mut self, path: &Path, from: Option<Span>) {
-        self.loaded.files.paths.push(path.to_path_buf());
+        let looks = &mut self.loaded.files.looks;
+        looks.insert(path.to_path_buf(), Look::at(path));
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         if self.seen.len() >= MAX_FILES {
             self.loaded

@@ -13,8 +13,6 @@ const SHARE: u32 = 100;
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     files: Option<Files>,
-    /// As they were when they were loaded; `None` until they have been looked at.
-    loaded: Option<Looks>,
     /// As they were at the last look, where that was different.
     changing: Option<Looks>,
 }
@@ -24,7 +22,7 @@ impl Watch {
     pub(super) fn follow(&mut self, files: Option<Files>) {
         *self = Watch {
             files,
-            ..Watch::default()
+            changing: None,
         };
     }
 
@@ -39,7 +37,7 @@ impl Watch {
             let files = files.clone();
             let look = tokio::task::spawn_blocking(move || {
                 let began = Instant::now();
-                (files.look(), began.elapsed())
+                (files.look_again(), began.elapsed())
             });
             let (looks, took) = match look.await {
                 Ok(looked) => looked,
@@ -58,16 +56,8 @@ impl Watch {
     /// Whether they have changed, and have come to rest: a file that is being written, or several that are copied
     /// one after the other, are not to be loaded half.
     fn saw(&mut self, looks: Looks) -> bool {
-        let is_outdated = self
-            .files
-            .as_ref()
-            .is_some_and(|it| it.may_be_outdated(&looks));
-        // What has changed in the moment of the load is as good as changed afterwards.
-        let loaded = self.loaded.get_or_insert_with(|| match is_outdated {
-            true => Looks::new(),
-            false => looks.clone(),
-        });
-        if *loaded == looks {
+        let is_as_loaded = self.files.as_ref().is_some_and(|it| *it.looks() == looks);
+        if is_as_loaded {
             self.changing = None;
             return false;
         }

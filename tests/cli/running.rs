@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -25,11 +26,16 @@ impl Running {
         let folder = tempfile::tempdir().expect("a folder for the configuration");
         let path = folder.path().join("northgate.toml");
         std::fs::write(&path, config).expect("the configuration is written");
-        let mut command = program();
-        command.args(["run", "-c"]).arg(&path);
-        let mut running = Running::spawn(command);
+        let mut running = Running::start_at(&path);
         running.config = Some(folder);
         running
+    }
+
+    /// With a configuration that the test keeps.
+    pub fn start_at(path: &Path) -> Running {
+        let mut command = program();
+        command.args(["run", "-c"]).arg(path);
+        Running::spawn(command)
     }
 
     /// Starts whatever the command says.
@@ -96,6 +102,7 @@ impl Running {
         self.signal("TERM");
     }
 
+    /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status();

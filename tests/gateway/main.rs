@@ -27,6 +27,7 @@ mod observability;
 mod paths;
 mod proxy_protocol;
 mod proxying;
+mod reload;
 mod routing;
 mod security_headers;
 mod size_limits;
