@@ -165,11 +165,7 @@ impl Attempt {
         self.first_pick.get_or_insert(now);
         let endpoint = self.upstream.pick(&self.tried)?;
         let mut peer = Box::new(endpoint.peer().clone());
-        let limit = self.upstream.timeouts().connect.as_std();
-        if let Some((dial, call)) = Dial::to(&endpoint, limit) {
-            peer.options.custom_l4 = Some(dial);
-            self.call = Some(call);
-        }
+        let mut limit = self.upstream.timeouts().connect.as_std();
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(now);
             let cap = |timeout: &mut Option<Duration>| {
@@ -178,13 +174,18 @@ impl Attempt {
             cap(&mut peer.options.connection_timeout);
             cap(&mut peer.options.total_connection_timeout);
             cap(&mut peer.options.write_timeout);
+            limit = limit.min(left);
+        }
+        if let Some((dial, call)) = Dial::to(&endpoint, now, limit) {
+            peer.options.custom_l4 = Some(dial);
+            self.call = Some(call);
         }
         self.lease = Some(Lease::of(endpoint));
         self.attempts += 1;
         Ok(peer)
     }
 
-    /// A connection is there and the request is about to be sent on it.
+    /// A connection is there and the header of the request is about to be sent on it.
     pub fn connected(&mut self) {
         self.sending(Instant::now());
     }
@@ -194,6 +195,9 @@ impl Attempt {
     pub fn moved(&mut self, now: Instant) -> bool {
         self.awaits_client = false;
         self.heard = Some(now);
+        if let Some(turn) = self.turn() {
+            turn.heard(now);
+        }
         self.allow(now, self.upstream.timeouts().idle.as_std())
     }
 

@@ -108,6 +108,8 @@ struct Watch {
 pub(super) struct Turn {
     watch: Arc<Watch>,
     number: u64,
+    /// When bytes of the response last came.
+    heard: AtomicU64,
 }
 
 impl Turn {
@@ -119,7 +121,18 @@ impl Turn {
         Turn {
             watch,
             number: before.wrapping_add(1 << INSTANT_BITS) & !NEVER,
+            heard: AtomicU64::new(0),
         }
+    }
+
+    /// Bytes of the response have come.
+    pub(super) fn heard(&self, now: Instant) {
+        self.heard.store(told(now), Ordering::Relaxed);
+    }
+
+    /// When the last bytes of the response came, for whoever has no clock of its own.
+    pub(super) fn last_heard(&self) -> Instant {
+        meant(self.heard.load(Ordering::Relaxed))
     }
 
     /// Moves the deadline.
@@ -206,9 +219,8 @@ impl Watch {
             if deadline == NEVER {
                 self.wake.notified().await;
             } else {
-                let at = *EPOCH + Duration::from_micros(deadline);
                 tokio::select! {
-                    () = tokio::time::sleep_until(at.into()) => {}
+                    () = tokio::time::sleep_until(meant(deadline).into()) => {}
                     () = self.wake.notified() => {}
                 }
             }
@@ -217,8 +229,13 @@ impl Watch {
 }
 
 fn told(instant: Instant) -> u64 {
-    let micros = instant.saturating_duration_since(*EPOCH).as_micros();
-    u64::try_from(micros).unwrap_or(NEVER).min(NEVER - 1)
+    let since = instant.saturating_duration_since(*EPOCH);
+    let micros = since.as_secs().saturating_mul(1_000_000) + u64::from(since.subsec_micros());
+    micros.min(NEVER - 1)
+}
+
+fn meant(told: u64) -> Instant {
+    *EPOCH + Duration::from_micros(told)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::Result;
@@ -23,6 +23,7 @@ use crate::http1::Refusal;
 pub(super) struct Dial {
     spares: Arc<Spares>,
     tls: Option<Arc<Handshake>>,
+    asked: Instant,
     limit: Duration,
     call: Arc<Call>,
 }
@@ -36,13 +37,18 @@ pub(super) struct Call {
 }
 
 impl Dial {
-    /// `None` where the connections are the engine's to open.
-    pub(super) fn to(endpoint: &Endpoint, limit: Duration) -> Option<(Arc<Dial>, Arc<Call>)> {
+    /// To be connected with `limit` from now on; `None` where the connections are the engine's to open.
+    pub(super) fn to(
+        endpoint: &Endpoint,
+        now: Instant,
+        limit: Duration,
+    ) -> Option<(Arc<Dial>, Arc<Call>)> {
         let spares = endpoint.spares()?.clone();
         let call = Arc::new(Call::default());
         let dial = Dial {
             spares,
             tls: endpoint.handshake().cloned(),
+            asked: now,
             limit,
             call: call.clone(),
         };
@@ -53,13 +59,15 @@ impl Dial {
 #[async_trait]
 impl L4Connect for Dial {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let wire = match self.spares.take() {
+        let wire = match self.spares.take(self.asked) {
             Some(wire) => {
                 self.call.was_spare.store(true, Ordering::Relaxed);
                 wire
             }
             None => {
-                let (transport, watch) = open(address, self.tls.as_deref(), self.limit).await?;
+                // Boxed: an exchange on a connection that was kept does not carry the size of this.
+                let opening = Box::pin(open(address, self.tls.as_deref(), self.limit));
+                let (transport, watch) = opening.await?;
                 Wire::new(transport, watch)
             }
         };

@@ -4,12 +4,13 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::has_budget_remaining;
 
-use super::connect::{Duplex, Handle, Transport};
+use super::connect::{Duplex, Handle, Transport, Turn};
 use super::dial::Call;
 use super::handshake::Secured;
 use super::spares::Spares;
@@ -266,7 +267,9 @@ impl Drop for Lent {
             && wire.is_written()
         {
             wire.watch.rest();
-            self.spares.put(wire);
+            // The response was all that there was to come, so nothing has come since.
+            let heard = self.call.turn().map(Turn::last_heard);
+            self.spares.put(wire, heard.unwrap_or_else(Instant::now));
         }
     }
 }

@@ -101,10 +101,16 @@ impl PeerTemplate {
         Some(Arc::new(Handshake::new(tls.connector.clone(), name)))
     }
 
-    /// What requests go to: TLS is the engine's business only where the connections are.
+    /// What requests go to: TLS is the engine's business only where the connections are, and so is the time that they
+    /// may take to open.
     pub(super) fn peer(&self, resolved: &Resolved) -> HttpPeer {
-        let tls = self.tls.as_ref().filter(|_| self.kept.is_none());
-        self.peer_over(tls, resolved)
+        if self.kept.is_none() {
+            return self.direct(resolved);
+        }
+        let mut peer = self.peer_over(None, resolved);
+        peer.options.connection_timeout = None;
+        peer.options.total_connection_timeout = None;
+        peer
     }
 
     /// What the engine reaches without help.

@@ -74,23 +74,23 @@ impl Spares {
     }
 
     /// A connection that nothing has happened on since it was put here.
-    pub(super) fn take(&self) -> Option<Wire> {
+    pub(super) fn take(&self, now: Instant) -> Option<Wire> {
         loop {
             let mut spare = self.kept().spares.pop()?;
-            if self.is_good(&mut spare) {
+            if self.is_good(&mut spare, now) {
                 return Some(spare.wire);
             }
         }
     }
 
-    /// Keeps a connection, where there is room.
-    pub(super) fn put(self: &Arc<Self>, wire: Wire) {
+    /// Keeps a connection that has been unused since then, where there is room.
+    pub(super) fn put(self: &Arc<Self>, wire: Wire, since: Instant) {
         let Some(place) = self.room.place() else {
             return;
         };
         let spare = Spare {
             wire,
-            since: Instant::now(),
+            since,
             _place: place,
         };
         let mut kept = self.kept();
@@ -104,8 +104,8 @@ impl Spares {
         }
     }
 
-    fn is_good(&self, spare: &mut Spare) -> bool {
-        spare.since.elapsed() < self.keepalive && spare.wire.is_quiet()
+    fn is_good(&self, spare: &mut Spare, now: Instant) -> bool {
+        now.saturating_duration_since(spare.since) < self.keepalive && spare.wire.is_quiet()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -114,8 +114,9 @@ impl Spares {
 
     /// Closes what is of no use any more. False where nothing is left.
     fn sweep(&self) -> bool {
+        let now = Instant::now();
         let mut kept = self.kept();
-        kept.spares.retain_mut(|spare| self.is_good(spare));
+        kept.spares.retain_mut(|spare| self.is_good(spare, now));
         kept.is_swept = !kept.spares.is_empty();
         kept.is_swept
     }
@@ -160,11 +161,11 @@ mod tests {
     #[tokio::test]
     async fn a_spare_is_taken_once() {
         let spares = Spares::new(Room::new(10), LONG);
-        assert!(spares.take().is_none());
+        assert!(spares.take(Instant::now()).is_none());
         let (wire, _peer) = wire().await;
-        spares.put(wire);
-        assert!(spares.take().is_some());
-        assert!(spares.take().is_none());
+        spares.put(wire, Instant::now());
+        assert!(spares.take(Instant::now()).is_some());
+        assert!(spares.take(Instant::now()).is_none());
     }
 
     #[tokio::test]
@@ -172,10 +173,10 @@ mod tests {
         let room = Room::new(1);
         let spares = Spares::new(room.clone(), LONG);
         let ((one, _one), (two, _two)) = (wire().await, wire().await);
-        spares.put(one);
-        spares.put(two);
-        assert!(spares.take().is_some());
-        assert!(spares.take().is_none());
+        spares.put(one, Instant::now());
+        spares.put(two, Instant::now());
+        assert!(spares.take(Instant::now()).is_some());
+        assert!(spares.take(Instant::now()).is_none());
         drop(spares);
         assert_eq!(room.left.load(Ordering::Relaxed), 1);
     }
@@ -184,13 +185,13 @@ mod tests {
     async fn what_was_closed_or_has_spoken_is_not_taken() {
         let spares = Spares::new(Room::new(10), LONG);
         let ((closed, peer), (speaking, mut other)) = (wire().await, wire().await);
-        spares.put(closed);
-        spares.put(speaking);
+        spares.put(closed, Instant::now());
+        spares.put(speaking, Instant::now());
         assert!(spares.sweep(), "so far they are good");
         drop(peer);
         other.write_all(b"x").await.unwrap();
         until(|| !spares.sweep()).await;
-        assert!(spares.take().is_none());
+        assert!(spares.take(Instant::now()).is_none());
     }
 
     #[tokio::test]
@@ -198,8 +199,8 @@ mod tests {
         let room = Room::new(10);
         let spares = Spares::new(room.clone(), Duration::from_millis(10));
         let (wire, _peer) = wire().await;
-        spares.put(wire);
+        spares.put(wire, Instant::now());
         until(|| room.left.load(Ordering::Relaxed) == 10).await;
-        assert!(spares.take().is_none());
+        assert!(spares.take(Instant::now()).is_none());
     }
 }
