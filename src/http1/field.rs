@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Refusal;
-use super::grammar::{find_control, is_token, trim};
+use super::grammar::{find_control, token, trim};
 
 /// Finds the lines of a head, as it comes.
 #[derive(Clone, Debug, Default)]
@@ -28,22 +28,19 @@ impl Lines {
         may_have_tabs: bool,
     ) -> Result<Option<Range<usize>>, Refusal> {
         while let Some(control) = find_control(bytes, self.searched) {
-            match bytes.get(control..control + 2) {
-                Some(b"\r\n") => {
+            match &bytes[control..] {
+                [b'\r', b'\n', ..] => {
                     let line = self.line..control;
                     (self.line, self.searched) = (control + 2, control + 2);
                     return Ok(Some(line));
                 }
-                None if bytes[control] == b'\r' => {
+                [b'\r'] => {
                     self.searched = control;
                     return Ok(None);
                 }
-                _ => {}
-            }
-            match bytes[control] {
-                b'\t' if may_have_tabs => self.searched = control + 1,
-                b'\n' => return Err(Refusal::malformed("a line that ends without CR")),
-                b'\r' => return Err(Refusal::malformed("CR without LF")),
+                [b'\t', ..] if may_have_tabs => self.searched = control + 1,
+                [b'\n', ..] => return Err(Refusal::malformed("a line that ends without CR")),
+                [b'\r', ..] => return Err(Refusal::malformed("CR without LF")),
                 _ => return Err(Refusal::malformed("a control character in the head")),
             }
         }
@@ -54,7 +51,7 @@ impl Lines {
 
 /// The name and the value of a field line.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    let name = line.iter().take_while(|&&byte| is_token(byte)).count();
+    let name = token(line).len();
     if name == 0 || line.get(name) != Some(&b':') {
         return Err(match line.first() {
             Some(b' ' | b'\t') => Refusal::malformed("a field on two lines"),
@@ -66,9 +63,12 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
 
 /// `1*DIGIT` and nothing else (RFC 9110 section 8.6): no sign, no list, no empty value.
 pub(super) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
-    let digits = std::str::from_utf8(value).ok();
-    let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    digits
-        .and_then(|digits| digits.parse().ok())
+    let more = |length: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    };
+    let length = value.iter().try_fold(0, more);
+    length
+        .filter(|_| !value.is_empty())
         .ok_or(Refusal::malformed("a Content-Length that is no number"))
 }

@@ -4,6 +4,7 @@ const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 const QUERY: u8 = 4;
 const HOST: u8 = 8;
+const TARGET: u8 = 16;
 
 /// The classes of every byte, so that a check is one look.
 static CLASSES: [u8; 256] = classes();
@@ -46,6 +47,11 @@ const fn classes() -> [u8; 256] {
         if is_wide || matches!(it, b'`' | b'?') {
             classes[byte] |= QUERY;
         }
+        // What may stand anywhere in a path and a query, and the `?` between them.
+        let is_in_both = classes[byte] & PATH != 0 && classes[byte] & QUERY != 0;
+        if it.is_ascii() && (is_in_both || it == b'?') {
+            classes[byte] |= TARGET;
+        }
         // A registered name as DNS has them, and an underscore, which internal names have. Nothing is encoded in
         // them, and no host is called anything else.
         if alphanumeric || matches!(it, b'-' | b'.' | b'_' | b'~') {
@@ -63,6 +69,25 @@ fn is_of(byte: u8, class: u8) -> bool {
 /// Whether a byte may stand in a method or a field name.
 pub fn is_token(byte: u8) -> bool {
     is_of(byte, TOKEN)
+}
+
+/// The token that these bytes begin with.
+pub(super) fn token(bytes: &[u8]) -> &[u8] {
+    beginning(bytes, TOKEN)
+}
+
+/// The longest path and query that these bytes begin with, as nearly every client writes them: in ASCII, and without
+/// what may stand in one of the two only. Empty where there is none.
+pub(super) fn plain_target(bytes: &[u8]) -> &[u8] {
+    match bytes.first() {
+        Some(b'/') => beginning(bytes, TARGET),
+        _ => &[],
+    }
+}
+
+fn beginning(bytes: &[u8], class: u8) -> &[u8] {
+    let end = bytes.iter().position(|&byte| !is_of(byte, class));
+    &bytes[..end.unwrap_or(bytes.len())]
 }
 
 /// Whether these bytes are a path, and after the first `?` a query, that a request line may carry.
@@ -92,7 +117,7 @@ pub fn is_authority(bytes: &[u8]) -> bool {
             &port[1..]
         }
         None => {
-            let name = bytes.iter().take_while(|&&byte| is_of(byte, HOST)).count();
+            let name = beginning(bytes, HOST).len();
             if name == 0 {
                 return false;
             }
@@ -127,11 +152,10 @@ pub fn find_control(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*word);
-        // A borrow can only raise a false alarm above a true one, and the lowest is the one that counts.
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let delete = word ^ (ONES * 0x7f);
-        let is_delete = delete.wrapping_sub(ONES) & !delete;
-        let found = (below_space | is_delete) & TOPS;
+        // In each byte: one more, so that DEL becomes zero and controls are what is at most 0x20, and then up so far
+        // that what is more has its top bit set. No byte carries over into the next.
+        let next = ((word & !TOPS) + ONES) & !TOPS;
+        let found = !(next + ONES * 0x5f) & !word & TOPS;
         if found != 0 {
             return Some(at + found.trailing_zeros() as usize / 8);
         }
@@ -167,6 +191,8 @@ mod tests {
         ) {
             let mut target = b"/".to_vec();
             target.extend(bytes);
+            let plain = plain_target(&target);
+            prop_assert!(is_path_and_query(plain) && plain.is_ascii());
             if is_path_and_query(&target) {
                 prop_assert!(http::uri::PathAndQuery::try_from(target.as_slice()).is_ok());
             }

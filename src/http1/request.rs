@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::field::{Lines, content_length, field};
-use super::grammar::{is_authority, is_path_and_query, is_token};
+use super::grammar::{is_authority, is_path_and_query, plain_target, token};
 use super::{Body, Refusal};
 use crate::response::Code;
 
@@ -120,15 +120,21 @@ impl RequestScanner {
     ) -> Result<(), Refusal> {
         let start = line.start;
         let line = &bytes[line];
-        let method = line.iter().take_while(|&&byte| is_token(byte)).count();
+        let method = token(line).len();
         if !(1..=METHOD_BYTES).contains(&method) || line.get(method) != Some(&b' ') {
             return Err(Refusal::malformed("no method that HTTP could have"));
         }
         let rest = &line[method + 1..];
-        let Some(target) = rest.iter().position(|&byte| byte == b' ') else {
+        let plain = plain_target(rest).len();
+        let is_plain = plain > 0 && rest.get(plain) == Some(&b' ');
+        let end = match is_plain {
+            true => Some(plain),
+            false => rest.iter().position(|&byte| byte == b' '),
+        };
+        let Some(end) = end else {
             return Err(Refusal::malformed("a request line without a version"));
         };
-        let (target, version) = (&rest[..target], &rest[target + 1..]);
+        let (target, version) = (&rest[..end], &rest[end + 1..]);
         self.is_http_1_0 = is_http_1_0(version)?;
         if target.len() > limits.target_bytes {
             return Err(TARGET_TOO_LONG);
@@ -138,6 +144,7 @@ impl RequestScanner {
         self.target = target_start..target_start + target.len();
         match (target, &line[..method]) {
             (_, b"CONNECT") => Err(Refusal::new(Code::MethodNotImplemented, "CONNECT")),
+            _ if is_plain => Ok(()),
             // The engine takes what is not UTF-8 for no target at all, and has a page of its own for it.
             _ if std::str::from_utf8(target).is_err() => {
                 Err(Refusal::malformed("a target that is not text"))

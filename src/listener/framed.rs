@@ -81,6 +81,26 @@ enum Part {
 }
 
 impl Part {
+    /// How many of the bytes held the engine may have now: none before a head is there whole, and then the head and
+    /// what there is of its body.
+    fn pass_held(&mut self, held: &[u8], limits: &RequestLimits) -> Result<usize, Refusal> {
+        let Part::Head(scanner) = self else {
+            return self.pass(held);
+        };
+        let Some(RequestHead { length, body }) = scanner.advance(held, limits)? else {
+            return Ok(0);
+        };
+        let mut part = match body {
+            Body::None => Part::Over,
+            Body::Length(length) => Part::Length(length),
+            Body::Chunked => Part::Chunked(Chunks::default()),
+        };
+        // Where the beginning of the body is no good, the head has not passed either.
+        let passed = part.pass(&held[length..])?;
+        *self = part;
+        Ok(length + passed)
+    }
+
     /// How many of these bytes belong to the request's body.
     fn pass(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let (passed, is_over) = match self {
@@ -123,25 +143,6 @@ impl<S: IO> Framed<S> {
             websocket: None,
             lingers: None,
         }
-    }
-
-    /// Takes note of the next bytes and gives how many of them the engine may have now.
-    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        let Part::Head(scanner) = &mut self.part else {
-            return self.part.pass(bytes);
-        };
-        let Some(RequestHead { length, body }) = scanner.advance(bytes, &self.limits)? else {
-            return Ok(0);
-        };
-        let mut part = match body {
-            Body::None => Part::Over,
-            Body::Length(length) => Part::Length(length),
-            Body::Chunked => Part::Chunked(Chunks::default()),
-        };
-        // Where the beginning of the body is no good, the head has not passed either.
-        let passed = part.pass(&bytes[length..])?;
-        self.part = part;
-        Ok(length + passed)
     }
 
     /// Keeps the request from the engine and puts a harmless one in its place.
@@ -210,9 +211,10 @@ impl<S: IO> Framed<S> {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
             // The scanner wants the whole head each time, and takes up where it stopped.
-            let held = std::mem::take(&mut self.held);
-            let passed = self.pass(&held);
-            self.held = held;
+            let passed = match self.held.is_empty() {
+                true => Ok(0),
+                false => self.part.pass_held(&self.held, &self.limits),
+            };
             match passed {
                 Ok(0) => {}
                 Ok(passed) => {
@@ -244,7 +246,11 @@ impl<S: IO> Framed<S> {
         let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
         let mut read = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
-        self.held.extend_from_slice(read.filled());
+        if self.held.is_empty() {
+            self.held = BytesMut::from(read.filled());
+        } else {
+            self.held.extend_from_slice(read.filled());
+        }
         Poll::Ready(Ok(read.filled().len()))
     }
 
