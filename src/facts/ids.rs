@@ -12,29 +12,23 @@ const MAX_FOREIGN_ID: usize = 64;
 ///
 /// Ids come from the thread's cryptographic generator, so that seeing some does not tell the others: support
 /// staff use them as a key to somebody's log lines.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestId {
-    text: [u8; MAX_FOREIGN_ID],
-    length: u8,
-}
+#[derive(Clone, Debug)]
+pub struct RequestId(
+    /// Made once for the two messages that it goes into.
+    HeaderValue,
+);
 
 impl Default for RequestId {
     fn default() -> RequestId {
-        RequestId {
-            text: [0; MAX_FOREIGN_ID],
-            length: 0,
-        }
+        RequestId(HeaderValue::from_static(""))
     }
 }
 
 impl RequestId {
     pub fn from_random(bits: [u8; 16]) -> RequestId {
-        let mut id = RequestId {
-            length: 32,
-            ..RequestId::default()
-        };
-        write_hex(&bits, &mut id.text[..32]);
-        id
+        let mut text = [0; 32];
+        write_hex(&bits, &mut text);
+        RequestId(digits(&text))
     }
 
     /// Takes over an id if it is of 1 to 64 characters that are safe in any log and header.
@@ -44,31 +38,34 @@ impl RequestId {
         if text.is_empty() || text.len() > MAX_FOREIGN_ID || !text.iter().all(is_safe) {
             return None;
         }
-        let mut id = RequestId {
-            length: text.len() as u8,
-            ..RequestId::default()
-        };
-        id.text[..text.len()].copy_from_slice(text);
-        Some(id)
+        Some(RequestId(value.clone()))
     }
 
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..usize::from(self.length)]).expect("an id is ASCII")
+        self.0.to_str().expect("an id is ASCII")
     }
 
     pub fn header(&self) -> HeaderValue {
-        HeaderValue::from_str(self.as_str()).expect("an id is a header value")
+        self.0.clone()
     }
 }
 
 /// The position of the gateway's span in a trace (W3C Trace Context, level 1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    trace_id: [u8; 16],
-    span_id: [u8; 8],
-    flags: u8,
+    /// `00-`, 32 digits of the trace, `-`, 16 of the gateway's span, `-` and two of the flags.
+    traceparent: [u8; 55],
     /// Whether the client began the trace; if not, its `tracestate` has nothing to belong to.
     continued: bool,
+}
+
+impl Default for TraceContext {
+    fn default() -> TraceContext {
+        TraceContext {
+            traceparent: *b"00-00000000000000000000000000000000-0000000000000000-00",
+            continued: false,
+        }
+    }
 }
 
 impl TraceContext {
@@ -79,22 +76,18 @@ impl TraceContext {
         trace_id: [u8; 16],
         span_id: [u8; 8],
     ) -> TraceContext {
-        match traceparent.and_then(|value| parse_traceparent(value.as_bytes())) {
-            Some((trace_id, flags)) => TraceContext {
-                trace_id,
-                span_id,
-                flags,
-                continued: true,
-            },
-            // A trace that starts here is sampled: what cannot be seen cannot be debugged, and whoever
-            // receives it can still decide otherwise.
-            None => TraceContext {
-                trace_id,
-                span_id,
-                flags: 1,
-                continued: false,
-            },
-        }
+        let incoming = traceparent.and_then(|value| parse_traceparent(value.as_bytes()));
+        let mut context = TraceContext {
+            continued: incoming.is_some(),
+            ..TraceContext::default()
+        };
+        // A trace that starts here is sampled: what cannot be seen cannot be debugged, and whoever receives it can
+        // still decide otherwise.
+        let (trace_id, flags) = incoming.unwrap_or((trace_id, 1));
+        write_hex(&trace_id, &mut context.traceparent[3..35]);
+        write_hex(&span_id, &mut context.traceparent[36..52]);
+        write_hex(&[flags], &mut context.traceparent[53..55]);
+        context
     }
 
     pub fn is_continued(&self) -> bool {
@@ -102,24 +95,22 @@ impl TraceContext {
     }
 
     /// The 32 hexadecimal digits of the trace id.
-    pub fn trace_id(&self) -> [u8; 32] {
-        let mut text = [0; 32];
-        write_hex(&self.trace_id, &mut text);
-        text
+    pub fn trace_id(&self) -> &str {
+        std::str::from_utf8(&self.traceparent[3..35]).expect("hexadecimal digits are ASCII")
     }
 
     pub fn trace_id_header(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.trace_id()).expect("hexadecimal digits are a header value")
+        digits(&self.traceparent[3..35])
     }
 
     /// The `traceparent` for the upstream, with the gateway's span as the parent.
     pub fn traceparent(&self) -> HeaderValue {
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&self.trace_id, &mut text[3..35]);
-        write_hex(&self.span_id, &mut text[36..52]);
-        write_hex(&[self.flags], &mut text[53..55]);
-        HeaderValue::from_bytes(&text).expect("a traceparent is a header value")
+        digits(&self.traceparent)
     }
+}
+
+fn digits(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).expect("hexadecimal digits and dashes are a header value")
 }
 
 /// Random bits for one request: its id, a trace id and a span id, drawn at once.

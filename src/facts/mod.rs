@@ -18,7 +18,7 @@ pub use ids::{RequestId, TraceContext};
 pub use template::{Template, TemplateError, TemplateProblem, Variables, View};
 
 pub(crate) use ids::draw;
-pub(crate) use template::host;
+pub(crate) use template::{host, host_header};
 
 /// Byte ranges of the path that the route's parameters captured, in the order of the template.
 pub type Captures = SmallVec<[(u32, u32); 4]>;

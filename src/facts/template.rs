@@ -263,7 +263,7 @@ impl Part {
             Part::Query => {
                 out.extend_from_slice(request.uri.query().unwrap_or_default().as_bytes())
             }
-            Part::TraceId => out.extend_from_slice(&facts.trace.trace_id()),
+            Part::TraceId => out.extend_from_slice(facts.trace.trace_id().as_bytes()),
             Part::Certificate(field) => facts.certificate.as_ref()?.write(*field, out)?,
             Part::Identity(name) => {
                 out.extend_from_slice(facts.identity.as_ref()?.text(name)?.as_bytes())
@@ -329,6 +329,17 @@ fn push_encoded(out: &mut Vec<u8>, byte: u8) {
     } else {
         let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value & 15)];
         out.extend([b'%', digit(byte >> 4), digit(byte)]);
+    }
+}
+
+/// What [`host`] gives, as a header value.
+pub(crate) fn host_header(request: &RequestHeader) -> Option<HeaderValue> {
+    match request.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => {
+            let host = request.headers.get(http::header::HOST)?;
+            host.to_str().is_ok().then(|| host.clone())
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use crate::http1::Refusal;
 
 /// No wait is being timed.
 const UNTIMED: u64 = u64::MAX;
+/// The wait for the rest of a header has begun, and nobody has looked at the clock yet: most headers come at once.
+const BEGUN: u64 = u64::MAX - 1;
 
 /// What a wait is for: the first request, of which no byte has come; the next; or the rest of one.
 const FIRST: u8 = 0;
@@ -130,8 +132,8 @@ impl Connection {
         self.listener.metrics.active_requests.inc();
     }
 
-    /// A response is complete; the wait for the next request begins.
-    pub fn exchange_ended(&self) {
+    /// A response was complete at this instant; the wait for the next request begins.
+    pub fn exchange_ended(&self, now: Instant) {
         self.listener.metrics.active_requests.dec();
         self.active.fetch_sub(1, Ordering::Relaxed);
         if self.is_h2() {
@@ -139,7 +141,7 @@ impl Connection {
             return;
         }
         self.awaited.store(NEXT, Ordering::Relaxed);
-        self.wait_at_most(self.listener.timeouts.keepalive.as_std());
+        self.wait_until(now + self.listener.timeouts.keepalive.as_std());
     }
 
     /// Whether a request on it is in flight.
@@ -195,15 +197,21 @@ impl Connection {
     }
 
     /// When the wait for a request must have ended; `None` while requests are in flight, and on HTTP/2 once there
-    /// has been one: whoever serves the connection closes it then, in order to say goodbye.
+    /// has been one: whoever serves the connection closes it then, in order to say goodbye. Asked whenever there is
+    /// a wait.
     pub(super) fn wait_deadline(&self) -> Option<Instant> {
         if self.active.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        match self.wait_ends.load(Ordering::Relaxed) {
-            UNTIMED => None,
-            wait_ends => Some(self.opened + Duration::from_millis(wait_ends)),
-        }
+        let wait_ends = match self.wait_ends.load(Ordering::Relaxed) {
+            UNTIMED => return None,
+            BEGUN => {
+                self.wait_until(Instant::now() + self.listener.timeouts.request_header.as_std());
+                self.wait_ends.load(Ordering::Relaxed)
+            }
+            wait_ends => wait_ends,
+        };
+        Some(self.opened + Duration::from_millis(wait_ends))
     }
 
     /// Bytes have come. The first of a request on a connection that was idle start its header's time; a new
@@ -212,17 +220,13 @@ impl Connection {
         let is_waiting =
             self.active.load(Ordering::Relaxed) == 0 && !self.is_h2.load(Ordering::Relaxed);
         if is_waiting && self.awaited.swap(REST, Ordering::Relaxed) == NEXT {
-            self.wait_at_most(self.listener.timeouts.request_header.as_std());
+            self.wait_ends.store(BEGUN, Ordering::Relaxed);
         }
     }
 
     /// Whether a part of a request's header has come, and the rest is awaited.
     pub fn is_in_header(&self) -> bool {
         self.awaited.load(Ordering::Relaxed) == REST
-    }
-
-    fn wait_at_most(&self, wait: Duration) {
-        self.wait_until(Instant::now() + wait);
     }
 
     fn wait_until(&self, deadline: Instant) {
@@ -249,5 +253,5 @@ fn address_element(address: IpAddr) -> Box<str> {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(UNTIMED - 1)
+    u64::try_from(duration.as_millis()).map_or(BEGUN - 1, |millis| millis.min(BEGUN - 1))
 }

@@ -30,6 +30,9 @@ use crate::response::Code;
 /// buffer is given back with every flush: an idle connection holds none.
 const WRITE_BUFFER: usize = 8 * 1024;
 
+/// The room that the buffer begins with: for a header and a small body.
+const FIRST_WRITE: usize = 2 * 1024;
+
 /// What is read at a time while nobody knows yet what it will be.
 const READ_AHEAD: usize = 512;
 
@@ -150,9 +153,6 @@ impl Downstream {
         let Some(deadline) = self.connection.wait_deadline() else {
             return Poll::Pending;
         };
-        if Instant::now() >= deadline {
-            return Poll::Ready(());
-        }
         // The timer is moved only when it has gone off, which is once per wait at most: a deadline moves on with
         // every request, and setting a timer for each would cost more than the look.
         let timer = self
@@ -285,6 +285,9 @@ impl AsyncWrite for Downstream {
         }
         if data.len() >= WRITE_BUFFER {
             return self.poll_send(cx, data);
+        }
+        if self.out.capacity() == 0 {
+            self.out.reserve(data.len().max(FIRST_WRITE));
         }
         self.out.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))

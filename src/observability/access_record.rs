@@ -63,8 +63,7 @@ impl AccessRecord<'_> {
         plain(out, b"\",\"route\":\"", self.route);
         if let Some(client) = self.client {
             out.extend_from_slice(b"\",\"client\":\"");
-            // Writing to a Vec cannot fail.
-            let _ = write!(out, "{client}");
+            write_address(client, out);
         }
         plain(out, b"\",\"method\":\"", self.method);
         plain(out, b"\",\"protocol\":\"", self.protocol);
@@ -75,7 +74,10 @@ impl AccessRecord<'_> {
         quoted(out, b",\"host\":", self.host);
         quoted(out, b",\"consumer\":", self.consumer);
         quoted(out, b",\"client_certificate\":", self.certificate);
-        quoted(out, b",\"upstream\":", self.upstream);
+        if let Some(upstream) = self.upstream {
+            plain(out, b",\"upstream\":\"", upstream);
+            out.push(b'"');
+        }
         quoted(out, b",\"endpoint\":", self.endpoint);
         number(out, b",\"attempts\":", u64::from(self.attempts));
         number(out, b",\"status\":", u64::from(self.status));
@@ -125,8 +127,8 @@ fn plain(out: &mut Vec<u8>, key: &[u8], value: &str) {
 fn quoted(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
     let Some(value) = value else { return };
     out.extend_from_slice(key);
-    // Without a branch per byte, so that the compiler can look at many at a time.
-    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\' || byte == 0x7f;
+    let is_special = |byte: u8| SPECIAL[usize::from(byte)];
+    // Without a branch per byte.
     if value
         .bytes()
         .fold(false, |found, byte| found | is_special(byte))
@@ -141,6 +143,17 @@ fn quoted(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
     }
 }
 
+/// The bytes that are not written as they are.
+static SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        special[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | 0x7f);
+        byte += 1;
+    }
+    special
+};
+
 fn number(out: &mut Vec<u8>, key: &[u8], value: u64) {
     out.extend_from_slice(key);
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
@@ -149,10 +162,26 @@ fn number(out: &mut Vec<u8>, key: &[u8], value: u64) {
 /// Milliseconds with microseconds behind the point, written without floating point.
 fn milliseconds(out: &mut Vec<u8>, key: &[u8], value: Option<Duration>) {
     let Some(value) = value else { return };
-    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-    number(out, key, micros / 1000);
+    let millis = u64::from(value.subsec_millis());
+    number(out, key, value.as_secs().saturating_mul(1000) + millis);
     out.push(b'.');
-    write_padded(micros % 1000, 3, out);
+    write_thousandths(value.subsec_micros() % 1000, out);
+}
+
+/// As its own `Display` writes it, which goes a long way round for the four numbers of IPv4.
+fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
 fn escape_controls(value: &str, out: &mut Vec<u8>) {
@@ -163,6 +192,12 @@ fn escape_controls(value: &str, out: &mut Vec<u8>) {
             let _ = write!(out, "{character}");
         }
     }
+}
+
+/// Three digits.
+fn write_thousandths(value: u32, out: &mut Vec<u8>) {
+    let digit = |value: u32| b'0' + (value % 10) as u8;
+    out.extend_from_slice(&[digit(value / 100), digit(value / 10), digit(value)]);
 }
 
 fn write_padded(value: u64, width: usize, out: &mut Vec<u8>) {
@@ -190,7 +225,7 @@ fn write_rfc3339(time: Duration, out: &mut Vec<u8>) {
         SECOND.set((time.as_secs(), text));
     }
     out.extend_from_slice(&text);
-    write_padded(u64::from(time.subsec_millis()), 3, out);
+    write_thousandths(time.subsec_millis(), out);
     out.push(b'Z');
 }
 

@@ -10,8 +10,10 @@ mod access_record;
 mod certificate_metrics;
 mod metrics;
 mod series;
+mod wall;
 
 pub use access_log::{AccessLog, Config as AccessLogConfig, Format};
 pub use access_record::AccessRecord;
 pub use certificate_metrics::CertificateMetrics;
 pub use metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
+pub use wall::unix_time;

@@ -203,6 +203,11 @@ impl Pipeline {
             .collect()
     }
 
+    /// Whether the body of a response may have to pass through anything.
+    pub fn changes_bodies(&self) -> bool {
+        !self.response_body.is_empty()
+    }
+
     /// What the body of an upstream's response will pass through, in order. An error refuses the response.
     pub fn response_body(
         &self,

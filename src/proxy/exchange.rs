@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
@@ -13,6 +13,7 @@ use pingora::proxy::Session;
 use pingora::{Error, Result};
 
 use super::bodies::Bodies;
+use super::names::Names;
 use super::timed::Seat;
 use super::{client_address, error_of, flag_retry, forwarding, h2_request, strict, target};
 use crate::actions::Action;
@@ -22,8 +23,10 @@ use crate::response::{Code, Dialect, Reply};
 use crate::routing::{Lookup, RequestParts, Route, Snapshot};
 use crate::upstream::{Attempt, Replay, Verdict};
 
-/// About how many headers the gateway and its policies add to a message.
-const ADDED_HEADERS: usize = 8;
+/// About how many headers the gateway and its policies add to a message. More make the engine's map grow twice, and
+/// room that is not used makes it a larger one than it need be.
+const ADDED_TO_REQUEST: usize = 8;
+const ADDED_TO_RESPONSE: usize = 4;
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -35,13 +38,13 @@ pub struct Exchange {
     /// The fallback until a route is found, so that there is always one.
     pub(super) route: Arc<Route>,
     pub(super) facts: Facts,
+    names: Names,
     pub(super) attempt: Option<Attempt>,
     pub(super) bodies: Bodies,
     pub(super) is_grpc: bool,
     /// Where the engine's session is while a [`Timed`](super::timed) one is in its place.
     pub(super) seat: Option<Arc<Seat>>,
     pub(super) began: Instant,
-    pub(super) began_at: SystemTime,
     pub(super) first_byte: Option<Duration>,
     /// What the upstream answered, whatever the client was told.
     pub(super) upstream_status: Option<StatusCode>,
@@ -59,12 +62,12 @@ impl Exchange {
             connection: None,
             route,
             facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
+            names: Names::default(),
             attempt: None,
             bodies: Bodies::default(),
             is_grpc: false,
             seat: None,
             began: Instant::now(),
-            began_at: SystemTime::now(),
             first_byte: None,
             upstream_status: None,
             pace: None,
@@ -83,52 +86,22 @@ impl Exchange {
     pub(super) fn begin(&mut self, session: &mut Session) -> Option<Reply> {
         let connection = session.digest().and_then(connection_of)?.clone();
         connection.exchange_began();
-        let timeouts = &connection.listener.timeouts;
-        session.set_read_timeout(Some(timeouts.request_body_idle.as_std()));
-        if connection.is_h2() {
-            // For one stream among others. What a whole connection takes is measured where the bytes leave.
-            session.set_write_timeout(Some(timeouts.request_body_idle.as_std()));
-        }
-        session.set_total_drain_timeout(Some(super::DRAIN_DEADLINE));
-        if session.req_header().has_case() && session.req_header().raw_path_is_utf8() {
-            let request = session.req_header_mut();
-            *request = take_request(request).into();
-        }
-        if connection.is_h2() {
-            h2_request::join_cookies(session.req_header_mut());
-        } else if session.req_header().version == Version::HTTP_10 {
-            // RFC 9110 section 15.2: to such a client an interim response would be the response.
-            session.downstream_session.set_ignore_info_resp(true);
-        }
+        set_limits(session, &connection);
+        tidy(session, &connection);
         let request = session.req_header();
-        forwarding::identify(&mut self.facts, &connection, request);
-        let checked = match connection.refusal() {
-            Some(refusal) => Err(Reply::failure(refusal.code)),
-            None => strict::check(request, &connection.listener.limits)
-                .and_then(|()| h2_request::check(request, &connection))
-                .map_err(Reply::failure)
-                .and_then(|()| client_address::check(&connection, &request.headers))
-                .and_then(|()| {
-                    target::normalise(session.req_header_mut(), &connection.listener.paths)
-                }),
-        };
-        let refusal = match checked {
-            Err(refusal) => Some(refusal.closing()),
-            // The connection is good for the hosts that it was made for.
-            Ok(()) if is_misdirected(session.req_header(), &connection) => {
-                Some(Reply::failure(Code::Misdirected))
-            }
-            Ok(()) => None,
-        };
-        if refusal.is_some() {
-            if let Some(view) = self.snapshot.view(&connection.listener) {
-                self.route = view.fallback.clone();
-            }
-            self.connection = Some(connection);
-            return refusal;
+        self.names = Names::of(&request.headers, &connection);
+        forwarding::identify(&mut self.facts, self.names, &connection, request);
+        let checked = check(session, self.names, &connection);
+        if checked.is_err()
+            && let Some(view) = self.snapshot.view(&connection.listener)
+        {
+            self.route = view.fallback.clone();
         }
         self.connection = Some(connection);
-        self.dispatch(session.req_header())
+        match checked {
+            Ok(()) => self.dispatch(session.req_header()),
+            Err(refusal) => Some(refusal),
+        }
     }
 
     /// Finds the route and starts its action.
@@ -168,7 +141,11 @@ impl Exchange {
         let Action::Proxy(proxy) = &*self.route.action else {
             return self.route.action.reply(self.view(request));
         };
-        let limit = match (self.route.timeout, forwarding::grpc_timeout(request)) {
+        let asked = self
+            .names
+            .has_grpc_timeout
+            .then(|| forwarding::grpc_timeout(request));
+        let limit = match (self.route.timeout, asked.flatten()) {
             (Some(route), Some(client)) => Some(route.min(client)),
             (route, client) => route.or(client),
         };
@@ -230,9 +207,9 @@ impl Exchange {
         };
         let view = self.view(request);
         let mut parts = take_request(upstream_request);
-        parts.headers.reserve(ADDED_HEADERS);
+        parts.headers.reserve(ADDED_TO_REQUEST);
         let pipeline = &self.route.pipeline;
-        forwarding::write(view, connection, pipeline, &mut parts.headers);
+        forwarding::write(view, self.names, connection, pipeline, &mut parts.headers);
         if request.version == Version::HTTP_10 {
             forwarding::name_host(&mut parts.headers, attempt.endpoint());
         }
@@ -300,7 +277,7 @@ impl Exchange {
         if is_upgrade {
             // What passes from now on are the bytes of a tunnel, and no bodies.
             self.bodies = Bodies::default();
-        } else if !parts.status.is_informational() {
+        } else if !parts.status.is_informational() && self.route.pipeline.changes_bodies() {
             self.open_response(request, &mut parts)?;
         }
         *response = parts.into();
@@ -336,7 +313,7 @@ impl Exchange {
     /// What every response gets, whoever made it: the policies' hooks, then the ids of the request.
     pub(super) fn finish(&self, request: &RequestHeader, response: &mut http::response::Parts) {
         // In one step: each of the headers below would otherwise find the map full in turn.
-        response.headers.reserve(ADDED_HEADERS);
+        response.headers.reserve(ADDED_TO_RESPONSE);
         let view = self.view(request);
         self.route.pipeline.response(&mut response.headers, view);
         response
@@ -427,8 +404,52 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            connection.exchange_ended();
+            connection.exchange_ended(Instant::now());
         }
+    }
+}
+
+/// Tells the engine how long the client may be silent within its request, and may take none of its response.
+fn set_limits(session: &mut Session, connection: &Connection) {
+    let idle = connection.listener.timeouts.request_body_idle.as_std();
+    session.set_read_timeout(Some(idle));
+    if connection.is_h2() {
+        // For one stream among others. What a whole connection takes is measured where the bytes leave.
+        session.set_write_timeout(Some(idle));
+    }
+    session.set_total_drain_timeout(Some(super::DRAIN_DEADLINE));
+}
+
+/// Brings the request into the form that the engine has for others of the same meaning.
+fn tidy(session: &mut Session, connection: &Connection) {
+    if session.req_header().has_case() && session.req_header().raw_path_is_utf8() {
+        let request = session.req_header_mut();
+        *request = take_request(request).into();
+    }
+    if connection.is_h2() {
+        h2_request::join_cookies(session.req_header_mut());
+    } else if session.req_header().version == Version::HTTP_10 {
+        // RFC 9110 section 15.2: to such a client an interim response would be the response.
+        session.downstream_session.set_ignore_info_resp(true);
+    }
+}
+
+/// Checks what holds for every request, whatever its route, and puts its path into the normal form.
+fn check(session: &mut Session, names: Names, connection: &Connection) -> Result<(), Reply> {
+    if let Some(refusal) = connection.refusal() {
+        return Err(Reply::failure(refusal.code).closing());
+    }
+    let request = session.req_header();
+    strict::check(request, names, &connection.listener.limits)
+        .and_then(|()| h2_request::check(request, connection))
+        .map_err(Reply::failure)
+        .and_then(|()| client_address::check(connection, &request.headers))
+        .and_then(|()| target::normalise(session.req_header_mut(), &connection.listener.paths))
+        .map_err(Reply::closing)?;
+    match is_misdirected(session.req_header(), connection) {
+        // The connection is good for the hosts that it was made for.
+        true => Err(Reply::failure(Code::Misdirected)),
+        false => Ok(()),
     }
 }
 

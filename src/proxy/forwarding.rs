@@ -3,12 +3,11 @@
 //! There is no `Via` (RFC 9110 section 7.6.3): `Forwarded` says the same and more, and it would be paid for by
 //! every request.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, FORWARDED, HOST,
-    HeaderName, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
@@ -16,25 +15,27 @@ use smallvec::SmallVec;
 
 use super::client_address;
 use super::exchange::X_REQUEST_ID;
-use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host};
-use crate::listener::{Connection, OverrideHeaders, Underscores};
+use super::names::{Names, drop_suspects};
+use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host_header};
+use crate::listener::Connection;
 use crate::policies::Pipeline;
-use crate::text::{is_plain, plain};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-/// Of no standard, and dangerous: a server that hands headers on as variables makes `HTTP_PROXY` of it, by which many
-/// programs then send their own requests ("httpoxy", CVE-2016-5385).
-const PROXY: HeaderName = HeaderName::from_static("proxy");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Fills in the client, the scheme and the ids.
-pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &RequestHeader) {
+pub(super) fn identify(
+    facts: &mut Facts,
+    names: Names,
+    connection: &Connection,
+    request: &RequestHeader,
+) {
     let is_hop = connection.is_from_hop;
     facts.client = connection.peer_ip();
     facts.scheme = if connection.listener.is_tls() {
@@ -59,8 +60,10 @@ pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &Req
         None
     };
     facts.request_id = foreign.unwrap_or_else(|| RequestId::from_random(request_id));
-    facts.trace =
-        TraceContext::continue_or_start(request.headers.get(TRACEPARENT), trace_id, span_id);
+    let traceparent = names
+        .has_traceparent
+        .then(|| request.headers.get(TRACEPARENT));
+    facts.trace = TraceContext::continue_or_start(traceparent.flatten(), trace_id, span_id);
 }
 
 /// Writes the gateway's own headers into the upstream's copy of the request's, in the place of what is not believed.
@@ -68,40 +71,35 @@ pub(super) fn identify(facts: &mut Facts, connection: &Connection, request: &Req
 /// could tell whose it is.
 pub(super) fn write(
     view: View<'_>,
+    names: Names,
     connection: &Connection,
     pipeline: &Pipeline,
     headers: &mut HeaderMap,
 ) {
     let View { facts, request } = view;
-    let peer = connection.peer_ip();
-    let has_odd_names = drop_claims(headers, connection);
-    if has_odd_names || pipeline.manages_odd_names() {
-        drop_twins(headers, connection, pipeline);
+    if names.has_suspect || pipeline.manages_odd_names() {
+        drop_suspects(headers, connection, pipeline);
     }
+    let (mut forwarded, mut clients) = (Text::new(), Text::new());
     if connection.is_from_hop {
         client_address::drop_contradictions(connection, headers);
+        join(&mut forwarded, headers, &FORWARDED);
+        join(&mut clients, headers, &X_FORWARDED_FOR);
     }
-    let host = host(request).and_then(|host| HeaderValue::from_str(host).ok());
-    let mut text = String::with_capacity(64);
-    join(&mut text, headers, &FORWARDED);
+    let host = host_header(request);
     forwarded_element(
-        &mut text,
+        &mut forwarded,
         connection.peer_element(),
         facts.scheme,
         host.as_ref(),
     );
-    set(headers, FORWARDED, text);
-    match headers.get(X_FORWARDED_FOR) {
-        None => {
-            headers.insert(X_FORWARDED_FOR, connection.peer_header());
-        }
-        Some(_) => {
-            let mut text = String::with_capacity(64);
-            join(&mut text, headers, &X_FORWARDED_FOR);
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{peer}");
-            set(headers, X_FORWARDED_FOR, text);
-        }
+    set(headers, FORWARDED, &forwarded);
+    let peer = connection.peer_header();
+    if clients.is_empty() {
+        headers.insert(X_FORWARDED_FOR, peer);
+    } else {
+        clients.extend_from_slice(peer.as_bytes());
+        set(headers, X_FORWARDED_FOR, &clients);
     }
     let scheme = HeaderValue::from_static(facts.scheme.as_str());
     headers.insert(X_FORWARDED_PROTO, scheme);
@@ -110,7 +108,7 @@ pub(super) fn write(
     }
     headers.insert(X_REQUEST_ID, facts.request_id.header());
     headers.insert(TRACEPARENT, facts.trace.traceparent());
-    if !facts.trace.is_continued() {
+    if names.has_tracestate && !facts.trace.is_continued() {
         headers.remove(TRACESTATE);
     }
 }
@@ -124,168 +122,36 @@ pub(super) fn name_host(headers: &mut HeaderMap, endpoint: Option<&str>) {
     }
 }
 
-/// Drops what says where a request came from, unless it comes from a trusted hop: from anybody else that is a claim
-/// which nothing supports. Drops from everybody what would have the upstream do something else than was routed. One
-/// walk over the names, since a request seldom has any. Says whether some names are not plain; see [`is_plain`].
-fn drop_claims(headers: &mut HeaderMap, connection: &Connection) -> bool {
-    let is_from_hop = connection.is_from_hop;
-    let drops_overrides = connection.listener.override_headers == OverrideHeaders::Remove;
-    let mut has_odd_names = false;
-    let mut claims: SmallVec<[HeaderName; 4]> = SmallVec::new();
-    for name in headers.keys() {
-        has_odd_names |= !is_plain(name.as_str());
-        if name == PROXY
-            || (!is_from_hop && is_claim(name.as_str()))
-            || (drops_overrides && is_override(name.as_str()))
-        {
-            claims.push(name.clone());
-        }
-    }
-    for claim in claims {
-        headers.remove(claim);
-    }
-    has_odd_names
-}
-
-/// Whether a header says something of a client that only a proxy can know.
-fn is_claim(name: &str) -> bool {
-    // By the first letter, since next to no name goes on from there, and then by the length.
-    match name.as_bytes().first() {
-        Some(b'x') => {
-            name.starts_with("x-forwarded")
-                || name.starts_with("x-ssl-client-")
-                || matches!(
-                    name,
-                    "x-host"
-                        | "x-scheme"
-                        | "x-real-ip"
-                        | "x-client-ip"
-                        | "x-remote-ip"
-                        | "x-url-scheme"
-                        | "x-remote-addr"
-                        | "x-rewrite-url"
-                        | "x-original-uri"
-                        | "x-original-url"
-                        | "x-proxyuser-ip"
-                        | "x-original-host"
-                        | "x-azure-clientip"
-                        | "x-azure-socketip"
-                        | "x-originating-ip"
-                        | "x-appengine-user-ip"
-                        | "x-cluster-client-ip"
-                        | "x-http-host-override"
-                        | "x-envoy-external-address"
-                        | "x-original-forwarded-for"
-                )
-        }
-        Some(b'f') => matches!(
-            name,
-            "forwarded" | "forwarded-for" | "front-end-https" | "fastly-client-ip"
-        ),
-        Some(b't') => name == "true-client-ip",
-        Some(b'c') => matches!(
-            name,
-            "client-ip" | "cf-pseudo-ipv4" | "cf-connecting-ip" | "cluster-client-ip" | "cf-connecting-ipv6"
-                // RFC 9440; Envoy's form of it begins with x-forwarded-.
-                | "client-cert" | "client-cert-chain"
-        ),
-        Some(b's') => name.starts_with("ssl-client-"),
-        Some(b'w') => name == "wl-proxy-client-ip",
-        Some(b'p') => name == "proxy-client-ip",
-        _ => false,
-    }
-}
-
-/// Whether some frameworks take the path or the method of a request from this header.
-fn is_override(name: &str) -> bool {
-    name.starts_with("x-")
-        && matches!(
-            name,
-            "x-original-url"
-                | "x-rewrite-url"
-                | "x-http-method-override"
-                | "x-http-method"
-                | "x-method-override"
-        )
-}
-
-/// Whether a header decides how a message is read, or is the gateway's own and no claim. Names without a dash have no
-/// other spelling.
-fn is_delicate(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        CONTENT_LENGTH
-            | TRANSFER_ENCODING
-            | CONTENT_ENCODING
-            | CONTENT_TYPE
-            | CONTENT_RANGE
-            | PROXY_AUTHORIZATION
-    ) || *name == X_REQUEST_ID
-}
-
-/// Drops headers whose name is not plain: all of them, or those that a server might take for another; see
-/// [`is_plain`].
-///
-/// What a client sends as `x_user_id` would stand beside the gateway's own `x-user-id`, or in its place. So such a
-/// name goes where the plain one is there as well, is a claim, says how to read the message, or belongs to a policy
-/// of the route. Where the policy's own name is not plain, the client's plain one goes.
-#[cold]
-fn drop_twins(headers: &mut HeaderMap, connection: &Connection, pipeline: &Pipeline) {
-    let drops_all = connection.listener.underscores == Underscores::Drop;
-    let drops_overrides = connection.listener.override_headers == OverrideHeaders::Remove;
-    let is_twin = |name: &HeaderName| {
-        if pipeline.manages_twin(name) {
-            return true;
-        }
-        if is_plain(name.as_str()) {
-            return false;
-        }
-        let Ok(plain) = HeaderName::try_from(plain(name.as_str())) else {
-            return true;
-        };
-        drops_all
-            || headers.contains_key(&plain)
-            || is_claim(plain.as_str())
-            || (drops_overrides && is_override(plain.as_str()))
-            || is_delicate(&plain)
-    };
-    let twins: SmallVec<[HeaderName; 4]> = headers
-        .keys()
-        .filter(|name| is_twin(name))
-        .cloned()
-        .collect();
-    for twin in twins {
-        headers.remove(twin);
-    }
-}
+/// A value as it is put together.
+type Text = SmallVec<[u8; 128]>;
 
 /// The values that are there already, each followed by a comma.
-fn join(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
+fn join(text: &mut Text, headers: &HeaderMap, name: &HeaderName) {
     for value in headers.get_all(name) {
-        if let Ok(value) = value.to_str() {
-            text.push_str(value);
-            text.push_str(", ");
+        if value.to_str().is_ok() {
+            text.extend_from_slice(value.as_bytes());
+            text.extend_from_slice(b", ");
         }
     }
 }
 
 /// One element of `Forwarded` (RFC 7239). A host is no token, because of its port, and stands in quotes.
-fn forwarded_element(text: &mut String, peer: &str, scheme: Scheme, host: Option<&HeaderValue>) {
-    text.push_str(peer);
-    if let Some(host) = host.and_then(|host| host.to_str().ok())
-        && !host.contains(['"', '\\'])
+fn forwarded_element(text: &mut Text, peer: &str, scheme: Scheme, host: Option<&HeaderValue>) {
+    text.extend_from_slice(peer.as_bytes());
+    if let Some(host) = host.map(HeaderValue::as_bytes)
+        && !host.iter().any(|byte| matches!(byte, b'"' | b'\\'))
     {
-        text.push_str(";host=\"");
-        text.push_str(host);
-        text.push('"');
+        text.extend_from_slice(b";host=\"");
+        text.extend_from_slice(host);
+        text.push(b'"');
     }
-    text.push_str(";proto=");
-    text.push_str(scheme.as_str());
+    text.extend_from_slice(b";proto=");
+    text.extend_from_slice(scheme.as_str().as_bytes());
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
     // What is joined were header values before, and what is added is ASCII.
-    if let Ok(value) = HeaderValue::try_from(value) {
+    if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.insert(name, value);
     }
 }
@@ -305,6 +171,20 @@ pub(super) fn allow_trailers(request: &RequestHeader, headers: &mut HeaderMap) {
 /// Removes what concerns only the connection to the upstream (RFC 9110 section 7.6.1): the fields that its
 /// `Connection` names, `Connection` itself, and those that older software sends without naming them.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.keys().any(is_hop_by_hop) {
+        strip(headers);
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // As text, which tells most names apart by their length.
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "trailer" | "upgrade"
+    )
+}
+
+fn strip(headers: &mut HeaderMap) {
     let nominations: SmallVec<[HeaderValue; 2]> =
         headers.get_all(CONNECTION).iter().cloned().collect();
     for line in &nominations {
@@ -348,42 +228,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_are_known() {
-        let check = |name: &str, expected: bool| assert_eq!(is_claim(name), expected, "{name}");
-        check("x-forwarded-for", true);
-        check("x-forwarded-client-cert", true);
-        check("forwarded", true);
-        check("x-real-ip", true);
-        check("true-client-ip", true);
-        check("cf-connecting-ip", true);
-        check("x-original-url", true);
-        check("client-cert", true);
-        check("client-cert-chain", true);
-        check("x-forwarded", true);
-        check("x-forwardedfor", true);
-        check("forwarded-for", true);
-        check("front-end-https", true);
-        check("x-url-scheme", true);
-        check("x-scheme", true);
-        check("x-host", true);
-        check("x-http-host-override", true);
-        check("x-ssl-client-verify", true);
-        check("ssl-client-cert", true);
-        check("cluster-client-ip", true);
-        check("x-cluster-client-ip", true);
-        check("x-remote-ip", true);
-        check("x-remote-addr", true);
-        check("x-originating-ip", true);
-        check("x-appengine-user-ip", true);
-        check("fastly-client-ip", true);
-        check("forwarded-by", false);
-        check("x-hosts", false);
-        check("ssl-clients", false);
-        check("x-request-id", false);
-        check("", false);
-    }
-
-    #[test]
     fn grpc_timeouts_have_units() {
         let check = |text: &str, expected: Option<Duration>| {
             let mut request = RequestHeader::build("POST", b"/", None).unwrap();
@@ -403,10 +247,10 @@ mod tests {
     #[test]
     fn forwarded_quotes_what_is_no_token() {
         let check = |host: Option<&str>, expected: &str| {
-            let mut text = String::new();
+            let mut text = Text::new();
             let host = host.map(|host| HeaderValue::from_str(host).unwrap());
             forwarded_element(&mut text, "for=192.0.2.1", Scheme::Https, host.as_ref());
-            assert_eq!(text, expected);
+            assert_eq!(std::str::from_utf8(&text), Ok(expected));
         };
         check(
             Some("a.example:8443"),

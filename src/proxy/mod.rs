@@ -17,6 +17,7 @@ mod exchange;
 mod forwarding;
 mod h2_request;
 mod multiplexed;
+mod names;
 mod record;
 mod reply;
 mod sequential;
@@ -125,9 +126,13 @@ impl ProxyHttp for Proxy {
         let Some(attempt) = &mut exchange.attempt else {
             return Ok(());
         };
-        attempt.connected();
-        // Over HTTP/2 there will be no word of the end of a body that there is not.
-        if session.is_body_done() {
+        if !session.is_body_done() {
+            attempt.connected();
+            return Ok(());
+        }
+        // Over HTTP/2 there will be no word of the end of a body that there is not. Over HTTP/1.1 it comes right
+        // behind the header, which has a limit of its own.
+        if attempt.upstream().protocol().is_h2() {
             return exchange.sent(0, true);
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The end of an exchange: one access record, one metrics update, everything released.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use http::Version;
 use pingora::proxy::Session;
@@ -10,7 +10,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::exchange::{Exchange, final_status};
 use crate::facts::host;
 use crate::listener::Connection;
-use crate::observability::AccessRecord;
+use crate::observability::{AccessRecord, unix_time};
 use crate::response::Code;
 
 /// Says what happened, once.
@@ -46,12 +46,8 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             None => error.map(|error| Cow::Owned(error.to_string())),
         };
         let attempt = exchange.attempt.as_ref();
-        let trace_id = exchange.facts.trace.trace_id();
         log.append(&AccessRecord {
-            time: exchange
-                .began_at
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or(Duration::ZERO),
+            time: unix_time(now).saturating_sub(total),
             listener: exchange
                 .connection
                 .as_ref()
@@ -89,7 +85,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             flag: code.map(Code::flag),
             cause: cause.as_deref(),
             request_id: exchange.facts.request_id.as_str(),
-            trace_id: std::str::from_utf8(&trace_id).unwrap_or_default(),
+            trace_id: exchange.facts.trace.trace_id(),
         });
     }
     exchange.attempt = None;
@@ -102,7 +98,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             let requests_left = session.downstream_session.get_keepalive_reuses_remaining();
             count_close(&connection, is_old, requests_left);
         }
-        connection.exchange_ended();
+        connection.exchange_ended(now);
     }
 }
 

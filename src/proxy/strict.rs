@@ -1,8 +1,9 @@
 //! What a request must be before anything else looks at it.
 
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
+use super::names::Names;
 use crate::listener::Limits;
 use crate::response::Code;
 
@@ -10,7 +11,7 @@ use crate::response::Code;
 ///
 /// Requests of HTTP/1.1 have kept the rules of [`crate::http1`] before the engine saw them, limits included, so for
 /// them there is little left.
-pub(super) fn check(request: &RequestHeader, limits: &Limits) -> Result<(), Code> {
+pub(super) fn check(request: &RequestHeader, names: Names, limits: &Limits) -> Result<(), Code> {
     if request.version == Version::HTTP_2 {
         check_size(request, limits)?;
     }
@@ -22,15 +23,21 @@ pub(super) fn check(request: &RequestHeader, limits: &Limits) -> Result<(), Code
     if matches!(request.method, Method::TRACE | Method::CONNECT) {
         return Err(Code::MethodNotImplemented);
     }
-    // RFC 9110 section 10.1.1: there is one expectation, and what is not understood must not be passed over.
-    let mut expected = request.headers.get_all(http::header::EXPECT).iter();
-    if let Some(first) = expected.next() {
-        let is_known = first.as_bytes().eq_ignore_ascii_case(b"100-continue");
-        if !is_known || expected.next().is_some() {
-            return Err(Code::ExpectationFailed);
-        }
+    if names.has_expect {
+        check_expectation(request)?;
     }
     Ok(())
+}
+
+/// RFC 9110 section 10.1.1: there is one expectation, and what is not understood must not be passed over.
+fn check_expectation(request: &RequestHeader) -> Result<(), Code> {
+    let expected = request.headers.get_all(http::header::EXPECT);
+    let is_known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if expected.iter().all(is_known) && expected.iter().count() == 1 {
+        Ok(())
+    } else {
+        Err(Code::ExpectationFailed)
+    }
 }
 
 fn check_size(request: &RequestHeader, limits: &Limits) -> Result<(), Code> {
@@ -68,7 +75,7 @@ mod tests {
                     .unwrap();
             }
             assert_eq!(
-                super::check(&request, &Limits::default()),
+                super::check(&request, Names::default(), &Limits::default()),
                 expected,
                 "{method} {}",
                 target.len()
@@ -99,8 +106,12 @@ mod tests {
         ] {
             let mut request = RequestHeader::build("POST", b"/", None).unwrap();
             request.insert_header("expect", expected).unwrap();
+            let names = Names {
+                has_expect: true,
+                ..Names::default()
+            };
             assert_eq!(
-                super::check(&request, &Limits::default()),
+                super::check(&request, names, &Limits::default()),
                 outcome,
                 "{expected:?}"
             );

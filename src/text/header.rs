@@ -93,17 +93,28 @@ pub fn is_engine_owned(name: &http::HeaderName) -> bool {
 /// character that is no letter and no digit: `x_user_id` and `x.user.id` are `x-user-id` to them.
 pub fn is_plain(name: &str) -> bool {
     // Without a way out in between: most names are, and the loop is the shorter for it.
-    name.bytes().fold(true, |is_plain, byte| {
-        is_plain & (byte.is_ascii_alphanumeric() | (byte == b'-'))
-    })
+    let is_plain_byte = |byte: u8| PLAIN[usize::from(byte)];
+    name.bytes()
+        .fold(true, |is_plain, byte| is_plain & is_plain_byte(byte))
 }
+
+/// The bytes of plain names: every request's names are looked through for others.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = plain_byte(byte as u8) == byte as u8;
+        byte += 1;
+    }
+    plain
+};
 
 /// The plain name that some server takes this one for; see [`is_plain`].
 pub fn plain(name: &str) -> String {
     name.bytes().map(plain_byte).map(char::from).collect()
 }
 
-fn plain_byte(byte: u8) -> u8 {
+const fn plain_byte(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() {
         byte
     } else {

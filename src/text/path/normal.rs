@@ -34,6 +34,10 @@ pub fn refuse_query(query: &str) -> Result<(), PathRefusal> {
 /// Whether any reader of this path could find a `.` or `..` segment in it: also one that decodes it, even more than
 /// once, that takes `\` for `/`, or that drops parameters.
 pub fn has_dot_segment(path: &[u8]) -> bool {
+    // Most paths have nothing that could be a dot.
+    if !path.iter().any(|byte| matches!(byte, b'.' | b'%')) {
+        return false;
+    }
     // The dots that the present segment has so far; `None` where it has anything else.
     let mut dots = Some(0);
     for byte in decoded(path).chain([b'/']) {
