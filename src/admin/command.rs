@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 pub enum Command {
     /// To load the configuration anew.
     Reload(oneshot::Sender<Report>),
+    /// To tell what that would change, object by object, or why it would be refused.
+    Diff(oneshot::Sender<Result<serde_json::Value, Report>>),
 }
 
 /// What has become of a configuration.

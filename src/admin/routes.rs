@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::{Admin, Command, Outcome, State};
+use super::{Admin, Command, Outcome, Report, State};
 use crate::observability::Metrics;
 
 pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
@@ -23,6 +23,7 @@ pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
         .route("/upstreams", get(upstreams))
         .route("/routes", get(routes))
         .route("/reload", post(reload))
+        .route("/diff", get(diff))
         .route_layer(middleware::from_fn(move |request, next| {
             guard(admin.clone(), request, next)
         }));
@@ -69,21 +70,40 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> (StatusCode, &'static str)
 
 /// Has the configuration loaded anew. 200 where it serves now, 422 where it is bad and nothing has changed.
 async fn reload(Shared(state): Shared<Arc<State>>) -> Response {
+    match order(&state, Command::Reload).await {
+        Ok(report) => told(report),
+        Err(refusal) => refusal,
+    }
+}
+
+/// What a reload would change. 422 where it would be refused.
+async fn diff(Shared(state): Shared<Arc<State>>) -> Response {
+    match order(&state, Command::Diff).await {
+        Ok(Ok(changes)) => Json(changes).into_response(),
+        Ok(Err(report)) => told(report),
+        Err(refusal) => refusal,
+    }
+}
+
+fn told(report: Report) -> Response {
+    let status = match report.outcome {
+        Outcome::Applied => StatusCode::OK,
+        Outcome::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (status, Json(report)).into_response()
+}
+
+/// Gives an order to whoever runs the gateway, and waits for the answer.
+async fn order<T>(
+    state: &State,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Result<T, Response> {
+    let refusal = |why: &'static str| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     let (reply, answer) = oneshot::channel();
-    if state.command.try_send(Command::Reload(reply)).is_err() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not now\n").into_response();
+    if state.command.try_send(command(reply)).is_err() {
+        return Err(refusal("too many orders at a time\n"));
     }
-    match answer.await {
-        Ok(report) => {
-            let status = match report.outcome {
-                Outcome::Applied => StatusCode::OK,
-                Outcome::Refused => StatusCode::UNPROCESSABLE_ENTITY,
-            };
-            (status, Json(report)).into_response()
-        }
-        // The gateway is ending.
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "not any more\n").into_response(),
-    }
+    answer.await.map_err(|_| refusal("the gateway is ending\n"))
 }
 
 async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {

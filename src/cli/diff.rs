@@ -2,35 +2,60 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use http::Method;
 
+use super::admin_client::{AdminAddress, Answer};
 use crate::config::{Changes, Loaded, diff, load};
 
-/// Show what is different between two configurations, object by object.
+/// Show what a reload would change, or what is different between two configurations, object by object.
 ///
-/// Exits with 0 where nothing is, with 2 where something is, and with 1 where one of them cannot be read. Values that
+/// Without files the running gateway is asked, which compares what it serves with its files. Exits with 0 where nothing is, with 2 where something is, and with 1 where one of them cannot be read. Values that
 /// may be secrets are not shown.
 #[derive(Debug, Args)]
 pub(super) struct Command {
     /// A file, or a folder of *.toml files.
-    old: PathBuf,
+    #[arg(requires = "new")]
+    old: Option<PathBuf>,
     /// Another.
-    new: PathBuf,
+    new: Option<PathBuf>,
+    #[command(flatten)]
+    admin: AdminAddress,
     /// Print the changes as JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// For the largest configurations.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// As `diff` of POSIX has it, but that what is different is no failure.
 const DIFFERENT: u8 = 2;
 
 impl Command {
     pub(super) fn run(self) -> ExitCode {
-        let (Some(old), Some(new)) = (read(&self.old), read(&self.new)) else {
-            return ExitCode::FAILURE;
+        let (Some(old), Some(new)) = (&self.old, &self.new) else {
+            return match self.admin.ask(Method::GET, "/diff", DEADLINE) {
+                Ok(answer) => self.tell(&answer),
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    ExitCode::FAILURE
+                }
+            };
         };
-        show(&diff(&old.sources, &new.sources), self.json)
+        match (read(old), read(new)) {
+            (Some(old), Some(new)) => show(&diff(&old.sources, &new.sources), self.json),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// Shows what the gateway has answered.
+    fn tell(&self, answer: &Answer) -> ExitCode {
+        match serde_json::from_slice::<Changes>(&answer.body) {
+            Ok(changes) => show(&changes, self.json),
+            Err(_) => super::reload::tell(answer),
+        }
     }
 }
 

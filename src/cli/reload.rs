@@ -32,7 +32,8 @@ impl Command {
     }
 }
 
-fn tell(answer: &Answer) -> ExitCode {
+/// Says what has become of a configuration, in the words of the gateway.
+pub(super) fn tell(answer: &Answer) -> ExitCode {
     let report: Report = match serde_json::from_slice(&answer.body) {
         Ok(report) => report,
         Err(_) => {
@@ -56,7 +57,7 @@ fn tell(answer: &Answer) -> ExitCode {
             for note in &report.notes {
                 eprintln!("error: {note}");
             }
-            eprintln!("nothing has changed; what served before serves on");
+            eprintln!("what served before serves on");
             ExitCode::FAILURE
         }
     }

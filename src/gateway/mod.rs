@@ -25,6 +25,7 @@
 //! the grace with a word to those that can be told: see [`Drain`].
 
 mod admin_listener;
+mod beside;
 mod files;
 mod last_good;
 mod listeners;

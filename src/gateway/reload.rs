@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::Gateway;
+use super::beside::beside;
 use crate::admin::{Outcome, Report};
-use crate::config::{Configuration, Files, Loaded, Settings, load, recompile};
+use crate::config::{self, Configuration, Files, Loaded, NoDiff, Settings, load, recompile};
 use crate::routing::Snapshot;
 
 /// How often snapshots that were replaced are looked at.
@@ -18,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// were read, whatever has become of it.
 pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Files) {
     let before = gateway.settings.clone();
-    let Ok((loaded, compiled)) = load_beside(gateway, path).await else {
+    let Some((loaded, compiled)) = load_beside(gateway, path).await else {
         let report = refused(String::new(), "the configuration could not be loaded");
         return (report, Files::default());
     };
@@ -47,38 +48,42 @@ pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Files
     (report, loaded.files)
 }
 
-/// Loads and compiles on a thread of its own, which stands back behind those that serve.
-async fn load_beside(
-    gateway: &Gateway,
-    path: &Path,
-) -> Result<(Loaded, Option<Configuration>), oneshot::error::RecvError> {
+async fn load_beside(gateway: &Gateway, path: &Path) -> Option<(Loaded, Option<Configuration>)> {
     let (path, metrics) = (PathBuf::from(path), gateway.metrics.clone());
     let before = gateway.snapshot();
-    let (done, result) = oneshot::channel();
-    let work = move || {
-        stand_back();
+    beside(move || {
         let mut loaded = load(&path);
         let compiled = recompile(&mut loaded, &metrics, Some(&before));
-        drop(before);
-        // Nobody waits any more where the gateway has ended.
-        let _ = done.send((loaded, compiled));
-    };
-    // Where no thread can be had, the sender is dropped, and that is what the caller is told.
-    let started = std::thread::Builder::new()
-        .name("config".into())
-        .spawn(work);
-    if let Err(error) = started {
-        log::error!("cannot start a thread: {error}");
-    }
-    result.await
+        (loaded, compiled)
+    })
+    .await
 }
 
-/// Has this thread run when those that serve leave it time to.
-fn stand_back() {
-    const NICE: i32 = 10;
-    let this_thread = rustix::thread::gettid();
-    // It is a courtesy and no condition.
-    let _ = rustix::process::setpriority_process(Some(this_thread), NICE);
+/// What a reload would change, as JSON; or why there would be none.
+pub(super) async fn diff(gateway: &Gateway, path: &Path) -> Result<serde_json::Value, Report> {
+    let Some(archive) = gateway.serving.archive.clone() else {
+        return Err(refused(
+            String::new(),
+            "what serves is too large to be remembered",
+        ));
+    };
+    let path = PathBuf::from(path);
+    let compared = beside(move || match config::diff_with_files(&archive, &path) {
+        Ok(changes) => serde_json::to_value(changes)
+            .map_err(|error| refused(String::new(), &error.to_string())),
+        Err(NoDiff::Files(loaded)) => Err(refused(
+            loaded.diagnostics.render(&loaded.sources, false),
+            "the configuration has errors",
+        )),
+        Err(NoDiff::Archive(error)) => Err(refused(String::new(), &error.to_string())),
+    });
+    let failed = || {
+        Err(refused(
+            String::new(),
+            "the configuration could not be loaded",
+        ))
+    };
+    compared.await.unwrap_or_else(failed)
 }
 
 pub(super) fn refused(problems: String, why: &str) -> Report {

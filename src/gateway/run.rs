@@ -4,11 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::files::Watch;
 use super::{Gateway, StartError, last_good, reload, sandbox};
-use crate::admin::Command;
+use crate::admin::{Command, Report};
 use crate::config::{Configuration, Files};
 use crate::observability::Metrics;
 
@@ -82,34 +82,61 @@ async fn serve(
     };
     watch.follow(watched(gateway, &source));
     loop {
-        let command = tokio::select! {
+        let order = tokio::select! {
             told = signals.next() => match told {
                 Told::End => return,
-                Told::Reload => None,
+                Told::Reload => Order::Reload(None),
             },
-            Some(command) = commands.recv() => Some(command),
+            Some(command) = commands.recv() => match command {
+                Command::Reload(reply) => Order::Reload(Some(reply)),
+                Command::Diff(reply) => Order::Diff(reply),
+            },
             () = watch.changed() => {
                 log::info!("the files of the configuration have changed");
-                None
+                Order::Reload(None)
             }
         };
-        let report = match &mut source {
-            Some(source) => {
-                let (report, files) = reload::reload(gateway, &source.path).await;
-                source.files = files;
-                report
+        // An operator who has gone has the log.
+        match order {
+            Order::Diff(reply) => drop(reply.send(diff(gateway, source.as_ref()).await)),
+            Order::Reload(reply) => {
+                let report = reload(gateway, source.as_mut()).await;
+                watch.follow(watched(gateway, &source));
+                if let Some(reply) = reply {
+                    let _ = reply.send(report);
+                }
             }
-            None => reload::refused(
-                String::new(),
-                "this configuration does not come from a file",
-            ),
-        };
-        watch.follow(watched(gateway, &source));
-        if let Some(Command::Reload(reply)) = command {
-            // An operator who has gone has the log.
-            let _ = reply.send(report);
         }
     }
+}
+
+/// What is to be done, and who waits for it.
+enum Order {
+    Reload(Option<oneshot::Sender<Report>>),
+    Diff(oneshot::Sender<Result<serde_json::Value, Report>>),
+}
+
+async fn reload(gateway: &mut Gateway, source: Option<&mut Source>) -> Report {
+    let Some(source) = source else {
+        return no_file();
+    };
+    let (report, files) = reload::reload(gateway, &source.path).await;
+    source.files = files;
+    report
+}
+
+async fn diff(gateway: &Gateway, source: Option<&Source>) -> Result<serde_json::Value, Report> {
+    match source {
+        Some(source) => reload::diff(gateway, &source.path).await,
+        None => Err(no_file()),
+    }
+}
+
+fn no_file() -> Report {
+    reload::refused(
+        String::new(),
+        "this configuration does not come from a file",
+    )
 }
 
 /// The signals that the process listens to.

@@ -34,8 +34,15 @@ fn an_operator_is_told_what_has_become_of_it() {
     let path = file.to_str().unwrap();
     let reload = || northgate(&["reload", "-c", path]);
 
+    let diff = || northgate(&["diff", "-c", path]);
+    let run = diff();
+    assert_eq!((run.code, &*run.err), (0, ""), "{}", run.out);
     std::fs::write(&file, saying("two", "", folder.path())).unwrap();
     assert!(says(&address, "one"), "nobody has asked for it");
+    let run = diff();
+    assert_eq!(run.code, 2, "{}", run.err);
+    assert!(run.out.contains("respond.body"), "{}", run.out);
+    assert!(says(&address, "one"), "it was only looked at");
     let run = reload();
     assert_eq!((run.code, &*run.out, &*run.err), (0, "reloaded\n", ""));
     assert!(says(&address, "two"));
@@ -57,8 +64,15 @@ fn an_operator_is_told_what_has_become_of_it() {
     let run = reload();
     assert_eq!(run.code, 1);
     assert!(run.err.contains("gateway.toml:"), "{}", run.err);
-    assert!(run.err.contains("nothing has changed"), "{}", run.err);
+    assert!(
+        run.err.contains("what served before serves on"),
+        "{}",
+        run.err
+    );
     assert!(says(&address, "three"));
+    let run = diff();
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("gateway.toml:"), "{}", run.err);
     let metrics = admin(&folder, "/metrics");
     assert!(
         metrics.contains("northgate_config_last_reload_successful 0"),
