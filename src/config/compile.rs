@@ -17,12 +17,9 @@ use crate::admin;
 use crate::facts::Variables;
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, Scope};
-use crate::routing::{Route, Snapshot, Table, TableBuilder, View};
+use crate::routing::{FALLBACK, Route, Snapshot, Table, TableBuilder, View};
 use crate::text::{Diagnostics, Sources, Subject};
 use crate::upstream::{self, Upstream};
-
-/// The name in logs and metrics of requests that no route matches.
-const FALLBACK: &str = "-";
 
 /// A configuration that can run.
 #[derive(Debug)]

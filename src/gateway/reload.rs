@@ -1,5 +1,6 @@
 //! Taking up a changed configuration.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use super::Gateway;
 use super::beside::beside;
 use crate::admin::{Outcome, Report};
 use crate::config::{self, Configuration, Files, Loaded, NoDiff, Settings, load, recompile};
-use crate::routing::Snapshot;
+use crate::observability::{Metrics, Owner};
+use crate::routing::{FALLBACK, Snapshot};
 
 /// How often snapshots that were replaced are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -52,11 +54,23 @@ async fn load_beside(gateway: &Gateway, path: &Path) -> Option<(Loaded, Option<C
     let (path, metrics) = (PathBuf::from(path), gateway.metrics.clone());
     let before = gateway.snapshot();
     beside(move || {
+        forget_what_is_gone(&metrics, &before);
         let mut loaded = load(&path);
         let compiled = recompile(&mut loaded, &metrics, Some(&before));
         (loaded, compiled)
     })
     .await
+}
+
+/// Ends the series of what went with the reloads before. While one is prepared nobody adds another's.
+fn forget_what_is_gone(metrics: &Metrics, now: &Snapshot) {
+    let tables = now.listeners.iter().map(|view| &view.table);
+    let routes: HashSet<&str> = tables.flat_map(|it| it.routes()).map(|it| it.0).collect();
+    metrics.retain(|owner| match owner {
+        Owner::Route(name) => name == FALLBACK || routes.contains(name),
+        Owner::Upstream(name) => now.upstream(name).is_some(),
+        Owner::Listener(name) => now.has_view_of(name),
+    });
 }
 
 /// What a reload would change, as JSON; or why there would be none.

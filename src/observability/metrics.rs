@@ -7,41 +7,37 @@ use std::time::Duration;
 
 use http::Method;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder,
 };
 
 use super::CertificateMetrics;
+use super::register::Register;
 use super::series::Series;
-
-/// The buckets that the OpenTelemetry HTTP conventions advise for durations in seconds.
-const DURATION_BUCKETS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
 
 /// Every metric of one gateway. Cloning costs a reference.
 #[derive(Clone)]
-pub struct Metrics(Arc<Catalog>);
+pub struct Metrics(pub(super) Arc<Catalog>);
 
-struct Catalog {
+pub(super) struct Catalog {
     registry: Registry,
-    server_duration: HistogramVec,
-    server_active: IntGaugeVec,
-    server_received: IntCounterVec,
-    server_sent: IntCounterVec,
-    client_duration: HistogramVec,
-    client_failures: IntCounterVec,
-    endpoint_healthy: IntGaugeVec,
-    endpoint_active: IntGaugeVec,
-    connections: IntGaugeVec,
-    connections_total: IntCounterVec,
-    connections_refused: IntCounterVec,
-    connections_closed: IntCounterVec,
-    certificate_reloads: IntCounterVec,
-    certificate_not_after: IntGaugeVec,
+    pub(super) server_duration: HistogramVec,
+    pub(super) server_active: IntGaugeVec,
+    pub(super) server_received: IntCounterVec,
+    pub(super) server_sent: IntCounterVec,
+    pub(super) client_duration: HistogramVec,
+    pub(super) client_failures: IntCounterVec,
+    pub(super) endpoint_healthy: IntGaugeVec,
+    pub(super) endpoint_active: IntGaugeVec,
+    pub(super) connections: IntGaugeVec,
+    pub(super) connections_total: IntCounterVec,
+    pub(super) connections_refused: IntCounterVec,
+    pub(super) connections_closed: IntCounterVec,
+    pub(super) certificate_reloads: IntCounterVec,
+    pub(super) certificate_not_after: IntGaugeVec,
     access_log_dropped: IntCounter,
     config_loaded: Gauge,
-    config_reloads: IntCounterVec,
+    pub(super) config_reloads: IntCounterVec,
     config_reload_ok: Gauge,
     config_last_good: Gauge,
 }
@@ -412,47 +408,6 @@ impl MethodLabel {
             Method::CONNECT => "CONNECT",
             _ => "_OTHER",
         })
-    }
-}
-
-/// Registers metrics at start, where a bad name is a mistake in this file.
-struct Register<'a>(&'a Registry);
-
-impl Register<'_> {
-    const INVARIANT: &'static str = "the catalog's names and labels are valid and unique";
-
-    fn add<M: prometheus::core::Collector + Clone + 'static>(
-        &self,
-        metric: prometheus::Result<M>,
-    ) -> M {
-        let metric = metric.expect(Self::INVARIANT);
-        self.0
-            .register(Box::new(metric.clone()))
-            .expect(Self::INVARIANT);
-        metric
-    }
-
-    fn durations(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        self.add(HistogramVec::new(
-            HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.into()),
-            labels,
-        ))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.add(IntCounter::new(name, help))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Gauge {
-        self.add(Gauge::new(name, help))
     }
 }
 

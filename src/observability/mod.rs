@@ -9,6 +9,8 @@ mod access_log;
 mod access_record;
 mod certificate_metrics;
 mod metrics;
+mod register;
+mod retain;
 mod series;
 mod wall;
 
@@ -16,4 +18,5 @@ pub use access_log::{AccessLog, Config as AccessLogConfig, Format};
 pub use access_record::AccessRecord;
 pub use certificate_metrics::CertificateMetrics;
 pub use metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
+pub use retain::Owner;
 pub use wall::unix_time;

@@ -83,6 +83,6 @@ pub use path::{MAX_SEGMENTS, PathError, PathProblem, PathTemplate};
 pub use precedence::{Criterion, HostRank, MethodRank, Precedence, SegmentRank};
 pub use route::Route;
 pub use shadow::Shadow;
-pub use snapshot::{Snapshot, View};
+pub use snapshot::{FALLBACK, Snapshot, View};
 pub use table::{Lookup, RequestParts, Table, TableBuilder};
 pub use value_condition::ValueCondition;

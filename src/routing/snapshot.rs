@@ -10,6 +10,9 @@ use crate::listener::Listener;
 use crate::observability::AccessLog;
 use crate::upstream::{Room, Upstream};
 
+/// The name in logs and metrics of requests that no route matches.
+pub const FALLBACK: &str = "-";
+
 /// Everything that requests need. A reload makes a new one; requests in flight keep theirs.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -73,6 +76,12 @@ impl Snapshot {
     /// Whether requests may come with this [`Listener::id`].
     pub fn has_listener(&self, id: usize) -> bool {
         self.places.get(id).is_some_and(Option::is_some)
+    }
+
+    /// Whether clients come in under this name, or are still there that did.
+    pub fn has_view_of(&self, name: &str) -> bool {
+        let mut views = self.listeners.iter().chain(&self.gone);
+        views.any(|view| *view.listener.name == *name)
     }
 
     /// Keeps what connections see whose listeners were there before and are not any more.

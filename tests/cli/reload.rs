@@ -103,6 +103,15 @@ fn an_operator_is_told_what_has_become_of_it() {
     std::fs::write(&file, saying("four", "", folder.path())).unwrap();
     assert_eq!(reload().code, 0);
     assert!(says(&address, "four"));
+
+    // What is measured of a route ends with it, or with the reload after that.
+    let series = "http_route=\"all\"";
+    assert!(admin(&folder, "/metrics").contains(series));
+    let renamed = saying("five", "", folder.path()).replace("routes.all", "routes.every");
+    std::fs::write(&file, renamed).unwrap();
+    assert_eq!((reload().code, reload().code), (0, 0));
+    let metrics = admin(&folder, "/metrics");
+    assert!(!metrics.contains(series), "{metrics}");
     gateway.terminate();
     assert_eq!(gateway.exit_code(), Some(0));
     let run = reload();

@@ -1,0 +1,106 @@
+//! Ending the series of what is no more.
+
+use std::collections::HashMap;
+
+use prometheus::core::{MetricVec, MetricVecBuilder};
+use prometheus::proto::LabelPair;
+
+use super::Metrics;
+
+/// What a series is of, by the label that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner<'n> {
+    Route(&'n str),
+    Upstream(&'n str),
+    Listener(&'n str),
+}
+
+impl Metrics {
+    /// Ends the series of everything that is not there any more. It walks over all series, so that it is nothing for
+    /// the request path; series that are made in the meantime must be of what is there.
+    pub fn retain(&self, is_there: impl Fn(Owner<'_>) -> bool) {
+        let all = &*self.0;
+        for durations in [&all.server_duration, &all.client_duration] {
+            retain(durations, &is_there);
+        }
+        for counters in [
+            &all.server_received,
+            &all.server_sent,
+            &all.client_failures,
+            &all.connections_total,
+            &all.connections_refused,
+            &all.connections_closed,
+            &all.certificate_reloads,
+        ] {
+            retain(counters, &is_there);
+        }
+        for gauges in [
+            &all.server_active,
+            &all.endpoint_healthy,
+            &all.endpoint_active,
+            &all.connections,
+            &all.certificate_not_after,
+        ] {
+            retain(gauges, &is_there);
+        }
+    }
+}
+
+fn retain<B: MetricVecBuilder>(series: &MetricVec<B>, is_there: &impl Fn(Owner<'_>) -> bool) {
+    use prometheus::core::Collector;
+    for family in series.collect() {
+        for metric in family.get_metric() {
+            let labels = metric.get_label();
+            if labels.iter().filter_map(owner).all(is_there) {
+                continue;
+            }
+            let pairs = labels.iter().map(|label| (label.name(), label.value()));
+            let labels: HashMap<&str, &str> = pairs.collect();
+            // What is gone already has been ended by somebody else.
+            let _ = series.remove(&labels);
+        }
+    }
+}
+
+fn owner(label: &LabelPair) -> Option<Owner<'_>> {
+    Some(match label.name() {
+        "http_route" => Owner::Route(label.value()),
+        "northgate_upstream" => Owner::Upstream(label.value()),
+        "northgate_listener" => Owner::Listener(label.value()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_gone_has_no_series() {
+        let metrics = Metrics::new();
+        for name in ["stays", "goes"] {
+            let route = metrics.route(name);
+            route.observe(&http::Method::GET, 200, "", Duration::from_millis(1));
+            route.count_bytes(1, 1);
+            let upstream = metrics.upstream(name);
+            upstream.observe(200, Duration::from_millis(1));
+            upstream.count_failure("upstream_unhealthy");
+            upstream.endpoint_healthy("127.0.0.1:1").set(1);
+            metrics.listener(name).connections.inc();
+        }
+        metrics.retain(|owner| {
+            let (Owner::Route(name) | Owner::Upstream(name) | Owner::Listener(name)) = owner;
+            name == "stays"
+        });
+        let text = String::from_utf8(metrics.expose()).unwrap();
+        assert!(!text.contains("\"goes\""), "{text}");
+        for label in ["http_route", "northgate_upstream", "northgate_listener"] {
+            assert!(
+                text.contains(&format!("{label}=\"stays\"")),
+                "{label}: {text}"
+            );
+        }
+    }
+}
