@@ -5,6 +5,7 @@ mod origins;
 
 mod actions;
 mod caps;
+mod changes;
 mod client_address;
 mod client_timeouts;
 mod compression;

@@ -157,15 +157,22 @@ impl Client {
             let ready = idle.iter().position(http1::SendRequest::is_ready);
             ready.map(|index| idle.swap_remove(index))
         };
-        let mut sender = match ready {
-            Some(sender) => sender,
-            None => {
-                let io = TokioIo::new(self.connect().await?);
-                let (sender, connection) = http1::handshake(io).await.map_err(say)?;
-                tokio::spawn(connection);
-                sender
-            }
+        let request = match ready {
+            None => request,
+            Some(mut sender) => match sender.try_send_request(request).await {
+                Ok(response) => {
+                    self.idle.lock().expect("no panic").push(sender);
+                    return Ok(response);
+                }
+                // It was closed before anything was sent.
+                Err(mut error) => error
+                    .take_message()
+                    .ok_or_else(|| say(error.into_error()))?,
+            },
         };
+        let io = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) = http1::handshake(io).await.map_err(say)?;
+        tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(say)?;
         self.idle.lock().expect("no panic").push(sender);
         Ok(response)
@@ -176,17 +183,18 @@ impl Client {
         request: Request<Body>,
     ) -> Result<http::Response<hyper::body::Incoming>, String> {
         let shared = self.shared.lock().expect("no panic").clone();
-        let mut sender = match shared.filter(|sender| !sender.is_closed()) {
-            Some(sender) => sender,
-            None => {
-                let io = TokioIo::new(self.connect().await?);
-                let handshake = http2::handshake(TokioExecutor::new(), io).await;
-                let (sender, connection) = handshake.map_err(say)?;
-                tokio::spawn(connection);
-                *self.shared.lock().expect("no panic") = Some(sender.clone());
-                sender
-            }
+        let request = match shared.filter(|sender| !sender.is_closed()) {
+            None => request,
+            Some(mut sender) => match send_if_open(&mut sender, request).await? {
+                Ok(response) => return Ok(response),
+                Err(unsent) => unsent,
+            },
         };
+        let io = TokioIo::new(self.connect().await?);
+        let handshake = http2::handshake(TokioExecutor::new(), io).await;
+        let (mut sender, connection) = handshake.map_err(say)?;
+        tokio::spawn(connection);
+        *self.shared.lock().expect("no panic") = Some(sender.clone());
         sender.ready().await.map_err(say)?;
         sender.send_request(request).await.map_err(say)
     }
@@ -208,6 +216,23 @@ impl Client {
         let connector = tokio_rustls::TlsConnector::from(config.clone());
         let stream = connector.connect(name, stream).await.map_err(say)?;
         Ok(Box::new(stream))
+    }
+}
+
+/// Gives the request back where the other side takes no more on this connection, as it may say at any time.
+async fn send_if_open(
+    sender: &mut http2::SendRequest<Body>,
+    request: Request<Body>,
+) -> Result<Result<http::Response<hyper::body::Incoming>, Request<Body>>, String> {
+    if sender.ready().await.is_err() {
+        return Ok(Err(request));
+    }
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(Ok(response)),
+        Err(mut error) => match error.take_message() {
+            Some(unsent) => Ok(Err(unsent)),
+            None => Err(say(error.into_error())),
+        },
     }
 }
 

@@ -16,7 +16,7 @@ mod tls;
 mod wait;
 
 pub use body::{Body, channel, empty, full};
-pub use client::{Answer, Client, Io};
+pub use client::{Answer, Client, Incoming, Io};
 pub use gateway::{Draft, Gateway};
 pub use message::{Ask, delete, get, head, post, reply, request, status, text};
 pub use origin::{Origin, Seen};
