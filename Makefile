@@ -10,7 +10,8 @@ BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev
 TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl
 TESTSSL_NEEDS := $(BUILD_NEEDS) testssl:testssl.sh
 DEB_NEEDS := $(BUILD_NEEDS) dpkg-shlibdeps:dpkg-dev
-PACKAGE_NEEDS := debootstrap:debootstrap ip:iproute2 openssl:openssl python3:python3 unshare:util-linux
+PACKAGE_NEEDS := debootstrap:debootstrap ip:iproute2 openssl:openssl python3:python3 unshare:util-linux curl:curl \
+	podman:podman buildah:buildah crun:crun
 LOAD_NEEDS := $(BUILD_NEEDS) wrk:wrk python3:python3
 
 # gRPC's own implementation, to be called through the gateway; it stays in the target directory.
@@ -86,7 +87,8 @@ deb:
 	$(call GENERATE,dist)
 	@cargo deb --locked --no-build --no-dbgsym --strip --profile dist
 
-# Two packages of the binary that the tests have, installed, run, upgraded and removed under a systemd of their own.
+# Two packages of the binary that the tests have, installed, run, upgraded and removed under a systemd of their own;
+# and the container of one.
 packagetest:
 	@.ci/install $(DEB_NEEDS) $(PACKAGE_NEEDS)
 	@cargo build --locked --bin northgate
@@ -96,6 +98,7 @@ packagetest:
 			--output $(TARGET)/package-$$revision.deb || exit 1; \
 	done
 	@$(AS_ROOT) tests/package/run $(TARGET)/package-1.deb $(TARGET)/package-2.deb $(TOOLS)
+	@$(AS_ROOT) tests/package/container $(TARGET)/package-1.deb $(TOOLS)
 
 lint:
 	@.ci/install $(BUILD_NEEDS) systemd-analyze:systemd

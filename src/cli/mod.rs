@@ -11,6 +11,7 @@ mod demo;
 mod diff;
 mod errors;
 mod explain;
+mod health;
 mod man;
 mod reload;
 mod run;
@@ -40,6 +41,7 @@ enum Command {
     Check(check::Command),
     Diff(diff::Command),
     Explain(explain::Command),
+    Health(health::Command),
     Schema(schema::Command),
     Errors(errors::Command),
     Demo(demo::Command),
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Explain(command) => command.run(),
+        Command::Health(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),
         Command::Demo(command) => command.run(),

@@ -9,6 +9,7 @@ mod check;
 mod diff;
 mod documents;
 mod explain;
+mod health;
 mod last_good;
 mod reload;
 mod run;

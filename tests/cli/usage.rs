@@ -33,6 +33,7 @@ fn help_and_version_exit_with_0() {
         "check",
         "diff",
         "explain",
+        "health",
         "schema",
         "errors",
         "demo",

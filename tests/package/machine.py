@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-PACKAGES = "systemd,systemd-sysv,dbus,curl,logrotate,procps"
+PACKAGES = "systemd,systemd-sysv,dbus,curl,ca-certificates,logrotate,procps"
 # For everything that must happen; far longer than it takes.
 DEADLINE = 60
 
@@ -99,9 +99,11 @@ class Machine:
         self.group.mkdir()
         # Into the group first: it is the root of the control groups that are seen inside.
         start = 'echo 0 >"$1/cgroup.procs"; shift; exec "$@"'
+        # Whatever ends this program ends the machine.
         self.outer = subprocess.Popen(
-            ["sh", "-c", start, "sh", self.group, "unshare", "--mount", "--propagation=private", "--pid", "--fork",
-             "--kill-child", "--uts", "--ipc", "--net", "--cgroup", "sh", "-c", ENTER, "sh", self.root],
+            ["setpriv", "--pdeathsig", "KILL", "sh", "-c", start, "sh", self.group, "unshare", "--mount",
+             "--propagation=private", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net", "--cgroup", "sh",
+             "-c", ENTER, "sh", self.root],
             stdin=subprocess.DEVNULL, start_new_session=True,
         )
         children = Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children")
