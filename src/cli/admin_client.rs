@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use http::header::{AUTHORIZATION, HOST};
+use http::request::Builder;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -79,30 +80,21 @@ impl AdminAddress {
         limit: Duration,
     ) -> Result<Answer, AskError> {
         let (address, token) = self.find()?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "admin");
+        let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             let bearer = [b"Bearer ", &*token].concat();
             request = request.header(AUTHORIZATION, bearer);
         }
-        let request = request
-            .body(Empty::new())
-            .map_err(|_| AskError::TokenVariable)?;
-        let failed = |cause| AskError::Connect {
-            address: address.clone(),
-            cause,
+        send(&address, request, limit)
+    }
+
+    /// Asks for what everybody may know. With an address on the command line, no configuration is read for it.
+    pub(super) fn ask_openly(&self, path: &str, limit: Duration) -> Result<Answer, AskError> {
+        let address = match &self.admin {
+            Some(address) => address.clone(),
+            None => self.find()?.0,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
-        let asked = async { tokio::time::timeout(limit, ask(&address, request)).await };
-        runtime.block_on(asked).unwrap_or(Err(AskError::Late {
-            address: address.clone(),
-            limit,
-        }))
+        send(&address, Request::builder().uri(path), limit)
     }
 
     /// The address and the token, as far as they can be read: the rest of the configuration may be in a bad state,
@@ -130,6 +122,27 @@ impl AdminAddress {
         };
         Ok((address.ok_or(AskError::NoAddress)?, token))
     }
+}
+
+/// Sends it and waits for the answer, which is to be there within the limit.
+fn send(address: &BindAddress, request: Builder, limit: Duration) -> Result<Answer, AskError> {
+    let request = request
+        .header(HOST, "admin")
+        .body(Empty::new())
+        .map_err(|_| AskError::TokenVariable)?;
+    let failed = |cause| AskError::Connect {
+        address: address.clone(),
+        cause,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let asked = async { tokio::time::timeout(limit, ask(address, request)).await };
+    runtime.block_on(asked).unwrap_or(Err(AskError::Late {
+        address: address.clone(),
+        limit,
+    }))
 }
 
 async fn ask(address: &BindAddress, request: Request<Empty<Bytes>>) -> Result<Answer, AskError> {
