@@ -2,7 +2,8 @@
 //!
 //! **What comes in:** TOML files, once; then connections of clients. **What goes out:** requests to upstreams,
 //! responses to clients, an access log, metrics, and for whoever runs it the reasons of every decision
-//! ([`northgate explain`](cli)). Nothing is kept on disk and nothing is shared between two gateways.
+//! ([`northgate explain`](cli)). Nothing is kept on disk but the
+//! configuration that served last, and nothing is shared between two gateways.
 //!
 //! # From files to a running gateway
 //!
@@ -133,6 +134,9 @@
 //! | What a client writes makes no metric label and forges no line of the log | `tests/gateway/observability.rs`: `metrics_are_labelled_by_the_configuration_alone`, `what_a_client_writes_cannot_forge_a_line` |
 //! | What was counted up is counted down | `tests/gateway/observability.rs`: `gauges_return_to_zero` |
 //! | A gateway that runs has given up what it does not need, in every thread, and serves all the same | `tests/cli/sandbox.rs`; `src/gateway/sandbox/` |
+//! | Whatever became of the files, a gateway that served once serves again, and one that runs serves on | `tests/cli/last_good.rs` |
+//! | A route with mistakes hands its requests to no other route | `tests/gateway/quarantine.rs`: `what_is_bad_answers_503_and_goes_to_nobody_else` |
+//! | What is shown of a configuration shows no secret | `src/config/secrets.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading

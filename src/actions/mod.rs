@@ -10,7 +10,7 @@ mod rewrite;
 use std::sync::Arc;
 
 use crate::facts::View;
-use crate::response::Reply;
+use crate::response::{Code, Reply};
 use crate::upstream::Upstream;
 
 pub use redirect::{Config as RedirectConfig, Redirect};
@@ -26,6 +26,8 @@ pub enum Action {
     Redirect(Redirect),
     /// Answers with fixed content.
     Respond(Respond),
+    /// Answers that the route has mistakes, and is not served for that.
+    Quarantined,
     /// Nothing: the fallback, which never gets as far as its action.
     Nothing,
 }
@@ -43,6 +45,7 @@ impl Action {
         match self {
             Action::Redirect(redirect) => Some(redirect.reply(view)),
             Action::Respond(respond) => Some(respond.reply()),
+            Action::Quarantined => Some(Reply::failure(Code::Quarantined)),
             Action::Proxy(_) | Action::Nothing => None,
         }
     }
@@ -53,6 +56,7 @@ impl Action {
             Action::Proxy(proxy) => format!("upstream {}", proxy.upstream.name()),
             Action::Redirect(redirect) => format!("redirect {}", redirect.status()),
             Action::Respond(respond) => format!("respond {}", respond.status()),
+            Action::Quarantined => "quarantined".into(),
             Action::Nothing => "nothing".into(),
         }
     }

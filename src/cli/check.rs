@@ -9,6 +9,9 @@ use crate::config::{compile, load};
 use crate::observability::Metrics;
 
 /// Check a configuration: print every problem, and fail if there is an error.
+///
+/// Fails as well where `gateway.on_error = "quarantine"` would have the gateway serve the rest; then it tells what is
+/// not served. What is kept in `gateway.state_dir` is no part of it.
 #[derive(Debug, Args)]
 pub(super) struct Command {
     #[command(flatten)]
@@ -39,6 +42,13 @@ impl Command {
         }
         match configuration {
             None => ExitCode::FAILURE,
+            // It would serve, and it is not as it should be.
+            Some(configuration) if loaded.diagnostics.has_errors() => {
+                for object in &configuration.quarantined {
+                    eprintln!("quarantined: {object}");
+                }
+                ExitCode::FAILURE
+            }
             Some(_) if self.strict && !loaded.diagnostics.is_empty() => ExitCode::FAILURE,
             Some(configuration) => {
                 if !self.json {

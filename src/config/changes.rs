@@ -72,6 +72,17 @@ pub struct Place {
 }
 
 impl Kind {
+    /// One of them.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Gateway => "gateway",
+            Kind::Admin => "admin",
+            Kind::Listener => "listener",
+            Kind::Upstream => "upstream",
+            Kind::Route => "route",
+        }
+    }
+
     /// The key of the table that such objects stand in.
     pub fn table(self) -> &'static str {
         match self {

@@ -1,14 +1,15 @@
 //! From a document to what runs.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::archive::Archive;
+use super::changes::Kind;
 use super::document::Document;
 use super::last_good::{self, Origin};
 use super::listeners::{self, Group};
 use super::load::{Files, Loaded, base};
+use super::quarantine::{Quarantine, Quarantined};
 use super::routes::{self, CompiledRoute, Upstreams};
 use super::warnings;
 use super::{GatewayConfig, SandboxConfig};
@@ -30,6 +31,8 @@ pub struct Configuration {
     /// What the files said. `None` where that is too much to be kept.
     pub archive: Option<Archive>,
     pub origin: Origin,
+    /// What has mistakes and is not served.
+    pub quarantined: Vec<Quarantined>,
 }
 
 /// What concerns the process and not a request.
@@ -67,11 +70,13 @@ pub fn recompile(
         diagnostics,
         files,
     } = loaded;
+    let on_error = document.gateway.as_ref().map(|it| it.config.on_error);
+    let mut quarantine = Quarantine::new(on_error.unwrap_or_default(), document, before);
     // A document with errors of shape has holes; resolving it would report names as unknown that are only bad.
-    if diagnostics.has_errors() {
+    if quarantine.is_broken(diagnostics) {
         return None;
     }
-    if document.listeners.is_empty() {
+    if document.listeners.is_empty() && document.broken.listeners.is_empty() {
         diagnostics
             .error(None, "there is no listener")
             .help("add [listeners.public] with bind = \"0.0.0.0:8080\"");
@@ -98,20 +103,38 @@ pub fn recompile(
         sources,
         metrics,
         before,
+        &mut quarantine,
         diagnostics,
     );
+    if listeners.is_empty() && quarantine.is_on() {
+        diagnostics.error(None, "every listener has mistakes");
+    }
     let room = before.map_or_else(
         || upstream::Room::new(gateway.keepalive_pool.get() as usize),
         |before| before.room.clone(),
     );
-    let upstreams = compile_upstreams(document, sources, metrics, &room, before, diagnostics);
-    let routes = routes::compile(document, &upstreams, sources, metrics, diagnostics);
+    let upstreams = compile_upstreams(
+        document,
+        sources,
+        metrics,
+        (&room, before),
+        &mut quarantine,
+        diagnostics,
+    );
+    let routes = routes::compile(
+        document,
+        &upstreams,
+        sources,
+        metrics,
+        &mut quarantine,
+        diagnostics,
+    );
     warnings::of_unused(document, diagnostics);
     let admin = document.admin.as_ref().and_then(|section| {
         let config = &section.config;
         admin::Admin::build(config, &base(sources, config.span.source), diagnostics)
     });
-    if diagnostics.has_errors() {
+    if quarantine.is_broken(diagnostics) {
         return None;
     }
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
@@ -145,6 +168,7 @@ pub fn recompile(
         settings: settings(gateway, admin, state_dir),
         archive: archive(sources, diagnostics),
         origin: Origin::Files,
+        quarantined: quarantine.into_objects(),
     })
 }
 
@@ -183,12 +207,13 @@ fn compile_upstreams(
     document: &Document,
     sources: &Sources,
     metrics: &Metrics,
-    room: &Arc<upstream::Room>,
-    before: Option<&Snapshot>,
+    (room, before): (&Arc<upstream::Room>, Option<&Snapshot>),
+    quarantine: &mut Quarantine,
     diagnostics: &mut Diagnostics,
 ) -> Upstreams {
     let mut upstreams = Subject::new(diagnostics, "upstreams");
-    let mut compiled = BTreeMap::new();
+    let broken = document.broken.upstreams.iter();
+    let mut compiled: Upstreams = broken.map(|it| (it.name.value.clone(), None)).collect();
     for (name, object) in &document.upstreams {
         let place = object.name.span;
         let folder = base(sources, place.source);
@@ -201,7 +226,11 @@ fn compile_upstreams(
             before: before.and_then(|before| before.upstream(name)),
             subject: upstreams.key(name),
         };
+        let errors = build.subject.error_count();
         let upstream = Upstream::build(name, &object.config.value, &mut build);
+        let errors = build.subject.error_count() - errors;
+        let is_good = errors == 0 || !quarantine.contain(Kind::Upstream, name, errors);
+        let upstream = upstream.filter(|_| is_good);
         compiled.insert(name.clone(), upstream);
     }
     compiled

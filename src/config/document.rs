@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 
+use serde::de::IgnoredAny;
+
 use super::GatewayConfig;
 use super::archive::absolute;
 use crate::text::{
-    self, Diagnostics, Fingerprint, Name, Named, Section, SourceId, Sources, Spanned, Table,
+    self, Broken, Diagnostics, Fingerprint, Name, Named, Section, SourceId, Sources, Spanned, Table,
 };
 use crate::{admin, listener, policies, routing, upstream};
 
@@ -22,6 +24,15 @@ pub struct Document {
     pub listeners: Objects<listener::Config<policies::Config>>,
     pub upstreams: Objects<upstream::Config>,
     pub routes: Objects<routing::Config>,
+    pub broken: BrokenObjects,
+}
+
+/// Objects with mistakes of shape, as far as they can be read.
+#[derive(Debug, Default)]
+pub struct BrokenObjects {
+    pub listeners: Vec<Broken<IgnoredAny>>,
+    pub upstreams: Vec<Broken<IgnoredAny>>,
+    pub routes: Vec<Broken<routing::Reach>>,
 }
 
 impl Document {
@@ -41,6 +52,14 @@ impl Document {
         add(&mut self.listeners, read.listeners, "listener", diagnostics);
         add(&mut self.upstreams, read.upstreams, "upstream", diagnostics);
         add(&mut self.routes, read.routes, "route", diagnostics);
+        let BrokenObjects {
+            listeners,
+            upstreams,
+            routes,
+        } = read.broken;
+        self.broken.listeners.extend(listeners);
+        self.broken.upstreams.extend(upstreams);
+        self.broken.routes.extend(routes);
         read.include.unwrap_or_default()
     }
 }
@@ -56,6 +75,7 @@ struct Sections {
     listeners: Vec<Named<listener::Config<policies::Config>>>,
     upstreams: Vec<Named<upstream::Config>>,
     routes: Vec<Named<routing::Config>>,
+    broken: BrokenObjects,
 }
 
 impl Sections {
@@ -65,9 +85,13 @@ impl Sections {
         self.include = self.include.take().or(table.take("include"));
         self.gateway = self.gateway.take().or(table.section("gateway"));
         self.admin = self.admin.take().or(table.section("admin"));
-        self.listeners.extend(table.objects(listeners));
-        self.upstreams.extend(table.objects(upstreams));
-        self.routes.extend(table.objects(routes));
+        let broken = &mut self.broken;
+        self.listeners
+            .extend(table.objects_and_broken(listeners, &mut broken.listeners));
+        self.upstreams
+            .extend(table.objects_and_broken(upstreams, &mut broken.upstreams));
+        self.routes
+            .extend(table.objects_and_broken(routes, &mut broken.routes));
         table.finish();
     }
 

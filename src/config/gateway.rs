@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::quarantine::OnError;
 use crate::observability::AccessLogConfig;
 use crate::policies;
 use crate::text::{Duration, Setting};
@@ -33,6 +34,8 @@ pub struct GatewayConfig {
     /// where the gateway is started with files that have errors. It is made where its parent is there. Default: the
     /// first of `$STATE_DIRECTORY`, which systemd sets; without that, nothing is kept.
     pub state_dir: Option<PathBuf>,
+    /// What becomes of a configuration in which an object has mistakes. Default `"refuse"`.
+    pub on_error: OnError,
     /// One line per request, or `"off"`. Default: JSON on standard output.
     pub access_log: Setting<AccessLogConfig>,
     /// What `northgate run` gives up once it has started, or `"off"`. Default: all that the kernel offers.
@@ -48,6 +51,7 @@ impl Default for GatewayConfig {
             drain_delay: None,
             shutdown_grace: Duration::from_secs(30),
             state_dir: None,
+            on_error: OnError::Refuse,
             keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),
             watch: false,
             access_log: Setting::On(AccessLogConfig::default()),

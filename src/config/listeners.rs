@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::document::{Document, Objects};
 use super::load::base;
+use super::quarantine::Quarantine;
 use crate::facts::Variables;
 use crate::listener::{self, Listener};
 use crate::observability::Metrics;
@@ -31,6 +32,7 @@ pub(super) fn compile(
     sources: &Sources,
     metrics: &Metrics,
     before: Option<&Snapshot>,
+    quarantine: &mut Quarantine,
     diagnostics: &mut Diagnostics,
 ) -> (Vec<Compiled>, Vec<Group>) {
     let mut compiled = Vec::new();
@@ -42,6 +44,7 @@ pub(super) fn compile(
     for ((name, object), id) in document.listeners.iter().zip(ids) {
         let config = &object.config;
         let mut subject = subjects.key(name);
+        let errors = subject.error_count();
         let folder = base(sources, object.name.span.source);
         let listener = Listener::build(
             name,
@@ -73,6 +76,10 @@ pub(super) fn compile(
         });
         if let Some(group) = groups.get_mut(group) {
             group.members.push(name.clone());
+        }
+        let errors = subject.error_count() - errors;
+        if errors > 0 && quarantine.contain_listener(name, errors, before) {
+            continue;
         }
         compiled.extend(listener.map(|listener| Compiled { listener, group }));
     }

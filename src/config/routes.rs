@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::changes::Kind;
 use super::document::Document;
+use super::quarantine::Quarantine;
 use crate::actions::{Action, Proxy, Redirect, Respond, Rewrite};
 use crate::facts::Variables;
 use crate::observability::{Metrics, RouteMetrics};
@@ -32,20 +34,36 @@ pub(super) fn compile(
     upstreams: &Upstreams,
     sources: &Sources,
     metrics: &Metrics,
+    quarantine: &mut Quarantine,
     diagnostics: &mut Diagnostics,
 ) -> Vec<CompiledRoute> {
     let mut routes = Subject::new(diagnostics, "routes");
     let mut compiled = Vec::with_capacity(document.routes.len());
+    for broken in &document.broken.routes {
+        // Without them, there is no saying whose requests would be left to others.
+        let Some(reach) = &broken.partial else {
+            continue;
+        };
+        let mut subject = routes.key(&broken.name);
+        check_listeners(&reach.listeners, document, quarantine, &mut subject);
+        let matcher = reach
+            .r#match
+            .build(reach.r#match.span, &mut subject.key("match"));
+        compiled.extend(matcher.map(|matcher| CompiledRoute {
+            name: broken.name.value.clone(),
+            span: broken.name.span,
+            listeners: names(&reach.listeners),
+            matcher,
+            layer: Layer::default(),
+            action: Arc::new(Action::Quarantined),
+            timeout: None,
+            metrics: Arc::new(metrics.route(&broken.name)),
+        }));
+    }
     for (name, object) in &document.routes {
         let (place, config) = (object.name.span, &object.config);
         let mut subject = routes.key(name);
-        for (index, listener) in config.listeners.iter().enumerate() {
-            if !document.listeners.contains_key(&listener.value) {
-                let known = document.listeners.keys().map(Name::as_str);
-                let mut list = subject.key("listeners");
-                unknown("listener", listener, known, &mut list.index(index));
-            }
-        }
+        check_listeners(&config.listeners, document, quarantine, &mut subject);
         let matcher = config
             .r#match
             .build(config.r#match.span, &mut subject.key("match"));
@@ -54,6 +72,7 @@ pub(super) fn compile(
             resolve_action(config, place, upstreams, &mut subject);
             continue;
         };
+        let errors = subject.error_count();
         let parameters = matcher.path().captures();
         let action = resolve_action(config, place, upstreams, &mut subject)
             .and_then(|wanted| wanted.build(config, parameters, &mut subject));
@@ -65,12 +84,18 @@ pub(super) fn compile(
             sources,
             &mut subject,
         );
-        let Some(action) = action else { continue };
-        let listeners = config.listeners.iter();
+        let errors = subject.error_count() - errors;
+        let (action, layer) = match action {
+            Some(action) if errors == 0 => (action, layer),
+            _ if quarantine.contain(Kind::Route, name, errors) => {
+                (Action::Quarantined, Layer::default())
+            }
+            _ => continue,
+        };
         compiled.push(CompiledRoute {
             name: name.clone(),
             span: place,
-            listeners: listeners.map(|listener| listener.value.clone()).collect(),
+            listeners: names(&config.listeners),
             layer,
             action: Arc::new(action),
             timeout: config.timeout.as_ref().map(|timeout| timeout.as_std()),
@@ -79,6 +104,26 @@ pub(super) fn compile(
         });
     }
     compiled
+}
+
+fn check_listeners(
+    listeners: &[Spanned<Name>],
+    document: &Document,
+    quarantine: &Quarantine,
+    subject: &mut Subject<'_>,
+) {
+    for (index, listener) in listeners.iter().enumerate() {
+        let name = &listener.value;
+        if !document.listeners.contains_key(name) && !quarantine.has(Kind::Listener, name) {
+            let known = document.listeners.keys().map(Name::as_str);
+            let mut list = subject.key("listeners");
+            unknown("listener", listener, known, &mut list.index(index));
+        }
+    }
+}
+
+fn names(listeners: &[Spanned<Name>]) -> Vec<Name> {
+    listeners.iter().map(|name| name.value.clone()).collect()
 }
 
 /// The one action of a route, resolved but not compiled.

@@ -14,11 +14,13 @@ pub(super) fn of_unused(document: &Document, diagnostics: &mut Diagnostics) {
         .filter_map(|route| route.config.upstream.as_ref())
         .map(|named| &named.value)
         .collect();
-    // A route that names an upstream that is not there was probably meant for one of the unused.
-    if used
-        .iter()
-        .all(|name| document.upstreams.contains_key(*name))
-    {
+    // A route that names an upstream that is not there was probably meant for one of the unused; what routes with
+    // mistakes name is not known.
+    let is_known = document.broken.routes.is_empty()
+        && used
+            .iter()
+            .all(|name| document.upstreams.contains_key(*name));
+    if is_known {
         for (name, upstream) in &document.upstreams {
             if !used.contains(name) {
                 diagnostics.warning(upstream.name.span, format!("no route uses upstream {name}"));

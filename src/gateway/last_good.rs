@@ -6,20 +6,35 @@ use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 use super::Gateway;
-use crate::config::{self, Archive, Origin};
+use crate::config::{self, Archive, Kind, Origin, Quarantined};
 
 /// What the configuration says that serves.
 #[derive(Debug, Default)]
 pub(super) struct Serving {
     /// `None` where it is too large to be remembered.
     pub(super) archive: Option<Archive>,
+    /// What has mistakes and is not served.
+    pub(super) quarantined: Vec<Quarantined>,
     to_keep: watch::Sender<Option<(Archive, PathBuf)>>,
 }
 
 impl Gateway {
     /// Says by log and metric what it is that serves now, and has it kept.
-    pub(super) fn serves(&mut self, archive: Option<Archive>, origin: Origin) {
+    pub(super) fn serves(
+        &mut self,
+        archive: Option<Archive>,
+        origin: Origin,
+        quarantined: Vec<Quarantined>,
+    ) {
         self.metrics.config_is_last_good(origin != Origin::Files);
+        for kind in [Kind::Listener, Kind::Upstream, Kind::Route] {
+            let of_kind = quarantined.iter().filter(|it| it.kind == kind);
+            self.metrics
+                .config_quarantined(kind.as_str(), of_kind.count());
+        }
+        for object in &quarantined {
+            log::error!("{object} has mistakes and is not served");
+        }
         match (origin, &archive, &self.settings.state_dir) {
             (Origin::LastGood(kept_at), ..) => {
                 let age = kept_at.elapsed().unwrap_or_default().as_secs();
@@ -27,13 +42,15 @@ impl Gateway {
                     "the files have errors: serving the last good configuration, which was kept {age} s ago"
                 );
             }
-            (Origin::Files, Some(archive), Some(folder)) => {
+            // What has mistakes is not good, although it serves.
+            (Origin::Files, Some(archive), Some(folder)) if quarantined.is_empty() => {
                 let to_keep = (archive.clone(), folder.clone());
                 self.serving.to_keep.send_replace(Some(to_keep));
             }
             (Origin::Files, ..) => {}
         }
         self.serving.archive = archive;
+        self.serving.quarantined = quarantined;
     }
 }
 

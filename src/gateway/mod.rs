@@ -107,6 +107,7 @@ impl Gateway {
             settings,
             archive,
             origin,
+            quarantined,
             files: _,
         } = configuration;
         snapshot.access_log = open_log(settings.access_log.as_ref(), &metrics)?;
@@ -146,7 +147,7 @@ impl Gateway {
         gateway.tasks.spawn(reload::take_apart(taken_apart));
         gateway.tasks.spawn(gateway.serving.keep_each());
         gateway.is_ready.store(true, Ordering::Relaxed);
-        gateway.serves(archive, origin);
+        gateway.serves(archive, origin, quarantined);
         Ok(gateway)
     }
 
@@ -159,6 +160,7 @@ impl Gateway {
             settings,
             archive,
             origin,
+            quarantined,
             files: _,
         } = configuration;
         let before = self.snapshot.load_full();
@@ -184,7 +186,7 @@ impl Gateway {
                     .map(|it| &**it),
             );
         }
-        self.serves(archive, origin);
+        self.serves(archive, origin, quarantined);
         // Nobody is there to take it apart only where the gateway has ended.
         let _ = self.retired.send(before);
         Ok(())

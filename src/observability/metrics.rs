@@ -36,10 +36,11 @@ pub(super) struct Catalog {
     pub(super) certificate_reloads: IntCounterVec,
     pub(super) certificate_not_after: IntGaugeVec,
     access_log_dropped: IntCounter,
-    config_loaded: Gauge,
+    pub(super) config_loaded: Gauge,
     pub(super) config_reloads: IntCounterVec,
-    config_reload_ok: Gauge,
-    config_last_good: Gauge,
+    pub(super) config_reload_ok: Gauge,
+    pub(super) config_last_good: Gauge,
+    pub(super) config_quarantined: IntGaugeVec,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -156,6 +157,11 @@ impl Metrics {
                 "northgate_config_last_good",
                 "1 where the files have errors and the configuration that served before is served, else 0.",
             ),
+            config_quarantined: register.gauges(
+                "northgate_config_quarantined",
+                "Objects that have mistakes and are not served.",
+                &["kind"],
+            ),
             registry,
         };
         catalog.config_reload_ok.set(1.0);
@@ -165,25 +171,6 @@ impl Metrics {
     /// Access records that were dropped because the writer could not keep up.
     pub fn access_log_dropped(&self) -> IntCounter {
         self.0.access_log_dropped.clone()
-    }
-
-    /// Says that the configuration now serving was loaded at this Unix time, in seconds.
-    pub fn config_loaded_at(&self, time: f64) {
-        self.0.config_loaded.set(time);
-    }
-
-    /// A configuration was loaded anew, and serves or was refused.
-    pub fn config_reloaded(&self, is_applied: bool) {
-        let result = if is_applied { "applied" } else { "refused" };
-        self.0.config_reloads.with_label_values(&[result]).inc();
-        self.0.config_reload_ok.set(f64::from(u8::from(is_applied)));
-    }
-
-    /// Says whether what serves is kept from before, because the files have errors.
-    pub fn config_is_last_good(&self, is_last_good: bool) {
-        self.0
-            .config_last_good
-            .set(f64::from(u8::from(is_last_good)));
     }
 
     /// The Prometheus text exposition of everything.

@@ -8,6 +8,7 @@
 mod access_log;
 mod access_record;
 mod certificate_metrics;
+mod config_metrics;
 mod metrics;
 mod register;
 mod retain;

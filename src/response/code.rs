@@ -118,6 +118,9 @@ error_index! {
     /// The gateway ends or is replaced, and the grace for what was in flight is over. A response that has begun is
     /// broken off, a call of gRPC ends with `UNAVAILABLE`.
     ShuttingDown = 503 "shutting_down" "The gateway is shutting down", UNAVAILABLE Gateway "-";
+    /// The route, or the upstream that it forwards to, has mistakes in its configuration, and `gateway.on_error` has the
+    /// gateway serve without it. The log and `northgate check` say what is wrong.
+    Quarantined = 503 "quarantined" "This is out of service", UNAVAILABLE Gateway "-";
     /// The method is one that the gateway does not forward to anybody (`CONNECT`, `TRACE`).
     MethodNotImplemented = 501 "method_not_implemented" "The method is not implemented", UNIMPLEMENTED Client "DPE";
     /// The request is of a version of HTTP that the gateway does not speak. The connection is closed.

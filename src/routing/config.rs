@@ -44,6 +44,14 @@ pub struct Config {
     pub policies: policies::Config,
 }
 
+/// What of a route says which requests are its own: enough for one that has mistakes elsewhere.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reach {
+    pub r#match: Spanned<MatchConfig>,
+    #[serde(default)]
+    pub listeners: Vec<Spanned<Name>>,
+}
+
 /// The name of an upstream, where many would write an address.
 struct UpstreamName(Name);
 

@@ -74,7 +74,7 @@ mod property;
 
 pub use captures::Captures;
 pub use condition::{HeaderCondition, QueryCondition, ValueMatch};
-pub use config::{Config, GrpcMatch, MatchConfig};
+pub use config::{Config, GrpcMatch, MatchConfig, Reach};
 pub use explain::{Explanation, MAX_MISSES, Miss, Reason, Values};
 pub use host::HostMatch;
 pub use matcher::{Matcher, MatcherBuilder};

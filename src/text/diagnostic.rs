@@ -72,6 +72,8 @@ impl Diagnostic {
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     found: Vec<Diagnostic>,
+    /// How many of them are errors: it is asked for with every object.
+    errors: usize,
 }
 
 impl Diagnostics {
@@ -96,21 +98,23 @@ impl Diagnostics {
     }
 
     pub fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
         self.found.push(diagnostic);
         self.found.last_mut().expect("one was pushed just now")
     }
 
     pub fn extend(&mut self, others: Diagnostics) {
+        self.errors += others.errors;
         self.found.extend(others.found);
     }
 
     /// How many errors there are so far: for telling whether a step added some.
     pub fn error_count(&self) -> usize {
-        self.count(Severity::Error)
+        self.errors
     }
 
     pub fn has_errors(&self) -> bool {
-        self.found.iter().any(|one| one.severity == Severity::Error)
+        self.errors > 0
     }
 
     pub(super) fn len(&self) -> usize {
@@ -119,6 +123,7 @@ impl Diagnostics {
 
     pub(super) fn truncate(&mut self, len: usize) {
         self.found.truncate(len);
+        self.errors = self.count(Severity::Error);
     }
 
     pub fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The top of a configuration file, read by hand so that one bad object hides no other.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use toml::Spanned as TomlSpanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -39,6 +39,16 @@ pub struct Named<T> {
     /// Boxed, since configs are large, and what holds many of them has room to spare.
     pub config: Box<Spanned<T>>,
     pub fingerprint: Fingerprint,
+}
+
+/// An object with problems, which were reported, as far as it can be read all the same.
+#[derive(Clone, Debug)]
+pub struct Broken<P> {
+    pub name: Spanned<Name>,
+    /// How many problems it has.
+    pub errors: usize,
+    /// `None` where even that is bad.
+    pub partial: Option<P>,
 }
 
 type Entry<'i> = (TomlSpanned<DeString<'i>>, TomlSpanned<DeValue<'i>>);
@@ -152,13 +162,22 @@ impl<'d, 'i> Table<'d, 'i> {
 
     /// A table of named objects, `[routes.home]`: all good ones, in the order of the file.
     pub fn objects<T: DeserializeOwned>(&mut self, key: &'static str) -> Vec<Named<T>> {
+        self.objects_and_broken::<T, IgnoredAny>(key, &mut Vec::new())
+    }
+
+    /// As [`Table::objects`]; of bad ones with a good name, what `P` asks for goes to `broken`.
+    pub fn objects_and_broken<T: DeserializeOwned, P: DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        broken: &mut Vec<Broken<P>>,
+    ) -> Vec<Named<T>> {
         let Some((_, entries)) = self.inner_table(key) else {
             return Vec::new();
         };
         let path = self.name_of(key);
         entries
             .into_iter()
-            .filter_map(|entry| self.named_object(&path, entry))
+            .filter_map(|entry| self.named_object(&path, entry, broken))
             .collect()
     }
 
@@ -231,10 +250,11 @@ impl<'d, 'i> Table<'d, 'i> {
     }
 
     /// A bad name does not keep the object from being looked at, nor the other way round.
-    fn named_object<T: DeserializeOwned>(
+    fn named_object<T: DeserializeOwned, P: DeserializeOwned>(
         &mut self,
         path: &str,
         entry: Entry<'i>,
+        broken: &mut Vec<Broken<P>>,
     ) -> Option<Named<T>> {
         let (key, node) = entry;
         let span = self.anchor.span(key.span());
@@ -250,11 +270,21 @@ impl<'d, 'i> Table<'d, 'i> {
             Some(name) => format!("{path}.{name}"),
             None => path.to_owned(),
         };
-        let object = object(self.diagnostics, self.anchor, &place, &node)?;
+        let errors = self.diagnostics.error_count();
+        let Some(read) = object(self.diagnostics, self.anchor, &place, &node) else {
+            let errors = self.diagnostics.error_count() - errors;
+            let mut told = Diagnostics::new();
+            broken.extend(name.map(|name| Broken {
+                name,
+                errors,
+                partial: object(&mut told, self.anchor, &place, &node),
+            }));
+            return None;
+        };
         let span = self.anchor.span(node.span());
         Some(Named {
             name: name?,
-            config: Box::new(Spanned::new(object, span)),
+            config: Box::new(Spanned::new(read, span)),
             fingerprint: Fingerprint::of(node.get_ref()),
         })
     }

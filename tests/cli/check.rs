@@ -37,6 +37,32 @@ fn fails_on_warnings_only_when_strict() {
 }
 
 #[test]
+fn tells_what_would_not_be_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.toml");
+    let text = r#"
+[gateway]
+on_error = "quarantine"
+[listeners.public]
+bind = "127.0.0.1:0"
+[upstreams.bad]
+endpoints = []
+[routes.to-bad]
+match = { path = "/a" }
+upstream = "bad"
+[routes.good]
+match = { path = "/b" }
+respond = { status = 200 }
+"#;
+    std::fs::write(&path, text).expect("the folder is ours");
+    let run = northgate(&["check", "-c", &path.to_string_lossy()]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.err.contains("endpoints is empty"), "{run:?}");
+    let told = "1 error\nquarantined: upstream bad\nquarantined: route to-bad\n";
+    assert!(run.err.ends_with(told), "{run:?}");
+}
+
+#[test]
 fn speaks_json() {
     let clean = northgate(&["check", "--json", "-c", "conf/shop.toml"]);
     assert_eq!((clean.code, json(&clean.out)), (0, serde_json::json!([])));

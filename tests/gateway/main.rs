@@ -28,6 +28,7 @@ mod observability;
 mod paths;
 mod proxy_protocol;
 mod proxying;
+mod quarantine;
 mod reload;
 mod routing;
 mod security_headers;
