@@ -2,8 +2,8 @@
 //!
 //! **What comes in:** TOML files, once; then connections of clients. **What goes out:** requests to upstreams,
 //! responses to clients, an access log, metrics, and for whoever runs it the reasons of every decision
-//! ([`northgate explain`](cli)). Nothing is kept on disk but the
-//! configuration that served last, and nothing is shared between two gateways.
+//! ([`northgate explain`](cli)). Nothing is kept on disk but the last good configuration, and nothing is shared between
+//! two gateways.
 //!
 //! # From files to a running gateway
 //!
@@ -92,6 +92,9 @@
 //! | The order in a file decides nothing | `tests/gateway/routing.rs`: `the_order_in_the_file_does_not_matter` |
 //! | The nearest scope replaces a policy whole; policies run in the program's order | `tests/gateway/header_policies.rs`: `the_nearest_scope_replaces_and_off_removes`; `src/policies/list.rs` |
 //! | Replies of the gateway itself go through the response hooks too | `tests/gateway/header_policies.rs`: `replies_of_the_gateway_itself_are_edited_too` |
+//! | Kept connections see a new configuration with their next request, requests in flight keep theirs; what is defined as before is untouched | `tests/gateway/reload.rs` |
+//! | A configuration that cannot be served changes nothing | `tests/gateway/reload.rs`: `what_cannot_be_had_changes_nothing`; `tests/cli/reload.rs` |
+//! | Reloads, listeners that come and go, new certificates and new binaries lose no request and cut no stream | `tests/gateway/changes.rs` |
 //! | Policies of a listener decide before a 404 or 405 does | `tests/gateway/ip_access.rs`: `it_decides_before_routes_are_told_apart` |
 //! | The client's address is what trusted hops vouch for, and nothing else opens a door | `tests/gateway/ip_access.rs`: `strangers_cannot_say_who_they_are` |
 //! | What a site may do by CORS is said by the route of the method that it asks for, and by no other; every case of the Fetch standard | `tests/gateway/cors.rs`: `every_case_of_the_standard` |

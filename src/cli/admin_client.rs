@@ -36,6 +36,8 @@ pub(super) struct AdminAddress {
     admin: Option<BindAddress>,
 }
 
+type Token = Box<[u8]>;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
@@ -99,7 +101,7 @@ impl AdminAddress {
 
     /// The address and the token, as far as they can be read: the rest of the configuration may be in a bad state,
     /// and often is when somebody asks.
-    fn find(&self) -> Result<(BindAddress, Option<Box<[u8]>>), AskError> {
+    fn find(&self) -> Result<(BindAddress, Option<Token>), AskError> {
         let said = std::env::var_os(TOKEN_VARIABLE);
         let said = said.map(|token| token.into_encoded_bytes().into());
         if let (Some(address), Some(token)) = (&self.admin, &said) {

@@ -7,7 +7,7 @@ use clap::Args;
 use http::{Method, StatusCode};
 
 use super::admin_client::{AdminAddress, Answer};
-use crate::admin::{Outcome, Report};
+use crate::gateway::{Outcome, Report};
 
 /// For the largest configurations, and names of upstreams that do not resolve.
 const DEADLINE: Duration = Duration::from_secs(60);

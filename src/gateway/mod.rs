@@ -56,6 +56,7 @@ use admin_listener::AdminListener;
 use last_good::Serving;
 use listeners::Listeners;
 
+pub use crate::admin::{Outcome, Report};
 pub use run::{RunError, run};
 
 /// For the admin listener to finish its replies, and for the access log to be written.
