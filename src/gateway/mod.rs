@@ -80,6 +80,16 @@ pub enum StartError {
     AccessLog(io::Error),
 }
 
+impl StartError {
+    /// Whether it is something that the process may not do, which it may have given up itself.
+    fn is_denied(&self) -> bool {
+        let (StartError::Bind { cause, .. }
+        | StartError::BindAdmin { cause, .. }
+        | StartError::AccessLog(cause)) = self;
+        cause.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
 /// A running gateway. Dropping it ends it at once; [`Gateway::stop`] lets requests end.
 pub struct Gateway {
     snapshot: Arc<ArcSwap<Snapshot>>,

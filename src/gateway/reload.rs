@@ -17,6 +17,10 @@ use crate::routing::{FALLBACK, Snapshot};
 /// How often snapshots that were replaced are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// What may be behind a refusal of the system.
+const CONFINED: &str = "what this process may write was settled when it was started, see gateway.sandbox: a restart \
+                        settles it anew, and gateway.sandbox.write names more";
+
 /// Loads the configuration at `path` and serves it, or says why not and changes nothing. The files are those that
 /// were read, whatever has become of it.
 pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Files) {
@@ -39,7 +43,13 @@ pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Files
                     problems,
                     notes,
                 },
-                Err(error) => refused(problems, &error.to_string()),
+                Err(error) => {
+                    let mut report = refused(problems, &error.to_string());
+                    if before.sandbox.is_some() && error.is_denied() {
+                        report.notes.push(CONFINED.to_owned());
+                    }
+                    report
+                }
             }
         }
     };
@@ -118,9 +128,13 @@ fn left_for_restart(before: &Settings, now: &Settings) -> Vec<String> {
         ),
     ];
     let changed = each.into_iter().filter(|(_, has_changed)| *has_changed);
-    changed
+    let mut notes: Vec<String> = changed
         .map(|(key, _)| format!("gateway.{key} has changed; it takes effect with the next start"))
-        .collect()
+        .collect();
+    if before.sandbox != now.sandbox {
+        notes.push("gateway.sandbox has changed; it takes effect with the next restart, and not by an upgrade".to_owned());
+    }
+    notes
 }
 
 fn tell(report: &Report) {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 
+use super::program::northgate;
 use super::running::{Running, get};
 
 const EVERYTHING: &str = r#"
@@ -129,6 +130,45 @@ fn it_can_be_switched_off() {
         of_all_threads(&gateway, "CapPrm:"),
         of_this_process("CapPrm:")
     );
+}
+
+#[test]
+fn a_reload_is_told_why_it_cannot_write_elsewhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("northgate.toml");
+    let [log, prepared] = ["log", "prepared"].map(|name| folder.path().join(name));
+    for made in [&log, &prepared, &folder.path().join("run")] {
+        fs::create_dir(made).expect("a folder in it");
+    }
+    let write = |log: &str| {
+        let sandbox = format!("sandbox = {{ write = [\"{}\"] }}", prepared.display());
+        let config = EVERYTHING
+            .replace("FOLDER/log", log)
+            .replace("FOLDER", &folder.path().display().to_string())
+            .replace("PORT", "9")
+            .replace("[gateway]", &format!("[gateway]\n{sandbox}"));
+        fs::write(&file, config).expect("it is written");
+    };
+    write("FOLDER/log");
+    let mut gateway = Running::start_at(&file);
+    gateway.serving("public");
+    let reload = || northgate(&["reload", "-c", file.to_str().expect("it is UTF-8")]);
+
+    fs::create_dir(folder.path().join("elsewhere")).expect("a folder in it");
+    write("FOLDER/elsewhere");
+    let run = reload();
+    assert_eq!(run.code, 1);
+    assert!(
+        run.err.contains("access log: Permission denied"),
+        "{}",
+        run.err
+    );
+    assert!(run.err.contains("see gateway.sandbox"), "{}", run.err);
+
+    write("FOLDER/prepared");
+    let run = reload();
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    assert!(prepared.join("access.log").exists());
 }
 
 fn of_this_process(field: &str) -> [String; 1] {
