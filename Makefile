@@ -104,7 +104,7 @@ lint:
 	@.ci/install $(BUILD_NEEDS) systemd-analyze:systemd
 	@mkdir -p $(TARGET) && sed 's#/usr/bin/northgate#/bin/true#' systemd/northgate.service >$(TARGET)/northgate.service
 	systemd-analyze verify $(abspath $(TARGET)/northgate.service)
-	systemd-analyze security --offline=true --threshold=20 --no-pager systemd/northgate.service >/dev/null
+	systemd-analyze security --offline=true --threshold=15 --no-pager systemd/northgate.service >/dev/null
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
