@@ -255,7 +255,7 @@ impl Part {
                 );
             }
             Part::ClientIp => write!(out, "{}", facts.client).ok()?,
-            Part::RequestId => out.extend_from_slice(facts.request_id.as_str().as_bytes()),
+            Part::RequestId => out.extend_from_slice(facts.request_id.as_bytes()),
             Part::Method => out.extend_from_slice(request.method.as_str().as_bytes()),
             Part::Scheme => out.extend_from_slice(facts.scheme.as_str().as_bytes()),
             Part::Host => out.extend_from_slice(host(request)?.as_bytes()),
@@ -263,7 +263,7 @@ impl Part {
             Part::Query => {
                 out.extend_from_slice(request.uri.query().unwrap_or_default().as_bytes())
             }
-            Part::TraceId => out.extend_from_slice(facts.trace.trace_id().as_bytes()),
+            Part::TraceId => out.extend_from_slice(facts.trace.trace_id()),
             Part::Certificate(field) => facts.certificate.as_ref()?.write(*field, out)?,
             Part::Identity(name) => {
                 out.extend_from_slice(facts.identity.as_ref()?.text(name)?.as_bytes())

@@ -1,5 +1,6 @@
 //! The client's side of a connection as the engine reads and writes it.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -30,7 +31,7 @@ use crate::response::Code;
 /// buffer is given back with every flush: an idle connection holds none.
 const WRITE_BUFFER: usize = 8 * 1024;
 
-/// The room that the buffer begins with: for a header and a small body.
+/// The room that a new buffer has: for a header and a small body.
 const FIRST_WRITE: usize = 2 * 1024;
 
 /// What is read at a time while nobody knows yet what it will be.
@@ -97,6 +98,19 @@ impl Transport {
     pub(super) async fn read_more(&mut self, read: &mut Vec<u8>) -> io::Result<usize> {
         read.reserve(READ_AHEAD);
         forward!(self, transport => transport.read_buf(read).await)
+    }
+}
+
+thread_local! {
+    /// A buffer that was given back: nearly every response needs one for a moment.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// An empty buffer for writes.
+fn buffer() -> Vec<u8> {
+    match SPARE.take() {
+        spare if spare.capacity() > 0 => spare,
+        _ => Vec::with_capacity(FIRST_WRITE),
     }
 }
 
@@ -196,7 +210,18 @@ impl Downstream {
         }
     }
 
+    /// All of it was sent. An idle connection holds no memory.
+    fn free_buffer(&mut self) {
+        let buffer = std::mem::take(&mut self.out);
+        if buffer.capacity() > 0 {
+            SPARE.set(buffer);
+        }
+    }
+
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.out.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         // Taken out, so that it can be read while the rest is written to.
         let out = std::mem::take(&mut self.out);
         let drained = self.poll_drain_of(cx, &out);
@@ -263,8 +288,7 @@ impl AsyncRead for Downstream {
                     && let Poll::Ready(drained) = this.poll_drain(cx)
                 {
                     drained?;
-                    // An idle connection holds no memory.
-                    this.out = Vec::new();
+                    this.free_buffer();
                 }
                 ready!(this.poll_late(cx));
                 this.connection.gave_up();
@@ -287,7 +311,7 @@ impl AsyncWrite for Downstream {
             return self.poll_send(cx, data);
         }
         if self.out.capacity() == 0 {
-            self.out.reserve(data.len().max(FIRST_WRITE));
+            self.out = buffer();
         }
         self.out.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))
@@ -314,7 +338,7 @@ impl AsyncWrite for Downstream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx))?;
-        self.out = Vec::new();
+        self.free_buffer();
         forward!(&mut self.transport, transport => Pin::new(transport).poll_flush(cx))
     }
 

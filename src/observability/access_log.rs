@@ -285,8 +285,8 @@ mod tests {
             fault: None,
             flag: None,
             cause: None,
-            request_id: "",
-            trace_id: "",
+            request_id: b"",
+            trace_id: b"",
         }
     }
 

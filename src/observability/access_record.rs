@@ -42,8 +42,9 @@ pub struct AccessRecord<'a> {
     pub flag: Option<&'static str>,
     /// Why, for operators: the engine's cause, never shown to the client.
     pub cause: Option<&'a str>,
-    pub request_id: &'a str,
-    pub trace_id: &'a str,
+    /// ASCII, as the next.
+    pub request_id: &'a [u8],
+    pub trace_id: &'a [u8],
 }
 
 impl AccessRecord<'_> {
@@ -67,8 +68,10 @@ impl AccessRecord<'_> {
         }
         plain(out, b"\",\"method\":\"", self.method);
         plain(out, b"\",\"protocol\":\"", self.protocol);
-        plain(out, b"\",\"request_id\":\"", self.request_id);
-        plain(out, b"\",\"trace_id\":\"", self.trace_id);
+        out.extend_from_slice(b"\",\"request_id\":\"");
+        out.extend_from_slice(self.request_id);
+        out.extend_from_slice(b"\",\"trace_id\":\"");
+        out.extend_from_slice(self.trace_id);
         out.push(b'"');
         quoted(out, b",\"path\":", Some(self.path));
         quoted(out, b",\"host\":", self.host);
@@ -156,6 +159,10 @@ static SPECIAL: [bool; 256] = {
 
 fn number(out: &mut Vec<u8>, key: &[u8], value: u64) {
     out.extend_from_slice(key);
+    if value < 10 {
+        // As most are.
+        return out.push(b'0' + value as u8);
+    }
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -290,8 +297,8 @@ mod tests {
             fault: None,
             flag: None,
             cause: None,
-            request_id: "abc",
-            trace_id: "def",
+            request_id: b"abc",
+            trace_id: b"def",
         }
     }
 

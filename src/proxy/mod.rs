@@ -42,7 +42,7 @@ use tokio::sync::mpsc;
 
 use crate::response::Code;
 use crate::routing::Snapshot;
-use crate::upstream::{Attempt, Failure, Verdict};
+use crate::upstream::{Failure, Upload, Verdict};
 
 pub use engine::Engine;
 use exchange::Exchange;
@@ -93,10 +93,14 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         timed::seat(session, exchange);
+        let upload = match session.is_body_empty() {
+            true => Upload::Nothing,
+            false => Upload::Body,
+        };
         let picked = exchange
             .attempt
             .as_mut()
-            .map_or(Err(Code::Internal), Attempt::pick);
+            .map_or(Err(Code::Internal), |attempt| attempt.pick(upload));
         picked.map_err(|code| exchange.give_up(code))
     }
 
@@ -126,15 +130,14 @@ impl ProxyHttp for Proxy {
         let Some(attempt) = &mut exchange.attempt else {
             return Ok(());
         };
-        if !session.is_body_done() {
-            attempt.connected();
-            return Ok(());
-        }
-        // Over HTTP/2 there will be no word of the end of a body that there is not. Over HTTP/1.1 it comes right
-        // behind the header, which has a limit of its own.
-        if attempt.upstream().protocol().is_h2() {
+        // Where there is no body there is no word of its end, or it says nothing new: the clock starts here. Over
+        // HTTP/2 there is none for a body that has come to its end before, either.
+        let is_whole = attempt.upload() == Upload::Nothing
+            || (attempt.upstream().protocol().is_h2() && session.is_body_done());
+        if is_whole {
             return exchange.sent(0, true);
         }
+        attempt.connected();
         Ok(())
     }
 
@@ -168,8 +171,11 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        let bytes = body.as_ref().map_or(0, Bytes::len);
-        exchange.sent(bytes, end_of_stream)?;
+        let attempt = exchange.attempt.as_ref();
+        if attempt.is_some_and(|attempt| attempt.upload() == Upload::Body) {
+            let bytes = body.as_ref().map_or(0, Bytes::len);
+            exchange.sent(bytes, end_of_stream)?;
+        }
         if exchange.bodies.request.is_empty() {
             return Ok(());
         }

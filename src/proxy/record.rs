@@ -30,9 +30,11 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         .metrics
         .observe(&request.method, status, slug, total);
     exchange.route.metrics.count_bytes(received, sent);
+    let mut upstream_time = None;
     if let Some(attempt) = &mut exchange.attempt {
         let answered = exchange.upstream_status.map_or(0, |status| status.as_u16());
-        if let Some(spent) = attempt.spent(now, error.is_some()) {
+        upstream_time = attempt.spent(now, error.is_some());
+        if let Some(spent) = upstream_time {
             attempt.upstream().metrics().observe(answered, spent);
         }
         if error.is_none() {
@@ -75,7 +77,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             bytes_in: received,
             bytes_out: sent,
             total,
-            upstream_time: attempt.and_then(|attempt| attempt.spent(now, error.is_some())),
+            upstream_time,
             first_byte: exchange.first_byte,
             upstream: attempt.map(|attempt| attempt.upstream().name()),
             endpoint: attempt.and_then(|attempt| attempt.endpoint()),
@@ -84,7 +86,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             fault: code.map(|code| code.fault().as_str()),
             flag: code.map(Code::flag),
             cause: cause.as_deref(),
-            request_id: exchange.facts.request_id.as_str(),
+            request_id: exchange.facts.request_id.as_bytes(),
             trace_id: exchange.facts.trace.trace_id(),
         });
     }

@@ -41,6 +41,13 @@ pub enum Replay {
     Always,
 }
 
+/// What a request has to send behind its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upload {
+    Nothing,
+    Body,
+}
+
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -60,6 +67,7 @@ pub struct Attempt {
     /// When bytes of the response last came.
     heard: Option<Instant>,
     attempts: u32,
+    upload: Upload,
     tried: SmallVec<[Arc<Endpoint>; 2]>,
     lease: Option<Lease>,
     /// On HTTP/1.1, what became of asking for a connection.
@@ -111,6 +119,7 @@ impl Attempt {
             first_pick: None,
             heard: None,
             attempts: 0,
+            upload: Upload::Body,
             tried: SmallVec::new(),
             lease: None,
             call: None,
@@ -131,6 +140,11 @@ impl Attempt {
 
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// What there is to be sent behind the header; with a tunnel, what comes from the client.
+    pub fn upload(&self) -> Upload {
+        self.upload
     }
 
     /// From the first choice of an endpoint to the last that was heard of the upstream, or to `now` where the
@@ -157,7 +171,7 @@ impl Attempt {
     }
 
     /// Chooses the next endpoint.
-    pub fn pick(&mut self) -> Result<Box<HttpPeer>, Code> {
+    pub fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             return Err(Code::UpstreamTimeout);
@@ -179,9 +193,14 @@ impl Attempt {
         if let Some((dial, call)) = Dial::to(&endpoint, now, limit) {
             peer.options.custom_l4 = Some(dial);
             self.call = Some(call);
+            if upload == Upload::Nothing {
+                // The watch keeps the time of the header, which is all that is written.
+                peer.options.write_timeout = None;
+            }
         }
         self.lease = Some(Lease::of(endpoint));
         self.attempts += 1;
+        self.upload = upload;
         Ok(peer)
     }
 
@@ -195,9 +214,6 @@ impl Attempt {
     pub fn moved(&mut self, now: Instant) -> bool {
         self.awaits_client = false;
         self.heard = Some(now);
-        if let Some(turn) = self.turn() {
-            turn.heard(now);
-        }
         self.allow(now, self.upstream.timeouts().idle.as_std())
     }
 
@@ -238,6 +254,7 @@ impl Attempt {
     pub fn upgraded(&mut self, now: Instant) {
         self.deadline = None;
         self.is_tunnel = true;
+        self.upload = Upload::Body;
         self.moved(now);
     }
 
@@ -336,9 +353,8 @@ impl Attempt {
     }
 
     fn allow(&self, now: Instant, silence: Duration) -> bool {
-        let until = now + silence;
         if let Some(turn) = self.turn() {
-            turn.set_deadline(self.deadline.map_or(until, |deadline| deadline.min(until)));
+            turn.wait(now, silence, self.deadline);
         }
         if let Some(clock) = &self.clock {
             clock.restart(now, silence);

@@ -108,8 +108,8 @@ struct Watch {
 pub(super) struct Turn {
     watch: Arc<Watch>,
     number: u64,
-    /// When bytes of the response last came.
-    heard: AtomicU64,
+    /// When it was last told how long to wait.
+    told: AtomicU64,
 }
 
 impl Turn {
@@ -121,23 +121,22 @@ impl Turn {
         Turn {
             watch,
             number: before.wrapping_add(1 << INSTANT_BITS) & !NEVER,
-            heard: AtomicU64::new(0),
+            told: AtomicU64::new(0),
         }
     }
 
-    /// Bytes of the response have come.
-    pub(super) fn heard(&self, now: Instant) {
-        self.heard.store(told(now), Ordering::Relaxed);
+    /// Something has moved, and what comes next may take as long as `silence`, but not beyond `end`.
+    pub(super) fn wait(&self, now: Instant, silence: Duration, end: Option<Instant>) {
+        let now = told(now);
+        self.told.store(now, Ordering::Relaxed);
+        let until = now.saturating_add(micros(silence));
+        let until = end.map_or(until, |end| told(end).min(until));
+        self.store(until.min(NEVER - 1));
     }
 
-    /// When the last bytes of the response came, for whoever has no clock of its own.
-    pub(super) fn last_heard(&self) -> Instant {
-        meant(self.heard.load(Ordering::Relaxed))
-    }
-
-    /// Moves the deadline.
-    pub(super) fn set_deadline(&self, deadline: Instant) {
-        self.store(told(deadline));
+    /// When something last moved, for whoever has no clock of its own.
+    pub(super) fn last_moved(&self) -> Instant {
+        meant(self.told.load(Ordering::Relaxed))
     }
 
     /// Lifts the deadline: the exchange is over.
@@ -229,9 +228,12 @@ impl Watch {
 }
 
 fn told(instant: Instant) -> u64 {
-    let since = instant.saturating_duration_since(*EPOCH);
-    let micros = since.as_secs().saturating_mul(1_000_000) + u64::from(since.subsec_micros());
-    micros.min(NEVER - 1)
+    micros(instant.saturating_duration_since(*EPOCH)).min(NEVER - 1)
+}
+
+fn micros(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1_000_000);
+    whole.saturating_add(u64::from(duration.subsec_micros()))
 }
 
 fn meant(told: u64) -> Instant {
@@ -262,8 +264,8 @@ mod tests {
     async fn a_passed_deadline_ends_a_read() {
         let ((mut stream, _handle), _peer, turn) = connected().await;
         let begin = Instant::now();
-        turn.set_deadline(begin + Duration::from_secs(600));
-        turn.set_deadline(begin + Duration::from_millis(40));
+        turn.wait(begin, Duration::from_secs(600), None);
+        turn.wait(begin, Duration::from_millis(40), None);
         let mut buffer = [0; 8];
         assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
         assert!(begin.elapsed() >= Duration::from_millis(40));
@@ -274,7 +276,7 @@ mod tests {
     async fn a_deadline_that_moves_on_does_not_fire() {
         let ((mut stream, handle), mut peer, turn) = connected().await;
         for _ in 0..5 {
-            turn.set_deadline(Instant::now() + Duration::from_millis(200));
+            turn.wait(Instant::now(), Duration::from_millis(200), None);
             peer.write_all(b"x").await.unwrap();
             assert_eq!(stream.read_u8().await.unwrap(), b'x');
         }
@@ -305,12 +307,15 @@ mod tests {
     async fn a_past_turn_has_no_say() {
         let ((_stream, handle), _peer, first) = connected().await;
         let second = Turn::begin_on(&handle);
-        let deadline = Instant::now() + Duration::from_secs(600);
-        second.set_deadline(deadline);
+        let (now, silence) = (*EPOCH, Duration::from_secs(600));
+        second.wait(now, silence, None);
         first.lift();
-        assert_eq!(second.watch.deadline(), told(deadline));
+        assert_eq!(second.watch.deadline(), told(now + silence));
+        let end = now + Duration::from_secs(60);
+        second.wait(now, silence, Some(end));
+        assert_eq!(second.watch.deadline(), told(end));
         second.lift();
-        first.set_deadline(deadline);
+        first.wait(now, silence, None);
         assert_eq!(second.watch.deadline(), NEVER);
     }
 }

@@ -267,9 +267,8 @@ impl Drop for Lent {
             && wire.is_written()
         {
             wire.watch.rest();
-            // The response was all that there was to come, so nothing has come since.
-            let heard = self.call.turn().map(Turn::last_heard);
-            self.spares.put(wire, heard.unwrap_or_else(Instant::now));
+            let moved = self.call.turn().map(Turn::last_moved);
+            self.spares.put(wire, moved.unwrap_or_else(Instant::now));
         }
     }
 }

@@ -48,7 +48,7 @@ use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
 use crate::text::{Fingerprint, Span, Subject};
 
-pub use attempt::{Attempt, Failure, Replay, Verdict};
+pub use attempt::{Attempt, Failure, Replay, Upload, Verdict};
 pub use balance::Balance;
 pub use clock::{Clock, Stall, Timer};
 pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
