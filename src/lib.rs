@@ -138,6 +138,7 @@
 //! | What was counted up is counted down | `tests/gateway/observability.rs`: `gauges_return_to_zero` |
 //! | A gateway that runs has given up what it does not need, in every thread, and serves all the same | `tests/cli/sandbox.rs`; `src/gateway/sandbox/` |
 //! | Whatever became of the files, a gateway that served once serves again, and one that runs serves on | `tests/cli/last_good.rs` |
+//! | A reload that takes over what has not changed comes out as if everything were read | `src/config/kept.rs` |
 //! | A route with mistakes hands its requests to no other route | `tests/gateway/quarantine.rs`: `what_is_bad_answers_503_and_goes_to_nobody_else` |
 //! | What is shown of a configuration shows no secret | `src/config/secrets.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |

@@ -1,14 +1,15 @@
 //! From a document to what runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive::Archive;
 use super::changes::Kind;
 use super::document::Document;
+use super::kept::{self, Running, Stale};
 use super::last_good::{self, Origin};
 use super::listeners::{self, Group};
-use super::load::{Files, Loaded, base};
+use super::load::{Files, Loaded, base, load, load_on};
 use super::quarantine::{Quarantine, Quarantined};
 use super::routes::{self, CompiledRoute, Upstreams};
 use super::warnings;
@@ -18,7 +19,7 @@ use crate::admin;
 use crate::facts::Variables;
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, Scope};
-use crate::routing::{FALLBACK, Route, Snapshot, Table, TableBuilder, View};
+use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
 use crate::text::{Diagnostics, Sources, Subject};
 use crate::upstream::{self, Upstream};
 
@@ -64,6 +65,32 @@ pub fn recompile(
     metrics: &Metrics,
     before: Option<&Snapshot>,
 ) -> Option<Configuration> {
+    // Everything was read, so that nothing can be stale.
+    compile_on(loaded, metrics, before).unwrap_or(None)
+}
+
+/// Loads the files and compiles them beside what runs, as [`recompile`] does, and in much less time where little has
+/// changed: routes that say what they said are not even read. So the document lacks them.
+pub fn reload(
+    path: &Path,
+    metrics: &Metrics,
+    before: &Snapshot,
+) -> (Loaded, Option<Configuration>) {
+    let mut loaded = load_on(path, &Running::of(before));
+    if let Ok(compiled) = compile_on(&mut loaded, metrics, Some(before)) {
+        return (loaded, compiled);
+    }
+    drop(loaded);
+    let mut loaded = load(path);
+    let compiled = recompile(&mut loaded, metrics, Some(before));
+    (loaded, compiled)
+}
+
+fn compile_on(
+    loaded: &mut Loaded,
+    metrics: &Metrics,
+    before: Option<&Snapshot>,
+) -> Result<Option<Configuration>, Stale> {
     let Loaded {
         sources,
         document,
@@ -74,7 +101,7 @@ pub fn recompile(
     let mut quarantine = Quarantine::new(on_error.unwrap_or_default(), document, before);
     // A document with errors of shape has holes; resolving it would report names as unknown that are only bad.
     if quarantine.is_broken(diagnostics) {
-        return None;
+        return Ok(None);
     }
     if document.listeners.is_empty() && document.broken.listeners.is_empty() {
         diagnostics
@@ -129,23 +156,40 @@ pub fn recompile(
         &mut quarantine,
         diagnostics,
     );
-    warnings::of_unused(document, diagnostics);
+    let reads_files = gateway_layer.reads_files || groups.iter().any(|it| it.layer.reads_files);
+    let scopes = (!reads_files).then(|| kept::scopes(document));
+    kept::check(document, before, scopes, &upstreams)?;
+    warnings::of_unused(document, before, diagnostics);
     let admin = document.admin.as_ref().and_then(|section| {
         let config = &section.config;
         admin::Admin::build(config, &base(sources, config.span.source), diagnostics)
     });
     if quarantine.is_broken(diagnostics) {
-        return None;
+        return Ok(None);
     }
+    // Routes that are taken over are on all listeners, and these are those that were.
+    let kept_of = |group: &Group| {
+        let views = before.map_or(&[][..], |before| &before.listeners);
+        let mut of_group = views
+            .iter()
+            .filter(|view| group.members.iter().any(|it| **it == *view.listener.name));
+        let view = of_group.next().filter(|_| !document.kept.is_empty());
+        let kept = view.map(|view| kept::routes(document, view));
+        kept.into_iter().flatten().collect::<Vec<_>>()
+    };
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
     let tables: Vec<Shared> = groups
         .iter()
         .map(|group| Shared {
-            table: Arc::new(table(group, &routes)),
+            table: Arc::new(table(group, &routes, &kept_of(group))),
             fallback: Arc::new(fallback(&group.layer, &fallback_metrics)),
         })
         .collect();
-    warnings::of_shadows(tables.iter().map(|shared| &*shared.table), diagnostics);
+    warnings::of_shadows(
+        tables.iter().map(|shared| &*shared.table),
+        document,
+        diagnostics,
+    );
     let views = listeners
         .into_iter()
         .map(|compiled| {
@@ -157,19 +201,21 @@ pub fn recompile(
             }
         })
         .collect();
-    Some(Configuration {
+    let mut snapshot = Snapshot::new(
+        views,
+        Arc::new(fallback(&gateway_layer, &fallback_metrics)),
+        upstreams.into_values().flatten().collect(),
+        room,
+    );
+    snapshot.scopes = scopes;
+    Ok(Some(Configuration {
         files: files.clone(),
-        snapshot: Snapshot::new(
-            views,
-            Arc::new(fallback(&gateway_layer, &fallback_metrics)),
-            upstreams.into_values().flatten().collect(),
-            room,
-        ),
+        snapshot,
         settings: settings(gateway, admin, state_dir),
         archive: archive(sources, diagnostics),
         origin: Origin::Files,
         quarantined: quarantine.into_objects(),
-    })
+    }))
 }
 
 /// Nobody needs it as long as all goes well: where it cannot be made that is a warning.
@@ -242,8 +288,16 @@ struct Shared {
     fallback: Arc<Route>,
 }
 
-fn table(group: &Group, routes: &[CompiledRoute]) -> Table<Arc<Route>> {
-    let mut table = TableBuilder::new();
+fn table(
+    group: &Group,
+    routes: &[CompiledRoute],
+    kept: &[(&str, &Matcher, &Arc<Route>)],
+) -> Table<Arc<Route>> {
+    let mut all = Vec::with_capacity(routes.len() + kept.len());
+    let copies = kept
+        .iter()
+        .map(|&(name, matcher, route)| (name, matcher, route.clone()));
+    all.extend(copies);
     for route in routes {
         let is_on = route.listeners.is_empty()
             || route
@@ -254,13 +308,20 @@ fn table(group: &Group, routes: &[CompiledRoute]) -> Table<Arc<Route>> {
             let compiled = Route {
                 name: route.name.as_str().into(),
                 span: Some(route.span),
+                written: route.written,
                 pipeline: route.layer.over(&group.layer).pipeline(),
                 action: route.action.clone(),
                 timeout: route.timeout,
                 metrics: route.metrics.clone(),
             };
-            table.insert(&route.name, route.matcher.clone(), Arc::new(compiled));
+            all.push((route.name.as_str(), &route.matcher, Arc::new(compiled)));
         }
+    }
+    // In an order that does not depend on what was taken over.
+    all.sort_by_key(|(name, _, _)| *name);
+    let mut table = TableBuilder::new();
+    for (name, matcher, route) in all {
+        table.insert(name, matcher.clone(), route);
     }
     table.build()
 }
@@ -269,6 +330,7 @@ fn fallback(layer: &Layer, metrics: &Arc<RouteMetrics>) -> Route {
     Route {
         name: FALLBACK.into(),
         span: None,
+        written: None,
         pipeline: layer.pipeline(),
         action: Arc::new(Action::Nothing),
         timeout: None,

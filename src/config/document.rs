@@ -8,8 +8,10 @@ use serde::de::IgnoredAny;
 
 use super::GatewayConfig;
 use super::archive::absolute;
+use super::kept::Running;
 use crate::text::{
-    self, Broken, Diagnostics, Fingerprint, Name, Named, Section, SourceId, Sources, Spanned, Table,
+    self, Broken, Diagnostics, Fingerprint, Name, Named, Read, Section, SourceId, Sources, Span,
+    Spanned, Table,
 };
 use crate::{admin, listener, policies, routing, upstream};
 
@@ -24,6 +26,8 @@ pub struct Document {
     pub listeners: Objects<listener::Config<policies::Config>>,
     pub upstreams: Objects<upstream::Config>,
     pub routes: Objects<routing::Config>,
+    /// Routes that say what the routes of their names say that run, with their places. They were not read.
+    pub kept: BTreeMap<Name, Span>,
     pub broken: BrokenObjects,
 }
 
@@ -41,17 +45,40 @@ impl Document {
         &mut self,
         source: SourceId,
         sources: &Sources,
+        running: &Running<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Vec<Spanned<String>> {
         let text = sources.text(source);
-        let read = text::read(diagnostics, source, text, &OBJECTS, Sections::take);
+        let folder = absolute(sources.folder(source));
+        let is_known = |name: &Name, says: Fingerprint| running.has(name, || says.within(&folder));
+        let take = |sections: &mut Sections, table: Table<'_, '_>| sections.take(table, &is_known);
+        let read = text::read(diagnostics, source, text, &OBJECTS, take);
         let mut read = read.unwrap_or_default();
-        read.place(&absolute(sources.folder(source)));
+        read.place(&folder);
         once(&mut self.gateway, read.gateway, "gateway", diagnostics);
         once(&mut self.admin, read.admin, "admin", diagnostics);
         add(&mut self.listeners, read.listeners, "listener", diagnostics);
         add(&mut self.upstreams, read.upstreams, "upstream", diagnostics);
+        for route in read
+            .routes
+            .extract_if(.., |route| self.kept.contains_key(&route.name.value))
+        {
+            let first = self.kept.get(&route.name.value).copied();
+            twice(
+                "route",
+                &route.name,
+                first.unwrap_or(route.name.span),
+                diagnostics,
+            );
+        }
         add(&mut self.routes, read.routes, "route", diagnostics);
+        for name in read.known {
+            let other = self.routes.get(&name.value).map(|route| route.name.span);
+            match other.or_else(|| self.kept.get(&name.value).copied()) {
+                Some(first) => twice("route", &name, first, diagnostics),
+                None => drop(self.kept.insert(name.value, name.span)),
+            }
+        }
         let BrokenObjects {
             listeners,
             upstreams,
@@ -75,23 +102,34 @@ struct Sections {
     listeners: Vec<Named<listener::Config<policies::Config>>>,
     upstreams: Vec<Named<upstream::Config>>,
     routes: Vec<Named<routing::Config>>,
+    known: Vec<Spanned<Name>>,
     broken: BrokenObjects,
 }
 
 impl Sections {
     /// `table` is the file, or a piece of it.
-    fn take(&mut self, mut table: Table<'_, '_>) {
+    fn take(&mut self, mut table: Table<'_, '_>, is_known: &impl Fn(&Name, Fingerprint) -> bool) {
         let [listeners, upstreams, routes] = OBJECTS;
         self.include = self.include.take().or(table.take("include"));
         self.gateway = self.gateway.take().or(table.section("gateway"));
         self.admin = self.admin.take().or(table.section("admin"));
         let broken = &mut self.broken;
-        self.listeners
-            .extend(table.objects_and_broken(listeners, &mut broken.listeners));
-        self.upstreams
-            .extend(table.objects_and_broken(upstreams, &mut broken.upstreams));
-        self.routes
-            .extend(table.objects_and_broken(routes, &mut broken.routes));
+        sort(
+            table.all_objects(listeners, |_, _| false),
+            &mut self.listeners,
+            &mut broken.listeners,
+        );
+        sort(
+            table.all_objects(upstreams, |_, _| false),
+            &mut self.upstreams,
+            &mut broken.upstreams,
+        );
+        let known = sort(
+            table.all_objects(routes, is_known),
+            &mut self.routes,
+            &mut broken.routes,
+        );
+        self.known.extend(known);
         table.finish();
     }
 
@@ -147,10 +185,31 @@ fn add<T>(
                 entry.insert(object);
             }
             Entry::Occupied(entry) => {
-                diagnostics
-                    .error(name.span, format!("{kind} {name} is defined twice"))
-                    .also(entry.get().name.span, "first defined here");
+                twice(kind, name, entry.get().name.span, diagnostics);
             }
         }
     }
+}
+
+/// Gives those that are known.
+fn sort<T, P>(
+    objects: Vec<Read<T, P>>,
+    good: &mut Vec<Named<T>>,
+    broken: &mut Vec<Broken<P>>,
+) -> Vec<Spanned<Name>> {
+    let mut known = Vec::new();
+    for object in objects {
+        match object {
+            Read::Good(object) => good.push(object),
+            Read::Known(name) => known.push(name),
+            Read::Broken(object) => broken.push(object),
+        }
+    }
+    known
+}
+
+fn twice(kind: &str, name: &Spanned<Name>, first: Span, diagnostics: &mut Diagnostics) {
+    diagnostics
+        .error(name.span, format!("{kind} {name} is defined twice"))
+        .also(first, "first defined here");
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Document;
+use super::kept::Running;
 use crate::text::{Diagnostics, Look, SourceId, Sources, Span, open_file};
 
 /// Files are for people to read; one of this size is not one of ours.
@@ -51,7 +52,12 @@ impl Files {
 /// Reads a file and what it includes, or all `*.toml` files of a folder. It never fails: what cannot be read is
 /// among the diagnostics.
 pub fn load(path: &Path) -> Loaded {
-    let mut loader = Loader::default();
+    load_on(path, &Running::default())
+}
+
+/// As [`load`], without a further look at routes that say what they say in what runs.
+pub(super) fn load_on(path: &Path, running: &Running<'_>) -> Loaded {
+    let mut loader = Loader::new(running);
     if path.is_dir() {
         let pattern = path.join("*.toml");
         let before = loader.seen.len();
@@ -70,7 +76,8 @@ pub fn load(path: &Path) -> Loaded {
 
 /// Reads a text as if it stood in a file of this name.
 pub fn load_text(name: &str, text: &str) -> Loaded {
-    let mut loader = Loader::default();
+    let running = Running::default();
+    let mut loader = Loader::new(&running);
     loader.text(Path::new(name), text.to_owned());
     loader.loaded
 }
@@ -84,7 +91,7 @@ pub(super) fn load_texts(sources: Sources) -> Loaded {
             diagnostics,
             ..
         } = &mut loaded;
-        document.read(source, &sources, diagnostics);
+        document.read(source, &sources, &Running::default(), diagnostics);
     }
     Loaded { sources, ..loaded }
 }
@@ -111,14 +118,22 @@ pub(super) fn base(sources: &Sources, source: SourceId) -> PathBuf {
     sources.folder(source).to_path_buf()
 }
 
-#[derive(Default)]
-struct Loader {
+struct Loader<'r> {
+    running: &'r Running<'r>,
     loaded: Loaded,
     /// Canonical paths, so that files that include each other end.
     seen: HashSet<PathBuf>,
 }
 
-impl Loader {
+impl<'r> Loader<'r> {
+    fn new(running: &'r Running<'r>) -> Self {
+        Loader {
+            running,
+            loaded: Loaded::default(),
+            seen: HashSet::new(),
+        }
+    }
+
     fn file(&mut self, path: &Path, from: Option<Span>) {
         let looks = &mut self.loaded.files.looks;
         looks.insert(path.to_path_buf(), Look::at(path));
@@ -150,7 +165,7 @@ impl Loader {
             ..
         } = &mut self.loaded;
         let source = sources.add(path.to_string_lossy(), text);
-        let includes = document.read(source, sources, diagnostics);
+        let includes = document.read(source, sources, self.running, diagnostics);
         let folder = base(sources, source);
         for include in includes {
             let pattern = folder.join(&include.value);

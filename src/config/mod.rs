@@ -12,6 +12,7 @@ mod compile;
 mod diff;
 mod document;
 mod gateway;
+mod kept;
 mod last_good;
 mod listeners;
 mod load;
@@ -26,7 +27,7 @@ mod fuzz;
 
 pub use archive::{Archive, ArchiveError};
 pub use changes::{Change, Changes, Kind, Place, ValueChange, What};
-pub use compile::{Configuration, Settings, compile, recompile};
+pub use compile::{Configuration, Settings, compile, recompile, reload};
 pub use diff::{NoDiff, diff, diff_with_files};
 pub use document::{Document, Objects};
 pub use gateway::{GatewayConfig, SandboxConfig};

@@ -72,7 +72,8 @@ impl Quarantine {
             quarantine.contain(Kind::Upstream, &upstream.name, upstream.errors);
         }
         for route in &broken.routes {
-            let is_twice = document.routes.contains_key(&route.name.value);
+            let name = &route.name.value;
+            let is_twice = document.routes.contains_key(name) || document.kept.contains_key(name);
             if route.partial.is_some() && !is_twice {
                 quarantine.contain(Kind::Route, &route.name, route.errors);
             }

@@ -11,7 +11,7 @@ use crate::facts::Variables;
 use crate::observability::{Metrics, RouteMetrics};
 use crate::policies::{Layer, Scope};
 use crate::routing::{self, Matcher};
-use crate::text::{Diagnostics, Name, Sources, Span, Spanned, Subject, nearest};
+use crate::text::{Diagnostics, Fingerprint, Name, Sources, Span, Spanned, Subject, nearest};
 use crate::upstream::Upstream;
 
 /// All upstreams by name; `None` for one with errors, so that naming it is not another error.
@@ -27,6 +27,8 @@ pub(super) struct CompiledRoute {
     pub(super) action: Arc<Action>,
     pub(super) timeout: Option<std::time::Duration>,
     pub(super) metrics: Arc<RouteMetrics>,
+    /// As in [`Route`](routing::Route).
+    pub(super) written: Option<Fingerprint>,
 }
 
 pub(super) fn compile(
@@ -58,6 +60,7 @@ pub(super) fn compile(
             action: Arc::new(Action::Quarantined),
             timeout: None,
             metrics: Arc::new(metrics.route(&broken.name)),
+            written: None,
         }));
     }
     for (name, object) in &document.routes {
@@ -92,6 +95,10 @@ pub(super) fn compile(
             }
             _ => continue,
         };
+        let depends_on_more = layer.reads_files
+            || !config.listeners.is_empty()
+            || matches!(action, Action::Quarantined);
+        let written = (!depends_on_more).then_some(object.fingerprint);
         compiled.push(CompiledRoute {
             name: name.clone(),
             span: place,
@@ -100,6 +107,7 @@ pub(super) fn compile(
             action: Arc::new(action),
             timeout: config.timeout.as_ref().map(|timeout| timeout.as_std()),
             metrics: Arc::new(metrics.route(name)),
+            written,
             matcher,
         });
     }

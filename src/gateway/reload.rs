@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Gateway;
 use super::beside::beside;
 use crate::admin::{Outcome, Report};
-use crate::config::{self, Configuration, Files, Loaded, NoDiff, Settings, load, recompile};
+use crate::config::{self, Configuration, Files, NoDiff, Settings};
 use crate::observability::{Metrics, Owner};
 use crate::routing::{FALLBACK, Snapshot};
 
@@ -25,15 +25,12 @@ const CONFINED: &str = "what this process may write was settled when it was star
 /// were read, whatever has become of it.
 pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Files) {
     let before = gateway.settings.clone();
-    let Some((loaded, compiled)) = load_beside(gateway, path).await else {
+    let Some(read) = load_beside(gateway, path).await else {
         let report = refused(String::new(), "the configuration could not be loaded");
         return (report, Files::default());
     };
-    let problems = match loaded.diagnostics.is_empty() {
-        true => String::new(),
-        false => loaded.diagnostics.render(&loaded.sources, false),
-    };
-    let report = match compiled {
+    let problems = read.problems;
+    let report = match read.compiled {
         None => refused(problems, "the configuration has errors"),
         Some(configuration) => {
             let notes = left_for_restart(&before, &configuration.settings);
@@ -57,17 +54,32 @@ pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Files
         .metrics
         .config_reloaded(report.outcome == Outcome::Applied);
     tell(&report);
-    (report, loaded.files)
+    (report, read.files)
 }
 
-async fn load_beside(gateway: &Gateway, path: &Path) -> Option<(Loaded, Option<Configuration>)> {
+/// What came of a load.
+struct Read {
+    files: Files,
+    problems: String,
+    compiled: Option<Configuration>,
+}
+
+async fn load_beside(gateway: &Gateway, path: &Path) -> Option<Read> {
     let (path, metrics) = (PathBuf::from(path), gateway.metrics.clone());
     let before = gateway.snapshot();
     beside(move || {
         forget_what_is_gone(&metrics, &before);
-        let mut loaded = load(&path);
-        let compiled = recompile(&mut loaded, &metrics, Some(&before));
-        (loaded, compiled)
+        let (loaded, compiled) = config::reload(&path, &metrics, &before);
+        let problems = match loaded.diagnostics.is_empty() {
+            true => String::new(),
+            false => loaded.diagnostics.render(&loaded.sources, false),
+        };
+        // The rest is let go here, and not by a thread that serves.
+        Read {
+            files: loaded.files,
+            problems,
+            compiled,
+        }
     })
     .await
 }

@@ -157,14 +157,15 @@ impl OnRequest for Policy {
 }
 
 fn read(key: &str, lists: &[Spanned<List>], scope: &mut BuildScope<'_>) -> Vec<Cidr> {
-    let folder = scope.folder;
+    let reads_files = lists.iter().any(|list| matches!(list.value, List::File(_)));
+    let folder = reads_files.then(|| scope.folder());
     let mut subject = scope.subject.key(key);
     let mut networks = Vec::with_capacity(lists.len());
     for (index, list) in lists.iter().enumerate() {
         match &list.value {
             List::Network(network) => networks.push(*network),
             List::File(path) => {
-                let path = folder.join(path);
+                let path = folder.map_or_else(|| path.clone(), |folder| folder.join(path));
                 let mut subject = subject.index(index);
                 match text_of(&path) {
                     Ok(text) => {

@@ -1,5 +1,6 @@
 //! The ordered list of policies. Config keys, layers and pipelines derive from it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -26,6 +27,8 @@ macro_rules! policies {
         #[derive(Clone, Default)]
         pub struct Layer {
             $($name: Slot<$name::Policy>,)+
+            /// Whether what it does depends on files besides those of the configuration.
+            pub reads_files: bool,
         }
 
         impl Layer {
@@ -38,7 +41,8 @@ macro_rules! policies {
                 subject: &mut Subject<'_>,
             ) -> Layer {
                 let mut policies = subject.key("policies");
-                Layer {
+                let reads_files = Cell::new(false);
+                let layer = Layer {
                     $($name: match &config.$name {
                         None => Slot::Unsaid,
                         Some(setting) => {
@@ -49,7 +53,8 @@ macro_rules! policies {
                                     let subject = policies.key($name::Policy::NAME);
                                     let span = setting.span;
                                     let folder = sources.folder(span.source);
-                                    let mut scope = BuildScope { subject, span, variables, folder };
+                                    let reads_files = &reads_files;
+                                    let mut scope = BuildScope { subject, span, variables, folder, reads_files };
                                     match $name::Policy::build(config, &mut scope) {
                                         Some(policy) => Slot::On(Arc::new(policy), origin),
                                         None => Slot::Unsaid,
@@ -58,12 +63,17 @@ macro_rules! policies {
                             }
                         }
                     },)+
-                }
+                    reads_files: false,
+                };
+                Layer { reads_files: reads_files.get(), ..layer }
             }
 
             /// This scope over a wider one: what it says replaces what the wider one says, policy by policy.
             pub fn over(&self, wider: &Layer) -> Layer {
-                Layer { $($name: self.$name.or(&wider.$name),)+ }
+                Layer {
+                    $($name: self.$name.or(&wider.$name),)+
+                    reads_files: self.reads_files || wider.reads_files,
+                }
             }
 
             /// The hooks of every policy that is on, in order.

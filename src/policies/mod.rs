@@ -30,6 +30,7 @@ mod security_headers;
 mod size_limits;
 mod vary;
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,8 +72,17 @@ pub struct BuildScope<'a> {
     pub span: Span,
     /// The variables that its templates may use.
     pub variables: Variables<'a>,
-    /// The folder of the file that configures it, which paths in there are relative to.
-    pub folder: &'a Path,
+    folder: &'a Path,
+    reads_files: &'a Cell<bool>,
+}
+
+impl<'a> BuildScope<'a> {
+    /// The folder of the file that configures it, which paths in there are relative to. Who asks for it reads files,
+    /// and is built anew with each reload, since these may have changed.
+    pub fn folder(&self) -> &'a Path {
+        self.reads_files.set(true);
+        self.folder
+    }
 }
 
 /// Whether a request goes on, or is answered here and now.

@@ -6,14 +6,19 @@ use std::time::Duration;
 use crate::actions::Action;
 use crate::observability::RouteMetrics;
 use crate::policies::Pipeline;
-use crate::text::Span;
+use crate::text::{Fingerprint, Span};
 
 /// A compiled route: what happens to the requests that it wins.
 #[derive(Debug)]
 pub struct Route {
     pub name: Box<str>,
     /// Where it is defined; `None` for the fallback, which nobody has written.
+    ///
+    /// Of a route that was taken over by a reload, where it was defined when it was compiled.
     pub span: Option<Span>,
+    /// What its definition says, where that and the definitions of its upstream, its listeners and the gateway are all
+    /// that it depends on, and it is on every listener: then it need not be compiled again.
+    pub written: Option<Fingerprint>,
     pub pipeline: Pipeline,
     pub action: Arc<Action>,
     /// For the whole exchange with an upstream.

@@ -8,6 +8,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::listener::Listener;
 use crate::observability::AccessLog;
+use crate::text::Fingerprint;
 use crate::upstream::{Room, Upstream};
 
 /// The name in logs and metrics of requests that no route matches.
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub room: Arc<Room>,
     /// Where exchanges are told of, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
+    /// What the definitions say that all routes depend on; `None` where they depend on files as well.
+    pub scopes: Option<Fingerprint>,
     /// What connections see whose listener is gone: what there was last. It goes with the last of them.
     gone: Vec<View>,
     /// By [`Listener::id`]: a place in `listeners`, or behind them in `gone`.
@@ -45,6 +48,7 @@ impl Snapshot {
             upstreams,
             room,
             access_log: None,
+            scopes: None,
             gone: Vec::new(),
             places: Box::default(),
         };

@@ -23,6 +23,16 @@ impl Fingerprint {
         Fingerprint(hash(&bytes))
     }
 
+    /// Of several things and their names, in this order.
+    pub fn of_all<'n>(parts: impl Iterator<Item = (&'n str, Fingerprint)>) -> Fingerprint {
+        let mut bytes = Vec::new();
+        for (name, Fingerprint(part)) in parts {
+            write_text(&mut bytes, b'n', name);
+            bytes.extend_from_slice(&part.to_le_bytes());
+        }
+        Fingerprint(hash(&bytes))
+    }
+
     /// Of the same value where its paths are relative to this folder.
     #[must_use]
     pub fn within(self, folder: &Path) -> Fingerprint {

@@ -88,7 +88,7 @@ pub use path::{
 };
 pub use percent::Percent;
 pub use pieces::read;
-pub use reader::{Broken, Named, Section, Table};
+pub use reader::{Broken, Named, Read, Section, Table};
 pub use regex_pattern::{RegexError, RegexPattern};
 pub use render::Report;
 pub use salvage::salvage;

@@ -11,8 +11,9 @@ use std::ops::Range;
 use super::span::Anchor;
 use super::{Diagnostics, SourceId, Table};
 
-/// Bytes of the smallest piece but the last; files that are no longer are read as a whole.
-const PIECE: usize = 256 * 1024;
+/// Bytes of the smallest piece but the last; files that are no longer are read as a whole. What the parser makes of one
+/// stays in the processor's cache.
+const PIECE: usize = 32 * 1024;
 
 /// Only the very first character of a file may be one.
 const BYTE_ORDER_MARK: char = '\u{feff}';

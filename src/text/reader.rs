@@ -41,6 +41,14 @@ pub struct Named<T> {
     pub fingerprint: Fingerprint,
 }
 
+/// An object that was read: good, known by its fingerprint without a further look, or with problems.
+#[derive(Clone, Debug)]
+pub enum Read<T, P> {
+    Good(Named<T>),
+    Known(Spanned<Name>),
+    Broken(Broken<P>),
+}
+
 /// An object with problems, which were reported, as far as it can be read all the same.
 #[derive(Clone, Debug)]
 pub struct Broken<P> {
@@ -162,22 +170,29 @@ impl<'d, 'i> Table<'d, 'i> {
 
     /// A table of named objects, `[routes.home]`: all good ones, in the order of the file.
     pub fn objects<T: DeserializeOwned>(&mut self, key: &'static str) -> Vec<Named<T>> {
-        self.objects_and_broken::<T, IgnoredAny>(key, &mut Vec::new())
+        let all = self.all_objects::<T, IgnoredAny>(key, |_, _| false);
+        all.into_iter()
+            .filter_map(|read| match read {
+                Read::Good(object) => Some(object),
+                Read::Known(_) | Read::Broken(_) => None,
+            })
+            .collect()
     }
 
-    /// As [`Table::objects`]; of bad ones with a good name, what `P` asks for goes to `broken`.
-    pub fn objects_and_broken<T: DeserializeOwned, P: DeserializeOwned>(
+    /// As [`Table::objects`], with those that are known already, which are not read, and with bad ones that have a
+    /// good name, of which `P` is read.
+    pub fn all_objects<T: DeserializeOwned, P: DeserializeOwned>(
         &mut self,
         key: &'static str,
-        broken: &mut Vec<Broken<P>>,
-    ) -> Vec<Named<T>> {
+        is_known: impl Fn(&Name, Fingerprint) -> bool,
+    ) -> Vec<Read<T, P>> {
         let Some((_, entries)) = self.inner_table(key) else {
             return Vec::new();
         };
         let path = self.name_of(key);
         entries
             .into_iter()
-            .filter_map(|entry| self.named_object(&path, entry, broken))
+            .filter_map(|entry| self.named_object(&path, entry, &is_known))
             .collect()
     }
 
@@ -254,11 +269,11 @@ impl<'d, 'i> Table<'d, 'i> {
         &mut self,
         path: &str,
         entry: Entry<'i>,
-        broken: &mut Vec<Broken<P>>,
-    ) -> Option<Named<T>> {
+        is_known: &impl Fn(&Name, Fingerprint) -> bool,
+    ) -> Option<Read<T, P>> {
         let (key, node) = entry;
         let span = self.anchor.span(key.span());
-        let name = match key.get_ref().parse::<Name>() {
+        let mut name = match key.get_ref().parse::<Name>() {
             Ok(name) => Some(Spanned::new(name, span)),
             Err(error) => {
                 self.diagnostics
@@ -266,6 +281,10 @@ impl<'d, 'i> Table<'d, 'i> {
                 None
             }
         };
+        let fingerprint = Fingerprint::of(node.get_ref());
+        if let Some(name) = name.take_if(|name| is_known(&name.value, fingerprint)) {
+            return Some(Read::Known(name));
+        }
         let place = match &name {
             Some(name) => format!("{path}.{name}"),
             None => path.to_owned(),
@@ -274,19 +293,18 @@ impl<'d, 'i> Table<'d, 'i> {
         let Some(read) = object(self.diagnostics, self.anchor, &place, &node) else {
             let errors = self.diagnostics.error_count() - errors;
             let mut told = Diagnostics::new();
-            broken.extend(name.map(|name| Broken {
-                name,
+            return Some(Read::Broken(Broken {
+                name: name?,
                 errors,
                 partial: object(&mut told, self.anchor, &place, &node),
             }));
-            return None;
         };
         let span = self.anchor.span(node.span());
-        Some(Named {
+        Some(Read::Good(Named {
             name: name?,
             config: Box::new(Spanned::new(read, span)),
-            fingerprint: Fingerprint::of(node.get_ref()),
-        })
+            fingerprint,
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::{SourceId, Span};
 
@@ -15,8 +16,8 @@ pub struct Sources {
 struct File {
     path: Box<str>,
     text: Box<str>,
-    /// The byte at which each line begins; the first is 0, so it is never empty.
-    lines: Box<[usize]>,
+    /// The byte at which each line begins, once it is asked for; the first is 0, so it is never empty.
+    lines: OnceLock<Box<[usize]>>,
 }
 
 /// A place as people name it: both numbers count from 1, and a column is a character, not a byte.
@@ -32,20 +33,13 @@ impl Sources {
         Sources::default()
     }
 
-    /// Costs one pass over the text, to index its lines.
     pub fn add(&mut self, path: impl Into<Box<str>>, text: impl Into<Box<str>>) -> SourceId {
         let text = text.into();
-        let breaks = text
-            .bytes()
-            .enumerate()
-            .filter(|&(_, byte)| byte == b'\n')
-            .map(|(at, _)| at + 1);
-        let lines = std::iter::once(0).chain(breaks).collect();
         let id = u32::try_from(self.files.len()).expect("fewer than 2^32 files fit in memory");
         self.files.push(File {
             path: path.into(),
             text,
-            lines,
+            lines: OnceLock::new(),
         });
         SourceId(id)
     }
@@ -121,14 +115,21 @@ impl Sources {
 }
 
 impl File {
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| {
+            let breaks = self.text.match_indices('\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(breaks).collect()
+        })
+    }
+
     fn line_of(&self, at: usize) -> usize {
-        self.lines
+        self.lines()
             .partition_point(|&start| start <= at)
             .saturating_sub(1)
     }
 
     fn line_start(&self, line: usize) -> usize {
-        self.lines.get(line).copied().unwrap_or(0)
+        self.lines().get(line).copied().unwrap_or(0)
     }
 
     /// The parser may point between the bytes of a broken character; the nearest boundary before it will do.
