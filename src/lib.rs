@@ -125,6 +125,9 @@
 //! | Connections of HTTP/2 end with a word, and with what was in flight | `tests/gateway/http2_connections.rs` |
 //! | A drain loses no request: what is asked for while the news travels is served, on kept, new and half-open connections | `tests/gateway/drain.rs` |
 //! | What is still open at the end of the grace ends with a word of its protocol, between two frames, and never as if it were whole | `tests/gateway/drain.rs`: `websockets_are_closed_on_both_sides`, `a_frame_that_has_begun_is_completed_first`, `a_call_of_grpc_ends_with_a_status`, `a_stream_is_broken_off_and_not_ended` |
+//! | Where an upgrade fails, at whatever step and for whatever reason, the running process serves on; what it hands over loses no request | `tests/upgrade/` |
+//! | The service manager is told what is the case, and gives sockets only to listeners that want them | `tests/upgrade/notify.rs`, `tests/upgrade/activation.rs` |
+//! | A WebSocket whose origin answers at once is not cut off | `tests/gateway/streaming.rs`: `an_origin_that_switches_at_once_is_not_cut_off` |
 //! | A client that is slow on purpose is cut off, one whose peer has nothing to say is not | `tests/gateway/slow_clients.rs`; `loadtest/slow` |
 //! | No wait is endless, on either side | `tests/gateway/client_timeouts.rs`, `tests/gateway/timeouts.rs` |
 //! | An exchange that ends too late leaves an HTTP/2 connection to the others | `tests/gateway/timeouts.rs`: `the_end_of_one_exchange_leaves_the_connection_to_the_others` |

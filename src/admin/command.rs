@@ -10,9 +10,11 @@ pub enum Command {
     Reload(oneshot::Sender<Report>),
     /// To tell what that would change, object by object, or why it would be refused.
     Diff(oneshot::Sender<Result<serde_json::Value, Report>>),
+    /// To let another program take the place of this one.
+    Upgrade(oneshot::Sender<Report>),
 }
 
-/// What has become of a configuration.
+/// What has become of an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub outcome: Outcome,
@@ -22,11 +24,11 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Whether it serves.
+/// Whether it was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It serves.
+    /// What was ordered serves.
     Applied,
     /// It is bad; what served before serves on.
     Refused,

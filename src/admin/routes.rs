@@ -24,6 +24,7 @@ pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
         .route("/routes", get(routes))
         .route("/reload", post(reload))
         .route("/diff", get(diff))
+        .route("/upgrade", post(upgrade))
         .route_layer(middleware::from_fn(move |request, next| {
             guard(admin.clone(), request, next)
         }));
@@ -71,6 +72,14 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> (StatusCode, &'static str)
 /// Has the configuration loaded anew. 200 where it serves now, 422 where it is bad and nothing has changed.
 async fn reload(Shared(state): Shared<Arc<State>>) -> Response {
     match order(&state, Command::Reload).await {
+        Ok(report) => told(report),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Has another program take the place of this one. 200 where that serves now, 422 where this one serves on.
+async fn upgrade(Shared(state): Shared<Arc<State>>) -> Response {
+    match order(&state, Command::Upgrade).await {
         Ok(report) => told(report),
         Err(refusal) => refusal,
     }

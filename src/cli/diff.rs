@@ -54,7 +54,7 @@ impl Command {
     fn tell(&self, answer: &Answer) -> ExitCode {
         match serde_json::from_slice::<Changes>(&answer.body) {
             Ok(changes) => show(&changes, self.json),
-            Err(_) => super::reload::tell(answer),
+            Err(_) => super::reload::tell(answer, "compared"),
         }
     }
 }

@@ -16,6 +16,7 @@ mod man;
 mod reload;
 mod run;
 mod schema;
+mod upgrade;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ struct Cli {
 enum Command {
     Run(run::Command),
     Reload(reload::Command),
+    Upgrade(upgrade::Command),
     Check(check::Command),
     Diff(diff::Command),
     Explain(explain::Command),
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(command) => command.run(),
         Command::Reload(command) => command.run(),
+        Command::Upgrade(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Explain(command) => command.run(),

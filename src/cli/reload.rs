@@ -23,7 +23,7 @@ pub(super) struct Command {
 impl Command {
     pub(super) fn run(self) -> ExitCode {
         match self.admin.ask(Method::POST, "/reload", DEADLINE) {
-            Ok(answer) => tell(&answer),
+            Ok(answer) => tell(&answer, "reloaded"),
             Err(error) => {
                 eprintln!("error: {error}");
                 ExitCode::FAILURE
@@ -32,8 +32,8 @@ impl Command {
     }
 }
 
-/// Says what has become of a configuration, in the words of the gateway.
-pub(super) fn tell(answer: &Answer) -> ExitCode {
+/// Says what has become of an order, in the words of the gateway; `done` is what it is called where it was done.
+pub(super) fn tell(answer: &Answer, done: &str) -> ExitCode {
     let report: Report = match serde_json::from_slice(&answer.body) {
         Ok(report) => report,
         Err(_) => {
@@ -45,13 +45,18 @@ pub(super) fn tell(answer: &Answer) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    eprint!("{}", report.problems);
+    let end = if report.problems.is_empty() || report.problems.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    eprint!("{}{end}", report.problems);
     match report.outcome {
         Outcome::Applied => {
             for note in &report.notes {
                 eprintln!("note: {note}");
             }
-            super::print("reloaded\n")
+            super::print(&format!("{done}\n"))
         }
         Outcome::Refused => {
             for note in &report.notes {

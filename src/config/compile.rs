@@ -42,6 +42,7 @@ pub struct Settings {
     pub workers: Option<usize>,
     pub drain_delay: std::time::Duration,
     pub shutdown_grace: std::time::Duration,
+    pub upgrade_timeout: std::time::Duration,
     pub keepalive_pool: usize,
     pub watch: bool,
     /// Where the configuration is kept once it serves; `None` where it is not kept.
@@ -117,6 +118,7 @@ fn compile_on(
         .as_ref()
         .map(|gateway| gateway.config.value.clone())
         .unwrap_or_default();
+    gateway.check(&mut Subject::new(diagnostics, "gateway"));
     let gateway_layer = Layer::build(
         &gateway.policies,
         Scope::Gateway,
@@ -240,6 +242,7 @@ fn settings(
             .drain_delay
             .map_or(std::time::Duration::ZERO, |delay| delay.as_std()),
         shutdown_grace: gateway.shutdown_grace.as_std(),
+        upgrade_timeout: gateway.upgrade_timeout(),
         keepalive_pool: gateway.keepalive_pool.get() as usize,
         watch: gateway.watch,
         access_log: gateway.access_log.on(),

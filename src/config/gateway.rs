@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::quarantine::OnError;
 use crate::observability::AccessLogConfig;
 use crate::policies;
-use crate::text::{Duration, Setting};
+use crate::text::{Duration, Setting, Spanned, Subject};
 
 /// What concerns the whole process.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -24,6 +24,9 @@ pub struct GatewayConfig {
     /// Connections without a request are closed after three seconds, or half of this where that is less; WebSockets,
     /// calls of gRPC and other long streams are ended when it is over. Default `"30s"`.
     pub shutdown_grace: Duration,
+    /// How long a new program may take until it is ready to take the place of this one, four minutes at most
+    /// (`northgate upgrade`, SIGUSR2). Default `"60s"`.
+    pub upgrade_timeout: Option<Spanned<Duration>>,
     /// Unused connections to upstreams that are kept, over all upstreams. Default 4096.
     pub keepalive_pool: NonZeroU32,
     /// Whether the configuration is loaded anew when its files change: once a second they are looked at, and taken up
@@ -52,6 +55,7 @@ impl Default for GatewayConfig {
             shutdown_grace: Duration::from_secs(30),
             state_dir: None,
             on_error: OnError::Refuse,
+            upgrade_timeout: None,
             keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),
             watch: false,
             access_log: Setting::On(AccessLogConfig::default()),
@@ -70,4 +74,27 @@ impl Default for GatewayConfig {
 pub struct SandboxConfig {
     /// More folders to write below, for what a later reload may bring. Default: none.
     pub write: Vec<PathBuf>,
+}
+
+/// Whoever has asked for an upgrade waits for the answer on a connection of the admin listener, which is closed after
+/// five minutes.
+const LONGEST_UPGRADE: std::time::Duration = std::time::Duration::from_secs(240);
+const USUAL_UPGRADE: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl GatewayConfig {
+    /// How long an upgrade may take.
+    pub(super) fn upgrade_timeout(&self) -> std::time::Duration {
+        let said = self.upgrade_timeout.as_ref();
+        said.map_or(USUAL_UPGRADE, |said| said.value.as_std())
+    }
+
+    /// What its types do not say.
+    pub(super) fn check(&self, subject: &mut Subject<'_>) {
+        if let Some(said) = &self.upgrade_timeout
+            && said.value.as_std() > LONGEST_UPGRADE
+        {
+            let what = format!("must be at most \"4m\", got \"{}\"", said.value);
+            subject.key("upgrade_timeout").error(said.span, what);
+        }
+    }
 }

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::StartError;
+use super::passed::Passed;
+use super::starting::ADMIN;
 use crate::admin::{self, Admin, State};
 use crate::listener::{self, Socket};
 use crate::text::BindAddress;
@@ -34,20 +36,31 @@ impl AdminListener {
         }
     }
 
-    /// The socket for this one: that of the present one, where it is bound there.
-    pub(super) fn socket(&self, wanted: &Admin) -> Result<Arc<Socket>, StartError> {
+    /// The socket for this one: that of the present one, where it is bound there, or one that was passed.
+    pub(super) fn socket(
+        &self,
+        wanted: &Admin,
+        passed: &mut Passed,
+    ) -> Result<Arc<Socket>, StartError> {
         let known = self.running.iter().find(|it| it.admin.bind == wanted.bind);
         match known {
             Some(known) => Ok(known.socket.clone()),
-            None => {
-                listener::bind(&wanted.bind)
-                    .map(Arc::new)
-                    .map_err(|cause| StartError::BindAdmin {
-                        address: wanted.bind.clone(),
-                        cause,
-                    })
-            }
+            None => passed
+                .take(ADMIN, &wanted.bind)
+                .or_else(|| passed.take("admin", &wanted.bind))
+                .unwrap_or_else(|| listener::bind(&wanted.bind))
+                .map(Arc::new)
+                .map_err(|cause| StartError::BindAdmin {
+                    address: wanted.bind.clone(),
+                    cause,
+                }),
         }
+    }
+
+    /// The present one with its socket.
+    pub(super) fn door(&self) -> Option<(Arc<Admin>, Arc<Socket>)> {
+        let running = self.running.as_ref()?;
+        Some((running.admin.clone(), running.socket.clone()))
     }
 
     /// Serves this one in place of the present one. Requests in flight there end in peace, among them the one that

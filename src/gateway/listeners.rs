@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::StartError;
+use super::passed::Passed;
 use crate::listener::{self, Drain, Listener, OpenConnections, Serve, Socket};
 use crate::text::BindAddress;
 
@@ -39,13 +40,30 @@ impl Listeners {
         }
     }
 
-    /// A socket for each of these listeners: the one that accepts at its address already, or one that is bound now.
+    /// A socket for each of these listeners: the one that accepts at its address already, one that was passed, or
+    /// one that is bound now.
     /// Where one cannot be bound, none is.
     pub(super) fn sockets<'l>(
         &self,
         listeners: impl Iterator<Item = &'l Arc<Listener>>,
+        passed: &mut Passed,
     ) -> Result<Vec<Arc<Socket>>, StartError> {
-        listeners.map(|listener| self.socket(listener)).collect()
+        listeners
+            .map(|listener| self.socket(listener, passed))
+            .collect()
+    }
+
+    /// What serves the connections of all of them.
+    pub(super) fn server(&self) -> Arc<dyn Serve> {
+        self.server.clone()
+    }
+
+    /// Each listener that runs with its socket.
+    pub(super) fn doors(&self) -> Vec<(Arc<Listener>, Arc<Socket>)> {
+        let running = self.running.iter();
+        running
+            .map(|it| (it.listener.clone(), it.socket.clone()))
+            .collect()
     }
 
     /// Accepts for these, in place of those that have been accepted for. One that is the same goes on undisturbed.
@@ -74,6 +92,11 @@ impl Listeners {
     pub(super) fn drain(&mut self, grace: Duration) {
         self.serve(Vec::new(), grace);
         self.open = None;
+    }
+
+    /// After [`Listeners::drain`]: there may be listeners again.
+    pub(super) fn reopen(&mut self, open: OpenConnections) {
+        self.open = Some(open);
     }
 
     /// What is still in flight ends now, with a word where the protocol has one.
@@ -112,7 +135,11 @@ impl Listeners {
         });
     }
 
-    fn socket(&self, wanted: &Arc<Listener>) -> Result<Arc<Socket>, StartError> {
+    fn socket(
+        &self,
+        wanted: &Arc<Listener>,
+        passed: &mut Passed,
+    ) -> Result<Arc<Socket>, StartError> {
         let at_its_address = || {
             let running = self.running.iter();
             running.filter(|it| it.listener.bind == wanted.bind)
@@ -123,7 +150,9 @@ impl Listeners {
             .or_else(|| at_its_address().find(|_| !wanted.bind.is_any_port()));
         match known {
             Some(known) => Ok(known.socket.clone()),
-            None => listener::bind(&wanted.bind)
+            None => passed
+                .take(&wanted.name, &wanted.bind)
+                .unwrap_or_else(|| listener::bind(&wanted.bind))
                 .map(Arc::new)
                 .map_err(|cause| StartError::Bind {
                     name: wanted.name.clone(),

@@ -4,10 +4,11 @@
 //! their work.
 //!
 //! # Start
-//! The process gives up what it does not need (`sandbox`). The access log opens, every socket is bound, upstreams
-//! resolve their names, the admin listener opens, and only then is anything accepted and `/readyz` says so. A file
-//! or a socket that cannot be opened ends the start before a single request was taken; a name that does not resolve
-//! does not.
+//! The process gives up what it does not need (`sandbox`). The access log opens, every socket is bound or taken over
+//! from the service manager or from the process before ([`passed`]), upstreams resolve their names, the admin listener
+//! opens, and only then is anything accepted and `/readyz` says so. A file or a socket that cannot be opened ends the
+//! start before a single request was taken; a name that does not resolve does not. The service manager is told of this
+//! and of all that follows (`systemd`).
 //!
 //! # In between
 //! Another configuration can be [applied](Gateway::apply) at any time: everything that can fail is done beside what
@@ -17,6 +18,8 @@
 //!
 //! Once a second the files of certificates are looked at, and listeners take up what has changed. That task ends
 //! with the accepting.
+//!
+//! A new program can take the place of this one: see [`upgrade`].
 //!
 //! # End
 //! `/readyz` turns 503, and after `drain_delay` listeners stop accepting. HTTP/1.1 clients are told with their next
@@ -29,10 +32,17 @@ mod beside;
 mod files;
 mod last_good;
 mod listeners;
+mod orders;
+mod passed;
 mod reload;
 mod renewal;
 mod run;
 mod sandbox;
+mod starting;
+mod status;
+mod succession;
+mod systemd;
+mod upgrade;
 
 use std::io;
 use std::sync::Arc;
@@ -55,9 +65,13 @@ use crate::upstream::Upstream;
 use admin_listener::AdminListener;
 use last_good::Serving;
 use listeners::Listeners;
+use passed::Passed;
+use starting::Prepared;
 
 pub use crate::admin::{Outcome, Report};
+pub use passed::PassedError;
 pub use run::{RunError, run};
+pub use upgrade::{InheritError, Unproven};
 
 /// For the admin listener to finish its replies, and for the access log to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -103,7 +117,8 @@ pub struct Gateway {
     tasks: JoinSet<()>,
     serving: Serving,
     retired: mpsc::UnboundedSender<Arc<Snapshot>>,
-    all_closed: AllClosed,
+    /// One for each time that it began to accept.
+    closing: Vec<AllClosed>,
 }
 
 impl Gateway {
@@ -113,6 +128,18 @@ impl Gateway {
         metrics: Metrics,
         workers: usize,
     ) -> Result<Gateway, StartError> {
+        let passed = Passed::default();
+        let prepared = Gateway::prepare(configuration, metrics, workers, passed).await?;
+        Ok(prepared.begin())
+    }
+
+    /// Does all that belongs to a start but to accept. Sockets that were passed are used where they fit.
+    async fn prepare(
+        configuration: Configuration,
+        metrics: Metrics,
+        workers: usize,
+        mut passed: Passed,
+    ) -> Result<Prepared, StartError> {
         let Configuration {
             mut snapshot,
             settings,
@@ -145,21 +172,25 @@ impl Gateway {
             tasks: JoinSet::new(),
             serving: Serving::default(),
             retired,
-            all_closed,
+            closing: vec![all_closed],
         };
         let first = gateway.snapshot();
-        let doors = gateway.doors(&first, &gateway.settings)?;
+        let doors = gateway.doors(&first, &gateway.settings, &mut passed)?;
+        passed.close();
         prepare(&first.upstreams).await;
-        gateway.open(doors);
         gateway.tasks.spawn(renewal::renew_certificates(
             gateway.snapshot.clone(),
             gateway.stop_tasks.subscribe(),
         ));
         gateway.tasks.spawn(reload::take_apart(taken_apart));
         gateway.tasks.spawn(gateway.serving.keep_each());
-        gateway.is_ready.store(true, Ordering::Relaxed);
-        gateway.serves(archive, origin, quarantined);
-        Ok(gateway)
+        Ok(Prepared {
+            gateway,
+            doors,
+            archive,
+            origin,
+            quarantined,
+        })
     }
 
     /// Serves another configuration from now on. Where that cannot be, everything is as it was.
@@ -179,7 +210,7 @@ impl Gateway {
             true => before.access_log.clone(),
             false => open_log(settings.access_log.as_ref(), &self.metrics)?,
         };
-        let doors = self.doors(&snapshot, &settings)?;
+        let doors = self.doors(&snapshot, &settings, &mut Passed::default())?;
         let is_new = |upstream: &&Arc<Upstream>| {
             let same = before.upstream(upstream.name());
             same.is_none_or(|same| !Arc::ptr_eq(same, upstream))
@@ -226,31 +257,53 @@ impl Gateway {
     pub async fn stop(mut self) -> bool {
         self.is_ready.store(false, Ordering::Relaxed);
         tokio::time::sleep(self.settings.drain_delay).await;
-        self.stop_tasks.send_replace(true);
+        self.listeners.drain(self.settings.shutdown_grace);
+        let is_drained = self.drained().await;
+        self.finish().await;
+        is_drained
+    }
+
+    /// Waits for connections to end, for as long as the grace lasts, and then has them end. True where all of them
+    /// have ended by themselves.
+    async fn drained(&mut self) -> bool {
+        let closing = &mut self.closing;
+        let mut all_closed = std::pin::pin!(async {
+            for all_closed in closing {
+                all_closed.wait().await;
+            }
+        });
         let grace = self.settings.shutdown_grace;
-        self.listeners.drain(grace);
-        let all_closed = &mut self.all_closed;
-        let is_drained = tokio::time::timeout(grace, all_closed.wait()).await.is_ok();
+        let is_drained = tokio::time::timeout(grace, &mut all_closed).await.is_ok();
         if !is_drained {
             self.listeners.end();
             // Each connection sees to that; the time is for those that the runtime comes to late.
-            let _ = tokio::time::timeout(2 * FAREWELL, all_closed.wait()).await;
+            let _ = tokio::time::timeout(2 * FAREWELL, all_closed).await;
         }
+        is_drained
+    }
+
+    /// Ends what is left once connections have ended.
+    async fn finish(mut self) {
+        self.stop_tasks.send_replace(true);
         self.admin.stop(LAST_WORDS).await;
         self.tasks.abort_all();
         if let Some(log) = &self.snapshot.load().access_log {
             log.stop(LAST_WORDS).await;
         }
-        is_drained
     }
 
     /// Binds what is not bound yet, for all that this configuration serves on.
-    fn doors(&self, snapshot: &Snapshot, settings: &Settings) -> Result<Doors, StartError> {
+    fn doors(
+        &self,
+        snapshot: &Snapshot,
+        settings: &Settings,
+        passed: &mut Passed,
+    ) -> Result<Doors, StartError> {
         let listeners = snapshot.listeners.iter().map(|view| &view.listener);
-        let sockets = self.listeners.sockets(listeners.clone())?;
+        let sockets = self.listeners.sockets(listeners.clone(), passed)?;
         let admin = match &settings.admin {
             None => None,
-            Some(admin) => Some((admin.clone(), self.admin.socket(admin)?)),
+            Some(admin) => Some((admin.clone(), self.admin.socket(admin, passed)?)),
         };
         Ok(Doors {
             listeners: listeners.cloned().zip(sockets).collect(),

@@ -1,35 +1,61 @@
-//! Running as a process: the runtime, the signals and the commands.
+//! Running as a process: the runtime, and doing what the process is told.
 
 use std::io;
 use std::path::PathBuf;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Runtime;
 
 use super::files::Watch;
-use super::{Gateway, StartError, last_good, reload, sandbox};
-use crate::admin::{Command, Report};
-use crate::config::{Configuration, Files};
+use super::orders::{Order, Orders, Reply};
+use super::passed::{Passed, PassedError};
+use super::starting::Prepared;
+use super::succession::{Succession, upgrade};
+use super::upgrade::{InheritError, Inheritance, Predecessor, Program, Unproven};
+use super::{Gateway, LAST_WORDS, StartError, last_good, reload, sandbox, status, systemd};
+use crate::admin::Report;
+use crate::config::{Configuration, Files, Origin};
 use crate::observability::Metrics;
 
 /// Why the process ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
+    Passed(#[from] PassedError),
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
+    #[error(transparent)]
     Start(#[from] StartError),
+    #[error("upgrade: {0}")]
+    Unproven(#[from] Unproven),
+    #[error("upgrade: the configuration has errors")]
+    Errors,
+    #[error("upgrade: the running gateway has not told this one to serve")]
+    NotWanted,
     #[error("cannot start the runtime: {0}")]
     Runtime(#[source] io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT. `ready` is called once requests are served; a second signal ends the process
-/// without waiting for those in flight. SIGHUP has the configuration at `path` loaded anew; without a path there is
-/// nothing to load.
+/// Runs until SIGTERM or SIGINT, or until another process has taken its place. `ready` is called once requests are
+/// served; a second signal ends the process without waiting for those in flight. SIGHUP has the configuration at
+/// `path` loaded anew; without a path there is nothing to load. SIGUSR2 has another program take the place of this
+/// one.
+///
+/// Call it before any other thread is started.
 pub fn run(
     configuration: Configuration,
     path: Option<PathBuf>,
     metrics: Metrics,
     ready: impl FnOnce(&Gateway),
 ) -> Result<(), RunError> {
+    let program = Program::of_this_process();
+    let (inheritance, passed) = match Inheritance::receive()? {
+        Some((inheritance, passed)) => (Some(inheritance), passed),
+        None => (None, Passed::from_service_manager()?),
+    };
+    if inheritance.is_some() && configuration.origin != Origin::Files {
+        // There is a process that serves what is good.
+        return Err(RunError::Errors);
+    }
     // The sandbox lets write in it, but not make it.
     if let Some(folder) = &configuration.settings.state_dir {
         last_good::make_folder(folder);
@@ -43,23 +69,77 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
-    runtime.block_on(async {
-        let mut signals = Signals::new().map_err(RunError::Runtime)?;
-        let files = configuration.files.clone();
-        let mut gateway = Gateway::start(configuration, metrics, workers).await?;
-        let commands = gateway.take_commands();
-        ready(&gateway);
-        let source = path.map(|path| Source { path, files });
-        serve(&mut gateway, source, commands, &mut signals).await;
-        tokio::select! {
-            is_drained = gateway.stop() => {
-                log::info!("{}", if is_drained { "drained" } else { "the grace is over; connections are cut" });
-            }
-            () = signals.end() => log::warn!("a second signal: not waiting"),
+    let outcome = runtime.block_on(async {
+        let mut orders = Orders::new().map_err(RunError::Runtime)?;
+        let source = path.map(|path| Source {
+            path,
+            files: configuration.files.clone(),
+        });
+        let prepared = Gateway::prepare(configuration, metrics, workers, passed).await?;
+        let predecessor = match inheritance {
+            Some(inheritance) => Some(succeed(&prepared, inheritance, &mut orders).await?),
+            None => None,
+        };
+        let mut gateway = prepared.begin();
+        if let Some(predecessor) = predecessor {
+            follow(predecessor, &gateway);
         }
+        systemd::ready(&status::serving(&gateway.snapshot()));
+        let watchdog = tokio::spawn(systemd::watch(workers));
+        orders.listen_to(gateway.take_commands());
+        ready(&gateway);
+        match serve(&mut gateway, source, &program, &mut orders).await {
+            Some(is_drained) => {
+                tell_end(is_drained);
+                gateway.finish().await;
+            }
+            None => stop(gateway, &mut orders).await,
+        }
+        watchdog.abort();
         Ok(())
-    })
+    });
+    end(runtime);
+    outcome
 }
+
+/// What waits for a file or for another process must not hold this one.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(LAST_WORDS);
+}
+
+/// Proves that this process would serve, and waits until it may.
+async fn succeed(
+    prepared: &Prepared,
+    inheritance: Inheritance,
+    orders: &mut Orders,
+) -> Result<Predecessor, RunError> {
+    prepared.prove().await?;
+    log::info!("upgrade: ready");
+    let may_serve = tokio::task::spawn_blocking(move || inheritance.await_go());
+    tokio::select! {
+        Ok(Some(predecessor)) = may_serve => Ok(predecessor),
+        () = orders.end("this process does not serve yet") => Err(RunError::NotWanted),
+        else => Err(RunError::NotWanted),
+    }
+}
+
+/// Once the process before is gone, the service manager listens to this one.
+fn follow(predecessor: Predecessor, gateway: &Gateway) {
+    let snapshot = gateway.snapshot.clone();
+    let wait = move || {
+        predecessor.await_end();
+        systemd::ready(&status::serving(&snapshot.load()));
+    };
+    // A thread of its own, because it may take as long as the other one drains.
+    let started = std::thread::Builder::new()
+        .name("predecessor".into())
+        .spawn(wait);
+    if let Err(error) = started {
+        log::warn!("systemd: is not told once the process before has ended: {error}");
+    }
+}
+
+const NO_FILE: &str = "this configuration does not come from a file";
 
 /// Where the configuration comes from, and what files that was the last time.
 struct Source {
@@ -67,14 +147,14 @@ struct Source {
     files: Files,
 }
 
-/// Does what the process is told, one thing after the other, until it is told to end.
+/// Does what the process is told, one thing after the other, until it is told to end, or until another process serves
+/// and nothing is left to do here: then with whether all has ended by itself.
 async fn serve(
     gateway: &mut Gateway,
     mut source: Option<Source>,
-    commands: Option<mpsc::Receiver<Command>>,
-    signals: &mut Signals,
-) {
-    let mut commands = commands.unwrap_or_else(|| mpsc::channel(1).1);
+    program: &Program,
+    orders: &mut Orders,
+) -> Option<bool> {
     let mut watch = Watch::default();
     let watched = |gateway: &Gateway, source: &Option<Source>| {
         let source = source.as_ref().filter(|_| gateway.settings.watch)?;
@@ -83,103 +163,73 @@ async fn serve(
     watch.follow(watched(gateway, &source));
     loop {
         let order = tokio::select! {
-            told = signals.next() => match told {
-                Told::End => return,
-                Told::Reload => Order::Reload(None),
-            },
-            Some(command) = commands.recv() => match command {
-                Command::Reload(reply) => Order::Reload(Some(reply)),
-                Command::Diff(reply) => Order::Diff(reply),
-            },
+            order = orders.next() => order,
             () = watch.changed() => {
                 log::info!("the files of the configuration have changed");
-                Order::Reload(None)
+                Order::Reload(Reply::default())
             }
         };
-        // An operator who has gone has the log.
         match order {
-            Order::Diff(reply) => drop(reply.send(diff(gateway, source.as_ref()).await)),
+            Order::End => return None,
             Order::Reload(reply) => {
-                let report = reload(gateway, source.as_mut()).await;
+                load_anew(gateway, &mut source, reply).await;
                 watch.follow(watched(gateway, &source));
-                if let Some(reply) = reply {
-                    let _ = reply.send(report);
-                }
             }
+            Order::Diff(reply) => {
+                // An operator who has gone wants no answer.
+                let _ = reply.send(diff(gateway, source.as_ref()).await);
+            }
+            Order::Upgrade(reply) => match upgrade(gateway, orders, program, reply).await {
+                Succession::Stays => {}
+                Succession::Ends => return None,
+                Succession::Over { is_drained } => return Some(is_drained),
+            },
         }
     }
 }
 
-/// What is to be done, and who waits for it.
-enum Order {
-    Reload(Option<oneshot::Sender<Report>>),
-    Diff(oneshot::Sender<Result<serde_json::Value, Report>>),
-}
-
-async fn reload(gateway: &mut Gateway, source: Option<&mut Source>) -> Report {
+async fn load_anew(gateway: &mut Gateway, source: &mut Option<Source>, reply: Reply) {
     let Some(source) = source else {
-        return no_file();
+        return reply.refuse(NO_FILE);
     };
+    let reloading = systemd::Reloading::begin();
     let (report, files) = reload::reload(gateway, &source.path).await;
     source.files = files;
-    report
+    reloading.end(status::serving(&gateway.snapshot()));
+    reply.send(report);
 }
 
 async fn diff(gateway: &Gateway, source: Option<&Source>) -> Result<serde_json::Value, Report> {
     match source {
         Some(source) => reload::diff(gateway, &source.path).await,
-        None => Err(no_file()),
+        None => Err(reload::refused(String::new(), NO_FILE)),
     }
 }
 
-fn no_file() -> Report {
-    reload::refused(
-        String::new(),
-        "this configuration does not come from a file",
-    )
-}
-
-/// The signals that the process listens to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-/// What a signal tells.
-enum Told {
-    End,
-    Reload,
-}
-
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
+/// Drains and ends, however long that may take, unless it is told so once more.
+async fn stop(gateway: Gateway, orders: &mut Orders) {
+    let snapshot = gateway.snapshot();
+    systemd::stopping(&status::draining(&snapshot));
+    let mut stopping = std::pin::pin!(gateway.stop());
+    let mut again = tokio::time::interval(systemd::EXTENSION / 2);
+    loop {
         tokio::select! {
-            _ = self.terminate.recv() => {
-                log::info!("SIGTERM: draining");
-                Told::End
-            }
-            _ = self.interrupt.recv() => {
-                log::info!("SIGINT: draining");
-                Told::End
-            }
-            _ = self.hangup.recv() => {
-                log::info!("SIGHUP: reloading");
-                Told::Reload
+            is_drained = &mut stopping => return tell_end(is_drained),
+            _ = again.tick() => systemd::still_stopping(&status::draining(&snapshot)),
+            () = orders.end("this process ends") => {
+                return log::warn!("a second signal: not waiting");
             }
         }
     }
+}
 
-    /// Waits for one that tells to end.
-    async fn end(&mut self) {
-        while !matches!(self.next().await, Told::End) {}
-    }
+fn tell_end(is_drained: bool) {
+    log::info!(
+        "{}",
+        if is_drained {
+            "drained"
+        } else {
+            "the grace is over; connections are cut"
+        }
+    );
 }

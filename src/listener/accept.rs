@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::protocols::{ALPN, Ssl, Stream};
+use tokio::net::UnixStream;
 
 use super::bind::BACKLOG;
 use super::caps::{Handshake, OpenConnections, Place, Refusal};
@@ -73,6 +74,27 @@ pub async fn accept(
     }
 }
 
+/// Connects to a listener from within the process: the client's end of a connection that goes the way of every other,
+/// but for the socket, the caps of its address and the PROXY header. It needs a runtime.
+pub fn connect(
+    listener: &Arc<Listener>,
+    server: Arc<dyn Serve>,
+    open: OpenConnections,
+    drain: Arc<Drain>,
+) -> io::Result<UnixStream> {
+    let (client, ours) = UnixStream::pair()?;
+    let door = Door {
+        listener: listener.clone(),
+        server,
+        open,
+        drain,
+    };
+    let arrival = Arrival::own(&door, Transport::Unix(ours));
+    let arrival = arrival.map_err(|_| io::Error::other("it is full"))?;
+    door.serve(arrival);
+    Ok(client)
+}
+
 /// What connections come in through.
 struct Door {
     listener: Arc<Listener>,
@@ -89,6 +111,10 @@ impl Door {
             Ok(arrival) => arrival,
             Err(refusal) => return self.listener.refuse(refusal),
         };
+        self.serve(arrival);
+    }
+
+    fn serve(&self, arrival: Arrival) {
         let (server, drain) = (self.server.clone(), self.drain.clone());
         tokio::spawn(drain.clone().run(async move {
             let mut silence = drain.silence();
@@ -134,6 +160,8 @@ struct Arrival {
     transport: Transport,
     peer: Option<SocketAddr>,
     place: Place,
+    /// Whether a PROXY header comes first, or may come.
+    awaits_header: bool,
     drain: Arc<Drain>,
     handshake: Option<Handshake>,
     /// What was read beyond what was looked for, and has to be read again.
@@ -169,6 +197,25 @@ impl Arrival {
             transport,
             peer,
             place,
+            awaits_header,
+            drain: door.drain.clone(),
+            handshake,
+            read_ahead: Vec::new(),
+        })
+    }
+
+    /// One of the process's own, which is let in as nobody's.
+    fn own(door: &Door, transport: Transport) -> Result<Arrival, Refusal> {
+        let place = Place::take(&door.listener, &door.open)?;
+        let handshake = match door.listener.is_tls() {
+            true => Some(place.begin_handshake()?),
+            false => None,
+        };
+        Ok(Arrival {
+            transport,
+            peer: None,
+            place,
+            awaits_header: false,
             drain: door.drain.clone(),
             handshake,
             read_ahead: Vec::new(),
@@ -198,7 +245,7 @@ impl Arrival {
 
     async fn set_up(mut self, deadline: Instant) -> Result<(Stream, Arc<Connection>), Dismissal> {
         let listener = self.place.listener().clone();
-        if listener.proxy_protocol != ProxyProtocol::Off && listener.trusts(peer_ip(self.peer)) {
+        if self.awaits_header {
             self.read_proxy_header(listener.proxy_protocol).await?;
         }
         let Some(tls) = &listener.tls else {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
@@ -23,6 +24,14 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// A descriptor of its own for the same socket.
+    pub fn try_clone_to_owned(&self) -> io::Result<OwnedFd> {
+        match self {
+            Socket::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Socket::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
     /// The address that it is bound to; a port 0 has become a real one.
     pub fn local_address(&self) -> io::Result<BindAddress> {
         match self {

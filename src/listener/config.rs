@@ -99,7 +99,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// What it is called in TLS (ALPN, RFC 7301).
-    pub(super) fn alpn(self) -> &'static [u8] {
+    pub fn alpn(self) -> &'static [u8] {
         match self {
             Protocol::Http11 => b"http/1.1",
             Protocol::H2 => b"h2",

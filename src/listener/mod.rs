@@ -36,7 +36,7 @@ use std::sync::Arc;
 use crate::observability::ListenerMetrics;
 use crate::text::{BindAddress, Cidr, PathRules, Subject};
 
-pub use accept::{Serve, accept};
+pub use accept::{Serve, accept, connect};
 pub use allowance::Allowance;
 pub use bind::{Socket, bind};
 pub use caps::{AllClosed, OpenConnections};
@@ -151,6 +151,17 @@ impl Listener {
     /// Whether connections are open that have come in under its name.
     pub fn is_in_use(&self) -> bool {
         self.metrics.connections.get() > 0
+    }
+
+    /// What it speaks, the better first.
+    pub fn protocols(&self) -> Vec<Protocol> {
+        preferred(self.allows_http1, self.allows_h2)
+    }
+
+    /// Whether nobody comes in without a certificate.
+    pub fn requires_certificates(&self) -> bool {
+        let tls = self.tls.as_ref();
+        tls.is_some_and(tls::Terminator::requires_certificates)
     }
 
     pub fn is_tls(&self) -> bool {

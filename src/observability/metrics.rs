@@ -41,6 +41,7 @@ pub(super) struct Catalog {
     pub(super) config_reload_ok: Gauge,
     pub(super) config_last_good: Gauge,
     pub(super) config_quarantined: IntGaugeVec,
+    upgrades: IntCounterVec,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -162,6 +163,11 @@ impl Metrics {
                 "Objects that have mistakes and are not served.",
                 &["kind"],
             ),
+            upgrades: register.counters(
+                "northgate_upgrades_total",
+                "Times that another program was to take the place of this one: handed_over, failed, or taken_back.",
+                &["result"],
+            ),
             registry,
         };
         catalog.config_reload_ok.set(1.0);
@@ -171,6 +177,11 @@ impl Metrics {
     /// Access records that were dropped because the writer could not keep up.
     pub fn access_log_dropped(&self) -> IntCounter {
         self.0.access_log_dropped.clone()
+    }
+
+    /// An upgrade has come to this.
+    pub fn upgraded(&self, result: &'static str) {
+        self.0.upgrades.with_label_values(&[result]).inc();
     }
 
     /// The Prometheus text exposition of everything.

@@ -70,6 +70,8 @@ pub(super) struct Lent {
     has_asked: bool,
     is_head: bool,
     out: Vec<u8>,
+    /// What has come of a switch of protocols and the engine has not been given yet.
+    switch: Switch,
     /// Whether something came behind the response, or the engine has closed its side.
     is_spoilt: bool,
     /// Whether the engine has asked after the end, which it does where it would keep the connection.
@@ -86,6 +88,17 @@ enum Part {
     Done,
 }
 
+/// A switch of protocols, which the engine must not hear of before it has passed on that the request is over: it would
+/// take that for the end of what follows the switch. It has that at hand whenever it reads, so that to be told of it
+/// at the next opportunity is late enough.
+#[derive(Debug, Default)]
+enum Switch {
+    #[default]
+    None,
+    Held(Vec<u8>),
+    Told,
+}
+
 impl Lent {
     pub(super) fn new(wire: Wire, spares: Arc<Spares>, call: Arc<Call>) -> Lent {
         Lent {
@@ -97,6 +110,7 @@ impl Lent {
             has_asked: false,
             is_head: false,
             out: Vec::new(),
+            switch: Switch::None,
             is_spoilt: false,
             is_returned: false,
         }
@@ -128,7 +142,11 @@ impl Lent {
                         ResponseBody::None => Part::Done,
                         ResponseBody::Length(length) => Part::Length(length),
                         ResponseBody::Chunked => Part::Chunked(Chunks::default()),
-                        ResponseBody::UntilClose | ResponseBody::Protocol => Part::UntilClose,
+                        ResponseBody::UntilClose => Part::UntilClose,
+                        ResponseBody::Protocol => {
+                            self.switch = Switch::Held(Vec::new());
+                            Part::UntilClose
+                        }
                         ResponseBody::Response => Part::Head(ResponseScanner::default()),
                     };
                 }
@@ -180,6 +198,15 @@ impl AsyncRead for Lent {
             this.is_returned = true;
             return Poll::Ready(Ok(()));
         }
+        if let Switch::Held(held) = &mut this.switch {
+            let count = held.len().min(buffer.remaining());
+            buffer.put_slice(&held[..count]);
+            held.drain(..count);
+            if held.is_empty() {
+                this.switch = Switch::Told;
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match transport(&mut this.wire, |it| it.poll_read(cx, buffer)) {
             Poll::Ready(result) => result?,
@@ -193,6 +220,12 @@ impl AsyncRead for Lent {
         match this.check(&buffer.filled()[before..]) {
             Ok(taken) => {
                 this.is_spoilt |= before + taken < end;
+                if let Switch::Held(held) = &mut this.switch {
+                    held.extend_from_slice(&buffer.filled()[before..before + taken]);
+                    buffer.set_filled(before);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 buffer.set_filled(before + taken);
                 Poll::Ready(Ok(()))
             }

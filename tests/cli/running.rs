@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,9 +40,22 @@ impl Running {
 
     /// Starts whatever the command says.
     pub fn spawn(mut command: Command) -> Running {
+        command.stdout(Stdio::null());
+        Running::of(command)
+    }
+
+    /// As [`Running::spawn`], with what it prints.
+    #[allow(dead_code, reason = "for tests/upgrade")]
+    pub fn spawn_with_output(mut command: Command) -> (Running, ChildStdout) {
+        command.stdout(Stdio::piped());
+        let mut running = Running::of(command);
+        let out = running.child.stdout.take().expect("it is a pipe");
+        (running, out)
+    }
+
+    fn of(mut command: Command) -> Running {
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -107,6 +120,19 @@ impl Running {
         let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status();
         assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    /// As [`Running::exit_code`], where others may hold its log open. What they write is not looked at.
+    #[allow(dead_code, reason = "for tests/upgrade")]
+    pub fn exit_code_of_itself(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it was started") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits for the end, which the end of its log tells. `None` where a signal ended it.

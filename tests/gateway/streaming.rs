@@ -292,3 +292,34 @@ async fn an_upload_goes_up_as_it_comes() {
         assert_eq!(incoming.chunk().await, None, "over {protocol:?}");
     }
 }
+
+/// The answer may be there before the engine has passed on that the request is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_switches_at_once_is_not_cut_off() {
+    let origin = RawOrigin::serving(|mut stream, _| async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+        stream.write_all(b"\x81\x05first").await.unwrap();
+        // Whatever the client sends comes back.
+        let mut bytes = [0; 64];
+        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+            stream.write_all(&bytes[..count]).await.unwrap();
+        }
+    });
+    let gateway = gateway(&origin, "", "").await;
+    for _ in 0..50 {
+        let mut client = RawClient::connect(gateway.address()).await;
+        client
+            .send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            .await;
+        client.read_until("\x05first").await;
+        client.send("\x01back").await;
+        client.read_until("\x01back").await;
+    }
+}

@@ -45,6 +45,7 @@ pub(super) struct Terminator {
     /// What it was made of. Nobody but the look at the files ever locks it.
     made_of: Mutex<Material>,
     has_files: bool,
+    requires_certificates: bool,
 }
 
 /// What new connections are served with. A handshake keeps to the one that it began with.
@@ -129,6 +130,10 @@ impl Terminator {
             serving: ArcSwap::from_pointee(material.serving()),
             has_files: config.certificates.iter().any(|entry| entry.cert.is_some())
                 || material.client_auth.is_some(),
+            requires_certificates: config
+                .client_auth
+                .as_ref()
+                .is_some_and(|said| said.value.mode == ClientAuthMode::Required),
             made_of: Mutex::new(material),
         })
     }
@@ -170,6 +175,10 @@ impl Terminator {
         };
         let handshake = Handshake::new(session.server_name(), &serving.certificates, client);
         Some((stream, handshake))
+    }
+
+    pub(super) fn requires_certificates(&self) -> bool {
+        self.requires_certificates
     }
 
     pub(super) fn has_files(&self) -> bool {
