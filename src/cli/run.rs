@@ -26,7 +26,8 @@ impl Command {
             loaded,
         } = match config::start(&self.path.config) {
             Ok(start) => start,
-            Err(StartRefused { loaded, last_good }) => {
+            Err(no_start) => {
+                let StartRefused { loaded, last_good } = *no_start;
                 super::report(&loaded);
                 refused(&last_good);
                 return ExitCode::FAILURE;

@@ -61,7 +61,7 @@ pub enum NoLastGood {
 /// Loads and compiles the files, or where they have errors what served last.
 ///
 /// What that names, such as certificates, is read anew; where that fails there is nothing that could serve.
-pub fn start(path: &Path) -> Result<Start, StartRefused> {
+pub fn start(path: &Path) -> Result<Start, Box<StartRefused>> {
     let metrics = Metrics::new();
     let mut loaded = load(path);
     if let Some(configuration) = compile(&mut loaded, &metrics) {
@@ -79,7 +79,7 @@ pub fn start(path: &Path) -> Result<Start, StartRefused> {
             metrics,
             loaded,
         }),
-        Err(last_good) => Err(StartRefused { loaded, last_good }),
+        Err(last_good) => Err(Box::new(StartRefused { loaded, last_good })),
     }
 }
 

@@ -151,7 +151,7 @@ fn what_cannot_be_kept_to_one_object_is_refused() {
         ("a bad name", format!("{listener}[routes.\"a b\"]\nmatch = {{}}\nrespond = {{ status = 200 }}\n")),
         ("an unknown section", format!("{listener}[rutes.a]\n")),
         ("a bad admin", format!("{listener}[admin]\nbind = \"0.0.0.0:1\"\n")),
-        ("a missing include", format!("{listener}")),
+        ("a missing include", listener.to_owned()),
         ("no good listener", "[listeners.a]\nbind = 1\n".to_owned()),
         ("no listener that compiles", "[listeners.a]\nbind = \"127.0.0.1:0\"\ntls = { certificates = [{ cert = \"/no.pem\", key = { file = \"/no.key\" } }] }\n".to_owned()),
         ("a shared address", "[listeners.a]\nbind = \"127.0.0.1:1\"\n[listeners.b]\nbind = \"127.0.0.1:1\"\n".to_owned()),
