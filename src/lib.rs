@@ -144,6 +144,7 @@
 //! | A reload that takes over what has not changed comes out as if everything were read | `src/config/kept.rs` |
 //! | A route with mistakes hands its requests to no other route | `tests/gateway/quarantine.rs`: `what_is_bad_answers_503_and_goes_to_nobody_else` |
 //! | What is shown of a configuration shows no secret | `src/config/secrets.rs` |
+//! | The package installs, serves low ports with a key of root's, reloads, is upgraded without losing a request, comes back after a crash and leaves nothing, under a real systemd | `tests/package/run`; the image: `tests/package/container` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading
