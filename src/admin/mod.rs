@@ -34,6 +34,11 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// Whether a browser on this machine can reach it without proving anything.
+    fn is_open_to_browsers(&self) -> bool {
+        self.token.is_none() && matches!(self.bind, BindAddress::Socket(_))
+    }
+
     /// Compiles it. `None` after diagnostics.
     pub fn build(
         config: &Spanned<Config>,

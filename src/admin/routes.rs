@@ -8,14 +8,16 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
-use http::{Method, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
 use super::{Admin, Command, Outcome, Report, State};
 use crate::observability::Metrics;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
@@ -36,9 +38,8 @@ pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
 }
 
 async fn guard(admin: Arc<Admin>, request: Request, next: Next) -> Response {
-    // A page of some site can have the operator's browser send a request here, but not without saying so.
-    if request.method() == Method::POST && request.headers().contains_key(ORIGIN) {
-        let what = "pages of the web give no orders\n";
+    if admin.is_open_to_browsers() && is_of_another_site(&request) {
+        let what = "this is not for pages of the web\n";
         return (StatusCode::FORBIDDEN, what).into_response();
     }
     if let Some(token) = &admin.token {
@@ -58,6 +59,31 @@ async fn guard(admin: Arc<Admin>, request: Request, next: Next) -> Response {
         }
     }
     next.run(request).await
+}
+
+/// A page of any site can have the operator's browser send requests here, but not without saying so: in `Origin` or
+/// `Sec-Fetch-Site`, or, where it has its own name point here (DNS rebinding), in a `Host` that is no name of this
+/// machine.
+fn is_of_another_site(request: &Request) -> bool {
+    let text = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+    let host = text(HOST).unwrap_or_default();
+    let is_of_this_site = |origin: &[u8]| {
+        let host_of = |scheme: &[u8]| origin.strip_prefix(scheme) == Some(host);
+        host_of(b"http://") || host_of(b"https://")
+    };
+    text(ORIGIN).is_some_and(|origin| !is_of_this_site(origin))
+        || text(SEC_FETCH_SITE).is_some_and(|site| site == b"cross-site" || site == b"same-site")
+        || !std::str::from_utf8(host).is_ok_and(is_this_machine)
+}
+
+/// Whether a `Host` says an address, or the machine itself.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// 503 while the gateway starts and from the moment that it was told to stop.

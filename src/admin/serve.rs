@@ -55,6 +55,8 @@ pub(super) async fn serve(
         };
         connections.spawn(serve_one(stream, router.clone(), graceful.watcher(), place));
     }
+    // What is under way may take its time; nobody new is to wait for that.
+    drop(socket);
     graceful.shutdown().await;
 }
 

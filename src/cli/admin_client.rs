@@ -129,7 +129,7 @@ impl AdminAddress {
 /// Sends it and waits for the answer, which is to be there within the limit.
 fn send(address: &BindAddress, request: Builder, limit: Duration) -> Result<Answer, AskError> {
     let request = request
-        .header(HOST, "admin")
+        .header(HOST, "localhost")
         .body(Empty::new())
         .map_err(|_| AskError::TokenVariable)?;
     let failed = |cause| AskError::Connect {

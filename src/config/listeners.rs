@@ -89,8 +89,7 @@ pub(super) fn compile(
 /// A number for each listener: the one that it had before, or one that nobody has.
 fn ids(document: &Document, before: Option<&Snapshot>) -> Vec<usize> {
     let known = |name: &Name| Some(before?.listener(name)?.id);
-    let taken = |id: &usize| before.is_some_and(|before| before.has_listener(*id));
-    let mut free = (0..).filter(|id| !taken(id));
+    let mut free = before.map_or(0, Snapshot::next_id)..;
     let names = document.listeners.keys();
     names
         .filter_map(|name| known(name).or_else(|| free.next()))

@@ -177,7 +177,7 @@ impl Gateway {
         let first = gateway.snapshot();
         let doors = gateway.doors(&first, &gateway.settings, &mut passed)?;
         passed.close();
-        prepare(&first.upstreams).await;
+        prepare(&first.upstreams, None).await;
         gateway.tasks.spawn(renewal::renew_certificates(
             gateway.snapshot.clone(),
             gateway.stop_tasks.subscribe(),
@@ -215,19 +215,19 @@ impl Gateway {
             let same = before.upstream(upstream.name());
             same.is_none_or(|same| !Arc::ptr_eq(same, upstream))
         };
-        prepare(snapshot.upstreams.iter().filter(is_new)).await;
+        prepare(snapshot.upstreams.iter().filter(is_new), Some(&before)).await;
         snapshot.follow(&before);
         self.snapshot.store(Arc::new(snapshot));
         self.settings = settings;
         self.open(doors);
+        let now = self.snapshot.load();
         for upstream in &before.upstreams {
-            upstream.forget(
-                self.snapshot
-                    .load()
-                    .upstream(upstream.name())
-                    .map(|it| &**it),
-            );
+            let successor = now.upstream(upstream.name());
+            if successor.is_none_or(|it| !Arc::ptr_eq(it, upstream)) {
+                upstream.retire(successor.map(|it| &**it));
+            }
         }
+        drop(now);
         self.serves(archive, origin, quarantined);
         // Nobody is there to take it apart only where the gateway has ended.
         let _ = self.retired.send(before);
@@ -337,15 +337,16 @@ fn open_log(
         .map_err(StartError::AccessLog)
 }
 
-/// Resolves the names of upstreams, all at once, and starts their background tasks.
-async fn prepare<'u>(upstreams: impl IntoIterator<Item = &'u Arc<Upstream>>) {
+/// Takes upstreams into service, all at once, in place of those that had their names before.
+async fn prepare<'u>(
+    upstreams: impl IntoIterator<Item = &'u Arc<Upstream>>,
+    before: Option<&Snapshot>,
+) {
     let mut preparing = JoinSet::new();
     for upstream in upstreams {
         let upstream = upstream.clone();
-        preparing.spawn(async move {
-            upstream.prepare().await;
-            upstream.watch();
-        });
+        let before = before.and_then(|it| it.upstream(upstream.name()).cloned());
+        preparing.spawn(async move { upstream.prepare(before.as_deref()).await });
     }
     while preparing.join_next().await.is_some() {}
 }

@@ -74,8 +74,15 @@ impl AllClosed {
 /// `limits.connections`.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    open: AtomicU32,
     handshakes: AtomicU32,
     by_address: ByAddress,
+}
+
+impl Counts {
+    pub(super) fn are_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
 }
 
 /// One open connection among those of its listener. Dropping it gives its places back.
@@ -95,6 +102,7 @@ impl Place {
             return Err(Refusal::Full);
         }
         listener.metrics.connections.inc();
+        listener.counts.open.fetch_add(1, Ordering::Relaxed);
         Ok(Place {
             listener: listener.clone(),
             address: None,
@@ -136,6 +144,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.listener.metrics.connections.dec();
+        self.listener.counts.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address {
             self.listener.counts.by_address.remove(address);
         }

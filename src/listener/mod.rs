@@ -148,9 +148,9 @@ impl Listener {
         }))
     }
 
-    /// Whether connections are open that have come in under its name.
+    /// Whether connections are open that have come in by it, or by another of its number.
     pub fn is_in_use(&self) -> bool {
-        self.metrics.connections.get() > 0
+        self.counts.are_open()
     }
 
     /// What it speaks, the better first.

@@ -52,7 +52,7 @@ impl Snapshot {
             gone: Vec::new(),
             places: Box::default(),
         };
-        snapshot.number();
+        snapshot.number(0);
         snapshot
     }
 
@@ -66,20 +66,21 @@ impl Snapshot {
         }
     }
 
-    /// The listener that clients come in by now under this name.
+    /// The listener that clients come in by under this name, or came in by last.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
-        let views = self.listeners.iter().map(|view| &view.listener);
-        views.into_iter().find(|listener| *listener.name == *name)
+        let mut views = self.listeners.iter().chain(&self.gone);
+        let found = views.find(|view| *view.listener.name == *name);
+        found.map(|view| &view.listener)
+    }
+
+    /// A [`Listener::id`] that none has, and from which on none has had.
+    pub fn next_id(&self) -> usize {
+        self.places.len()
     }
 
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         let found = self.upstreams.binary_search_by(|it| it.name().cmp(name));
         self.upstreams.get(found.ok()?)
-    }
-
-    /// Whether requests may come with this [`Listener::id`].
-    pub fn has_listener(&self, id: usize) -> bool {
-        self.places.get(id).is_some_and(Option::is_some)
     }
 
     /// Whether clients come in under this name, or are still there that did.
@@ -88,27 +89,24 @@ impl Snapshot {
         views.any(|view| *view.listener.name == *name)
     }
 
-    /// Keeps what connections see whose listeners were there before and are not any more.
+    /// Keeps what connections see whose listeners were there before and are not any more. Of those that go only now
+    /// some may still be about to come in.
     pub fn follow(&mut self, before: &Snapshot) {
-        let views = before.listeners.iter().chain(&before.gone);
+        let in_use = before.gone.iter().filter(|it| it.listener.is_in_use());
+        let views = before.listeners.iter().chain(in_use);
         let is_gone = |view: &&View| {
-            !self
-                .listeners
-                .iter()
-                .any(|it| it.listener.id == view.listener.id)
+            let mut now = self.listeners.iter().map(|it| it.listener.id);
+            !now.any(|id| id == view.listener.id)
         };
-        self.gone = views
-            .filter(is_gone)
-            .filter(|view| view.listener.is_in_use())
-            .cloned()
-            .collect();
-        self.number();
+        self.gone = views.filter(is_gone).cloned().collect();
+        self.number(before.next_id());
     }
 
-    fn number(&mut self) {
+    /// Numbers are not used twice: of connections that have one it is not known when the last of them is gone.
+    fn number(&mut self, used: usize) {
         let views = || self.listeners.iter().chain(&self.gone);
         let ids = views().map(|view| view.listener.id + 1).max().unwrap_or(0);
-        let mut places = vec![None; ids];
+        let mut places = vec![None; ids.max(used)];
         for (place, view) in views().enumerate() {
             places[view.listener.id] = Some(place);
         }

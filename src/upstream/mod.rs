@@ -43,6 +43,7 @@ mod tls;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
 
 use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
@@ -72,6 +73,8 @@ pub struct Upstream {
     health: Option<health::Checks>,
     available: ArcSwap<Available>,
     members: Mutex<Vec<Arc<Endpoint>>>,
+    /// Health checks and the refresh of host names.
+    tasks: Mutex<JoinSet<()>>,
     metrics: UpstreamMetrics,
 }
 
@@ -85,9 +88,8 @@ struct Definition {
 impl Upstream {
     /// Compiles an upstream; `base` is the folder that its file paths are relative to. `None` after diagnostics.
     ///
-    /// One that is defined as it was before is the one that was before, with everything that is known of it. Of one
-    /// that has changed, endpoints that stay are as healthy as they were, and host names have the addresses that
-    /// they had until they are resolved.
+    /// One that is defined as it was before is the one that was before, with everything that is known of it. It has
+    /// no endpoints and no series until it is taken into service ([`Upstream::prepare`]).
     pub fn build(name: &str, config: &Config, context: &mut Build<'_>) -> Option<Arc<Upstream>> {
         let errors = context.subject.error_count();
         let tls = match &config.tls {
@@ -105,7 +107,7 @@ impl Upstream {
         if let Some(before) = context.before.filter(|it| it.definition == definition) {
             return Some(before.clone());
         }
-        let upstream = Arc::new(Upstream {
+        Some(Arc::new(Upstream {
             name: name.into(),
             definition,
             balance: config.balance,
@@ -123,16 +125,9 @@ impl Upstream {
                 .map(|health| health::Checks::new(health, config)),
             available: ArcSwap::from_pointee(Available::default()),
             members: Mutex::default(),
+            tasks: Mutex::default(),
             metrics: context.metrics.upstream(name),
-        });
-        let known = context
-            .before
-            .map_or_else(Vec::new, |before| before.current());
-        upstream.adopt_with(
-            resolve::without_resolver(&upstream.addresses, &known),
-            &known,
-        );
-        Some(upstream)
+        }))
     }
 
     pub fn name(&self) -> &str {
@@ -151,31 +146,36 @@ impl Upstream {
         &self.metrics
     }
 
-    /// Resolves host names for the first time; call before traffic is let in. It waits for at most the
-    /// resolver's own deadline and never fails: a name that does not resolve yet has no endpoints.
-    pub async fn prepare(&self) {
-        if self.addresses.iter().any(Address::is_name) {
+    /// Takes it into service, in place of the one that had its name `before`: endpoints that stay are as healthy as
+    /// they were, and host names have the addresses that they had until they are resolved. Names of which nothing is
+    /// known are waited for, as long as the resolver has: one that does not resolve has no endpoints yet.
+    pub async fn prepare(self: &Arc<Self>, before: Option<&Upstream>) {
+        let known = before.map_or_else(Vec::new, |before| before.current());
+        let addresses = resolve::without_resolver(&self.addresses, &known);
+        let is_known = resolve::has_all(&self.addresses, &addresses);
+        self.adopt_with(addresses, &known);
+        if !is_known {
             self.adopt(resolve::all(&self.addresses, &self.current()).await);
+        }
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.health.is_some() {
+            tasks.spawn(health::watch(Arc::downgrade(self)));
+        }
+        if self.addresses.iter().any(Address::is_name) {
+            tasks.spawn(resolve::watch(Arc::downgrade(self), is_known));
         }
     }
 
-    /// Ends the series of endpoints that are not in `now`, which has come in the place of this one, if any has.
-    pub fn forget(&self, now: Option<&Upstream>) {
+    /// Takes it out of service: `now` has come in its place, if any has. Requests in flight go on with what is known.
+    /// It is checked and resolved no more, and series of endpoints that are gone end.
+    pub fn retire(&self, now: Option<&Upstream>) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.abort_all();
         let kept = now.map_or_else(Vec::new, |now| now.current());
         for gone in self.current() {
             if !kept.iter().any(|it| it.address() == gone.address()) {
                 self.metrics.forget_endpoint(gone.address());
             }
-        }
-    }
-
-    /// Starts health checks and the refresh of host names. The tasks end when the upstream is dropped.
-    pub fn watch(self: &Arc<Self>) {
-        if self.health.is_some() {
-            tokio::spawn(health::watch(Arc::downgrade(self)));
-        }
-        if self.addresses.iter().any(Address::is_name) {
-            tokio::spawn(resolve::watch(Arc::downgrade(self)));
         }
     }
 

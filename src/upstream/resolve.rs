@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::config::EndpointConfig;
 use super::endpoint::Endpoint;
 use super::{Upstream, alive};
@@ -105,41 +107,52 @@ pub(super) fn without_resolver(addresses: &[Address], known: &[Arc<Endpoint>]) -
     .collect()
 }
 
-/// All addresses, names resolved. A name that cannot be resolved now keeps the endpoints that it had (`current`):
+/// All addresses, names resolved at the same time. A name that cannot be resolved now keeps the endpoints that it had (`current`):
 /// a name server that fails must not take a working upstream down.
 pub(super) async fn all(addresses: &[Address], current: &[Arc<Endpoint>]) -> Vec<Resolved> {
-    let mut resolved: Vec<Resolved> = Vec::with_capacity(addresses.len());
-    for configured in addresses {
-        let EndpointAddress::Name { host, port } = &configured.address else {
-            resolved.extend(Resolved::from_literal(configured));
-            continue;
-        };
-        let lookup =
-            tokio::time::timeout(RESOLVE_DEADLINE, tokio::net::lookup_host((&**host, *port))).await;
-        match lookup {
-            Ok(Ok(found)) => {
-                let mut sockets: Vec<SocketAddr> = found.collect();
-                sockets.sort_unstable();
-                sockets.dedup();
-                resolved.extend(sockets.into_iter().map(|socket| Resolved {
-                    socket: Socket::Inet(socket),
-                    host: host.clone(),
-                    weight: configured.weight,
-                }));
-            }
-            Ok(Err(error)) => {
-                log::warn!("cannot resolve {host}: {error}; its last known addresses stay");
-                resolved.extend(of_name(current, host, *port, configured.weight));
-            }
-            Err(_) => {
-                log::warn!(
-                    "cannot resolve {host} within {RESOLVE_DEADLINE:?}; its last known addresses stay"
-                );
-                resolved.extend(of_name(current, host, *port, configured.weight));
-            }
+    let each = addresses.iter().map(|configured| one(configured, current));
+    join_all(each).await.concat()
+}
+
+/// What one configured address is now.
+async fn one(configured: &Address, current: &[Arc<Endpoint>]) -> Vec<Resolved> {
+    let weight = configured.weight;
+    let EndpointAddress::Name { host, port } = &configured.address else {
+        return Resolved::from_literal(configured).into_iter().collect();
+    };
+    let looking = tokio::net::lookup_host((&**host, *port));
+    match tokio::time::timeout(RESOLVE_DEADLINE, looking).await {
+        Ok(Ok(found)) => {
+            let mut sockets: Vec<SocketAddr> = found.collect();
+            sockets.sort_unstable();
+            sockets.dedup();
+            let at = |socket| Resolved {
+                socket: Socket::Inet(socket),
+                host: host.clone(),
+                weight,
+            };
+            return sockets.into_iter().map(at).collect();
         }
+        Ok(Err(error)) => {
+            log::warn!("cannot resolve {host}: {error}; its last known addresses stay");
+        }
+        Err(_) => log::warn!(
+            "cannot resolve {host} within {RESOLVE_DEADLINE:?}; its last known addresses stay"
+        ),
     }
-    resolved
+    of_name(current, host, *port, weight)
+}
+
+/// Whether each address has been resolved to something.
+pub(super) fn has_all(addresses: &[Address], resolved: &[Resolved]) -> bool {
+    addresses
+        .iter()
+        .all(|configured| match &configured.address {
+            EndpointAddress::Name { host, port } => resolved
+                .iter()
+                .any(|it| it.host == *host && it.socket.port() == Some(*port)),
+            _ => true,
+        })
 }
 
 fn of_name(current: &[Arc<Endpoint>], host: &str, port: u16, weight: u32) -> Vec<Resolved> {
@@ -153,10 +166,16 @@ fn of_name(current: &[Arc<Endpoint>], host: &str, port: u16, weight: u32) -> Vec
         .collect()
 }
 
-/// Resolves again and again until the upstream is dropped.
-pub(super) async fn watch(upstream: Weak<Upstream>) {
+/// Resolves again and again until the upstream is dropped, and for the first time at once where it `is_due`.
+pub(super) async fn watch(upstream: Weak<Upstream>, is_due: bool) {
+    let mut pause = if is_due {
+        Duration::ZERO
+    } else {
+        REFRESH_INTERVAL
+    };
     loop {
-        tokio::time::sleep(REFRESH_INTERVAL).await;
+        tokio::time::sleep(pause).await;
+        pause = REFRESH_INTERVAL;
         let Some(upstream) = alive(&upstream) else {
             return;
         };

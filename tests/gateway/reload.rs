@@ -224,6 +224,36 @@ async fn the_admin_listener_moves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_the_web_gives_no_orders() {
     let gateway = saying("one", "").start().await;
-    let evil = post("/reload", "").header("origin", "https://evil.example");
-    assert_eq!(gateway.admin(evil).await.status, 403);
+    let own = gateway.admin_address();
+    let check = async |ask: Ask, expected: u16| {
+        assert_eq!(gateway.admin_client().send(ask).await.status, expected);
+    };
+    let local = |ask: Ask| ask.host(&own.to_string());
+    check(local(get("/routes")), 200).await;
+    check(get("/routes").host("localhost:1"), 200).await;
+    check(get("/routes").host("[::1]:1"), 200).await;
+    check(
+        local(get("/routes")).header("origin", &format!("http://{own}")),
+        200,
+    )
+    .await;
+    check(local(get("/routes")).header("sec-fetch-site", "none"), 200).await;
+    check(
+        local(get("/routes")).header("sec-fetch-site", "same-origin"),
+        200,
+    )
+    .await;
+    // Nobody runs this gateway who could reload it.
+    check(local(post("/reload", "")), 503).await;
+    for (method, target) in [("GET", "/routes"), ("GET", "/diff"), ("POST", "/reload")] {
+        let again = || local(request(method, target));
+        check(again().header("origin", "https://evil.example"), 403).await;
+        check(again().header("origin", "null"), 403).await;
+        check(again().header("sec-fetch-site", "cross-site"), 403).await;
+        // Its own name, which points here by now.
+        check(again().host("evil.example:9900"), 403).await;
+        check(again().host("127.0.0.1.evil.example"), 403).await;
+    }
+    // Health may be asked by anybody who can.
+    check(get("/readyz").host("gateway.example"), 200).await;
 }
