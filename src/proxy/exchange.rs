@@ -19,6 +19,7 @@ use super::{client_address, error_of, flag_retry, forwarding, h2_request, strict
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
 use crate::listener::{Connection, End, Pace, connection_of};
+use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{Lookup, RequestParts, Route, Snapshot};
 use crate::upstream::{Attempt, Replay, Verdict};
@@ -33,7 +34,9 @@ pub(super) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// One request and its response.
 pub struct Exchange {
-    pub(super) snapshot: Arc<Snapshot>,
+    /// Of the snapshot that it began under, which itself is let go once there is a route: a stream may live for days,
+    /// and the routes of all others are none of its business.
+    pub(super) access_log: Option<Arc<AccessLog>>,
     pub(super) connection: Option<Arc<Connection>>,
     /// The fallback until a route is found, so that there is always one.
     pub(super) route: Arc<Route>,
@@ -55,12 +58,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(snapshot: Arc<Snapshot>) -> Exchange {
-        let route = snapshot.fallback.clone();
+    pub(super) fn new(snapshot: &Snapshot) -> Exchange {
         Exchange {
-            snapshot,
+            access_log: snapshot.access_log.clone(),
             connection: None,
-            route,
+            route: snapshot.fallback.clone(),
             facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
             names: Names::default(),
             attempt: None,
@@ -83,7 +85,7 @@ impl Exchange {
     }
 
     /// From a request's complete header to its action. A reply, or `None` to go on to an upstream.
-    pub(super) fn begin(&mut self, session: &mut Session) -> Option<Reply> {
+    pub(super) fn begin(&mut self, session: &mut Session, snapshot: &Snapshot) -> Option<Reply> {
         let connection = session.digest().and_then(connection_of)?.clone();
         connection.exchange_began();
         set_limits(session, &connection);
@@ -93,21 +95,21 @@ impl Exchange {
         forwarding::identify(&mut self.facts, self.names, &connection, request);
         let checked = check(session, self.names, &connection);
         if checked.is_err()
-            && let Some(view) = self.snapshot.view(&connection.listener)
+            && let Some(view) = snapshot.view(&connection.listener)
         {
             self.route = view.fallback.clone();
         }
         self.connection = Some(connection);
         match checked {
-            Ok(()) => self.dispatch(session.req_header()),
+            Ok(()) => self.dispatch(session.req_header(), snapshot),
             Err(refusal) => Some(refusal),
         }
     }
 
     /// Finds the route and starts its action.
-    fn dispatch(&mut self, request: &RequestHeader) -> Option<Reply> {
+    fn dispatch(&mut self, request: &RequestHeader, snapshot: &Snapshot) -> Option<Reply> {
         let connection = self.connection.as_ref()?;
-        let view = self.snapshot.view(&connection.listener)?;
+        let view = snapshot.view(&connection.listener)?;
         let parts = RequestParts {
             host: host(request).unwrap_or_default(),
             path: request.uri.path(),

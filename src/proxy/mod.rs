@@ -5,7 +5,7 @@
 //! is here as well, because only this room may hold a session.
 //!
 //! # What happens to a request
-//! `new_ctx` pins the snapshot. `request_filter` checks the request, gives it its ids, finds its route and either
+//! `request_filter` checks the request, gives it its ids, finds its route in the snapshot of that moment and either
 //! replies or opens an attempt on an upstream. From there the engine calls back as the attempt goes on, and
 //! whatever happens ends in `logging`, which writes the one access record.
 
@@ -67,7 +67,7 @@ impl ProxyHttp for Proxy {
     type CTX = Box<Exchange>;
 
     fn new_ctx(&self) -> Box<Exchange> {
-        Box::new(Exchange::new(self.snapshot.load_full()))
+        Box::new(Exchange::new(&self.snapshot.load()))
     }
 
     /// No modules: compression and the like are policies.
@@ -78,7 +78,8 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
-        match exchange.begin(session) {
+        let reply = exchange.begin(session, &self.snapshot.load());
+        match reply {
             None => Ok(false),
             // Boxed, so that requests that go on to an upstream do not carry the size of the reply's future.
             Some(reply) => Box::pin(reply::write(session, exchange, reply))

@@ -41,7 +41,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             attempt.finished();
         }
     }
-    if let Some(log) = &exchange.snapshot.access_log {
+    if let Some(log) = &exchange.access_log {
         let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
         let cause = match refusal {
             Some(refusal) => Some(Cow::Borrowed(refusal.reason)),

@@ -44,7 +44,7 @@ const THREADS: &[i64] = &[
     SYS_brk, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_msync, SYS_membarrier, SYS_get_mempolicy,
     SYS_futex, SYS_futex_waitv, SYS_set_robust_list, SYS_get_robust_list, SYS_rseq, SYS_set_tid_address,
     SYS_gettid, SYS_getcpu, SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getparam,
-    SYS_sched_getscheduler, SYS_sched_get_priority_max, SYS_sched_get_priority_min, SYS_getpriority,
+    SYS_sched_getscheduler, SYS_sched_get_priority_max, SYS_sched_get_priority_min, SYS_getpriority, SYS_setpriority,
     SYS_clock_gettime, SYS_clock_getres, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday, SYS_times,
     SYS_getrandom, SYS_restart_syscall,
 ];
@@ -233,6 +233,7 @@ attempt(lambda: socket.socketpair())
 attempt(lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE))
 attempt(lambda: kernel.mprotect(page, 4096, mmap.PROT_READ))
 attempt(lambda: fcntl.ioctl(os.pipe()[0], termios.FIONREAD, bytes(4)))
+attempt(lambda: os.setpriority(os.PRIO_PROCESS, 0, 10))
 print(-1)
 attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
 attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
@@ -246,8 +247,8 @@ attempt(lambda: kernel.syscall(int(sys.argv[1]), 0x10000000, 0, 0, 0, 0))
     #[test]
     fn arguments_are_looked_at_where_they_matter() {
         let inside = errors(true, ARGUMENTS, &[SYS_clone]);
-        let (allowed, refused) = inside.split_at(6);
-        assert_eq!(allowed, [0, 0, 0, 0, 0, -1]);
+        let (allowed, refused) = inside.split_at(7);
+        assert_eq!(allowed, [0, 0, 0, 0, 0, 0, -1]);
         assert_eq!(refused, [ENOSYS; 7]);
     }
 }
