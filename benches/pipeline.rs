@@ -14,7 +14,7 @@ use northgate::facts::{Facts, RequestId, Scheme, Template, TraceContext, Variabl
 use northgate::observability::{AccessRecord, Format, Metrics};
 use northgate::response::{Code, Dialect, Reply};
 use northgate::routing::{Lookup, RequestParts, Route, Table};
-use northgate::upstream::Attempt;
+use northgate::upstream::{Attempt, Upload};
 use pingora::http::RequestHeader;
 use rand::RngCore;
 
@@ -311,7 +311,7 @@ fn picks(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let mut attempt =
                     Attempt::new(upstream.clone(), Instant::now(), None, Some(CLIENT_IDLE));
-                attempt.pick().is_ok()
+                attempt.pick(Upload::Nothing).is_ok()
             })
         });
     }
@@ -356,8 +356,8 @@ fn records(criterion: &mut Criterion) {
         fault: None,
         flag: None,
         cause: None,
-        request_id: id.as_str(),
-        trace_id: id.as_str(),
+        request_id: id.as_str().as_bytes(),
+        trace_id: id.as_str().as_bytes(),
     };
     let mut group = criterion.benchmark_group("access_record");
     for (name, format) in [("json", Format::Json), ("text", Format::Text)] {
