@@ -5,7 +5,7 @@
 //!
 //! # Start
 //! The process gives up what it does not need (`sandbox`). The access log opens, every socket is bound or taken over
-//! from the service manager or from the process before ([`passed`]), upstreams resolve their names, the admin listener
+//! from the service manager or from the process before (`passed`), upstreams resolve their names, the admin listener
 //! opens, and only then is anything accepted and `/readyz` says so. A file or a socket that cannot be opened ends the
 //! start before a single request was taken; a name that does not resolve does not. The service manager is told of this
 //! and of all that follows (`systemd`).
@@ -19,13 +19,13 @@
 //! Once a second the files of certificates are looked at, and listeners take up what has changed. That task ends
 //! with the accepting.
 //!
-//! A new program can take the place of this one: see [`upgrade`].
+//! A new program can take the place of this one: see `upgrade`.
 //!
 //! # End
 //! `/readyz` turns 503, and after `drain_delay` listeners stop accepting. HTTP/1.1 clients are told with their next
 //! response and HTTP/2 clients at once that they should go; connections on which nothing is asked for are closed after
 //! three seconds. Requests in flight have `shutdown_grace` to end. The process ends with the last of them, and after
-//! the grace with a word to those that can be told: see [`Drain`].
+//! the grace with a word to those that can be told: see `listener::drain`.
 
 mod admin_listener;
 mod beside;

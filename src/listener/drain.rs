@@ -89,7 +89,7 @@ impl Drain {
 
     /// Ready once it has begun and as long as the patience lasts has passed since, or since the first poll.
     ///
-    /// Only for whoever runs under [`Drain::run`].
+    /// Only for whoever runs under `Drain::run`.
     pub fn silence(&self) -> Silence<'_> {
         Silence {
             drain: self,
