@@ -34,8 +34,7 @@ pub(super) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// One request and its response.
 pub struct Exchange {
-    /// Of the snapshot that it began under, which itself is let go once there is a route: a stream may live for days,
-    /// and the routes of all others are none of its business.
+    /// Of the snapshot that it began under, which is let go once there is a route: a stream may live for days.
     pub(super) access_log: Option<Arc<AccessLog>>,
     pub(super) connection: Option<Arc<Connection>>,
     /// The fallback until a route is found, so that there is always one.
@@ -100,10 +99,8 @@ impl Exchange {
             self.route = view.fallback.clone();
         }
         self.connection = Some(connection);
-        match checked {
-            Ok(()) => self.dispatch(session.req_header(), snapshot),
-            Err(refusal) => Some(refusal),
-        }
+        let refusal = checked.err();
+        refusal.or_else(|| self.dispatch(session.req_header(), snapshot))
     }
 
     /// Finds the route and starts its action.
