@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Runtime;
 
@@ -81,14 +83,15 @@ pub fn run(
             None => None,
         };
         let mut gateway = prepared.begin();
+        let is_alone = Arc::new(AtomicBool::new(predecessor.is_none()));
         if let Some(predecessor) = predecessor {
-            follow(predecessor, &gateway);
+            follow(predecessor, &gateway, is_alone.clone());
         }
         systemd::ready(&status::serving(&gateway.snapshot()));
         let watchdog = tokio::spawn(systemd::watch(workers));
         orders.listen_to(gateway.take_commands());
         ready(&gateway);
-        match serve(&mut gateway, source, &program, &mut orders).await {
+        match serve(&mut gateway, source, &program, &mut orders, &is_alone).await {
             Some(is_drained) => {
                 tell_end(is_drained);
                 gateway.finish().await;
@@ -124,10 +127,11 @@ async fn succeed(
 }
 
 /// Once the process before is gone, the service manager listens to this one.
-fn follow(predecessor: Predecessor, gateway: &Gateway) {
+fn follow(predecessor: Predecessor, gateway: &Gateway, is_alone: Arc<AtomicBool>) {
     let snapshot = gateway.snapshot.clone();
     let wait = move || {
         predecessor.await_end();
+        is_alone.store(true, Ordering::Relaxed);
         systemd::ready(&status::serving(&snapshot.load()));
     };
     // A thread of its own, because it may take as long as the other one drains.
@@ -154,6 +158,7 @@ async fn serve(
     mut source: Option<Source>,
     program: &Program,
     orders: &mut Orders,
+    is_alone: &AtomicBool,
 ) -> Option<bool> {
     let mut watch = Watch::default();
     let watched = |gateway: &Gateway, source: &Option<Source>| {
@@ -178,6 +183,12 @@ async fn serve(
             Order::Diff(reply) => {
                 // An operator who has gone wants no answer.
                 let _ = reply.send(diff(gateway, source.as_ref()).await);
+            }
+            // The process before is the main one until it ends, and knows of no other successor than this one.
+            Order::Upgrade(reply) if systemd::is_there() && !is_alone.load(Ordering::Relaxed) => {
+                reply.refuse(
+                    "the process before this one still drains: once more when it has ended",
+                );
             }
             Order::Upgrade(reply) => match upgrade(gateway, orders, program, reply).await {
                 Succession::Stays => {}

@@ -68,14 +68,18 @@ async fn drain(gateway: &mut Gateway, orders: &mut Orders, mut heir: Heir) -> Su
     let handed_over = gateway.hand_over();
     // To the service manager this one is the main process until it ends: so it can take up its work again without a word.
     systemd::status(&format!("process {} serves; this one drains", heir.pid()));
-    let mut is_told_to_end = false;
+    let (mut is_told_to_end, mut has_ended) = (false, false);
     let how = {
         let drained = gateway.drained();
         tokio::pin!(drained);
         loop {
             tokio::select! {
                 is_drained = &mut drained => return over(heir.pid(), is_drained).await,
-                how = heir.ended(), if !is_told_to_end => break how,
+                how = heir.ended(), if !is_told_to_end && !has_ended => match how {
+                    Some(how) => break how,
+                    // It was told to, or has handed over itself.
+                    None => has_ended = true,
+                },
                 order = orders.next() => match order {
                     Order::End if is_told_to_end => return over(heir.pid(), false).await,
                     Order::End => is_told_to_end = true,

@@ -19,6 +19,11 @@ const BARRIER: Duration = Duration::from_secs(5);
 /// While the process ends it asks for so much more time again and again, and twice as often as it must.
 pub(super) const EXTENSION: Duration = Duration::from_secs(10);
 
+/// Whether anybody is told anything.
+pub(super) fn is_there() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Requests are served.
 pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);

@@ -130,7 +130,10 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("it was started") {
                 return status.code();
             }
-            assert!(Instant::now() < deadline, "it does not end");
+            if Instant::now() >= deadline {
+                let said: Vec<String> = self.lines.try_iter().collect();
+                panic!("it does not end; it has said:\n{}", said.join("\n"));
+            }
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -169,6 +169,9 @@ fn it_follows_an_upgrade_to_the_process_that_serves() {
     let idle = std::net::TcpStream::connect(&service.address).unwrap();
     let pid = service.upgraded();
     systemd.hears(&format!("STATUS=process {pid} serves; this one drains"));
+    let again = service.upgrade();
+    assert_eq!(again.status, 422, "{again:?}");
+    assert!(again.notes.contains("still drains"), "{again:?}");
     // Until there is nothing left to do for it, the old one is the one that is listened to.
     drop(idle);
     let main = systemd.hears("MAINPID=");

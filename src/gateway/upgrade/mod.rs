@@ -181,9 +181,13 @@ impl Heir {
         Ok(())
     }
 
-    /// Waits until it has ended, and says how.
-    pub(super) async fn ended(&mut self) -> String {
-        how(self.child.wait().await)
+    /// Waits until it has ended. `None` where it did as it was told to, which is also what it does when it has handed
+    /// over in its turn; else how it ended.
+    pub(super) async fn ended(&mut self) -> Option<String> {
+        match self.child.wait().await {
+            Ok(status) if status.success() => None,
+            status => Some(how(status)),
+        }
     }
 
     /// Ends it, and says why.
@@ -372,6 +376,6 @@ mod tests {
             .await
             .unwrap();
         heir.go().await.unwrap();
-        assert_eq!(heir.ended().await, "ended (exit status: 0)");
+        assert_eq!(heir.ended().await, None);
     }
 }
