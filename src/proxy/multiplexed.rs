@@ -192,11 +192,21 @@ impl Multiplexed {
         let tick = sleep_until(self.next_look);
         tokio::pin!(tick);
         let drain = self.connection.drain.clone();
+        let mut silence = drain.silence();
         loop {
             let is_serving = self.stage == Stage::Serving;
+            let has_carried = self.requests_left
+                < self
+                    .connection
+                    .listener
+                    .limits
+                    .requests_per_connection
+                    .get();
             let then = tokio::select! {
                 biased;
-                () = is(|| drain.has_begun()), if is_serving => self.leave(None),
+                () = is(|| drain.has_begun()), if is_serving && has_carried => self.leave(None),
+                // A client that has only just come would hear that it should go before it has asked for anything.
+                () = poll_fn(|cx| silence.poll(cx)), if is_serving && !has_carried => self.leave(None),
                 () = is(|| drain.is_over()) => Then::End,
                 accepted = HttpSession::from_h2_conn(&mut self.h2, self.digest.clone()) => {
                     self.accepted(accepted)
