@@ -40,15 +40,22 @@ impl AdminListener {
     pub(super) fn socket(
         &self,
         wanted: &Admin,
+        others: &[Arc<Socket>],
         passed: &mut Passed,
     ) -> Result<Arc<Socket>, StartError> {
         let known = self.running.iter().find(|it| it.admin.bind == wanted.bind);
-        match known {
-            Some(known) => Ok(known.socket.clone()),
+        // A listener that gives the address up leaves its socket.
+        let bound = |socket: &&Arc<Socket>| {
+            let bound = socket.local_address();
+            !wanted.bind.is_any_port() && bound.is_ok_and(|bound| bound == wanted.bind)
+        };
+        let left = others.iter().find(bound);
+        match known.map(|it| &it.socket).or(left) {
+            Some(known) => Ok(known.clone()),
             None => passed
                 .take(ADMIN, &wanted.bind)
                 .or_else(|| passed.take("admin", &wanted.bind))
-                .unwrap_or_else(|| listener::bind(&wanted.bind))
+                .unwrap_or_else(|| listener::bind(&wanted.bind, others))
                 .map(Arc::new)
                 .map_err(|cause| StartError::BindAdmin {
                     address: wanted.bind.clone(),

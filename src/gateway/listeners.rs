@@ -46,10 +46,13 @@ impl Listeners {
     pub(super) fn sockets<'l>(
         &self,
         listeners: impl Iterator<Item = &'l Arc<Listener>>,
+        others: &[Arc<Socket>],
         passed: &mut Passed,
     ) -> Result<Vec<Arc<Socket>>, StartError> {
+        let running = self.running.iter().map(|it| it.socket.clone());
+        let own: Vec<Arc<Socket>> = running.chain(others.iter().cloned()).collect();
         listeners
-            .map(|listener| self.socket(listener, passed))
+            .map(|listener| self.socket(listener, &own, passed))
             .collect()
     }
 
@@ -80,6 +83,8 @@ impl Listeners {
         }
         for gone in before {
             log::info!("listener {}: drains", gone.listener.name);
+            // Who is the last to hold it is told by how many do.
+            drop(gone.socket);
             gone.drain.begin(grace);
             self.leaving.push(gone.drain);
         }
@@ -138,6 +143,7 @@ impl Listeners {
     fn socket(
         &self,
         wanted: &Arc<Listener>,
+        own: &[Arc<Socket>],
         passed: &mut Passed,
     ) -> Result<Arc<Socket>, StartError> {
         let at_its_address = || {
@@ -148,11 +154,17 @@ impl Listeners {
         let known = at_its_address()
             .find(|it| it.listener.name == wanted.name)
             .or_else(|| at_its_address().find(|_| !wanted.bind.is_any_port()));
-        match known {
-            Some(known) => Ok(known.socket.clone()),
+        let bound = |socket: &&Arc<Socket>| {
+            let bound = socket.local_address();
+            !wanted.bind.is_any_port() && bound.is_ok_and(|bound| bound == wanted.bind)
+        };
+        // The admin listener may have given it up.
+        let known = known.map(|it| &it.socket);
+        match known.or_else(|| own.iter().find(bound)) {
+            Some(known) => Ok(known.clone()),
             None => passed
                 .take(&wanted.name, &wanted.bind)
-                .unwrap_or_else(|| listener::bind(&wanted.bind))
+                .unwrap_or_else(|| listener::bind(&wanted.bind, own))
                 .map(Arc::new)
                 .map_err(|cause| StartError::Bind {
                     name: wanted.name.clone(),

@@ -45,8 +45,8 @@ mod systemd;
 mod upgrade;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -112,6 +112,10 @@ pub struct Gateway {
     listeners: Listeners,
     admin: AdminListener,
     settings: Settings,
+    /// What some of the settings stay until the end.
+    started_with: Settings,
+    /// Logs that were replaced; the last lines may still be on their way.
+    former_logs: Vec<Weak<AccessLog>>,
     commands: Option<mpsc::Receiver<Command>>,
     stop_tasks: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -166,6 +170,8 @@ impl Gateway {
             snapshot,
             metrics,
             is_ready,
+            started_with: settings.clone(),
+            former_logs: Vec::new(),
             settings,
             commands: Some(commands),
             stop_tasks: watch::Sender::new(false),
@@ -208,7 +214,12 @@ impl Gateway {
         let before = self.snapshot.load_full();
         snapshot.access_log = match settings.access_log == self.settings.access_log {
             true => before.access_log.clone(),
-            false => open_log(settings.access_log.as_ref(), &self.metrics)?,
+            false => {
+                let former = before.access_log.iter().map(Arc::downgrade);
+                self.former_logs.extend(former);
+                self.former_logs.retain(|log| log.strong_count() > 0);
+                open_log(settings.access_log.as_ref(), &self.metrics)?
+            }
         };
         let doors = self.doors(&snapshot, &settings, &mut Passed::default())?;
         let is_new = |upstream: &&Arc<Upstream>| {
@@ -287,7 +298,9 @@ impl Gateway {
         self.stop_tasks.send_replace(true);
         self.admin.stop(LAST_WORDS).await;
         self.tasks.abort_all();
-        if let Some(log) = &self.snapshot.load().access_log {
+        let present = self.snapshot.load().access_log.clone();
+        let former = self.former_logs.iter().filter_map(Weak::upgrade);
+        for log in former.chain(present) {
             log.stop(LAST_WORDS).await;
         }
     }
@@ -300,10 +313,17 @@ impl Gateway {
         passed: &mut Passed,
     ) -> Result<Doors, StartError> {
         let listeners = snapshot.listeners.iter().map(|view| &view.listener);
-        let sockets = self.listeners.sockets(listeners.clone(), passed)?;
+        let of_admin: Vec<_> = self.admin.door().into_iter().map(|it| it.1).collect();
+        let sockets = self
+            .listeners
+            .sockets(listeners.clone(), &of_admin, passed)?;
+        let of_listeners: Vec<_> = self.listeners.doors().into_iter().map(|it| it.1).collect();
         let admin = match &settings.admin {
             None => None,
-            Some(admin) => Some((admin.clone(), self.admin.socket(admin, passed)?)),
+            Some(admin) => {
+                let socket = self.admin.socket(admin, &of_listeners, passed)?;
+                Some((admin.clone(), socket))
+            }
         };
         Ok(Doors {
             listeners: listeners.cloned().zip(sockets).collect(),

@@ -101,6 +101,14 @@ impl Orders {
         order
     }
 
+    /// Waits for the order to end; all others wait for their turn.
+    pub(super) async fn told_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => log::info!("SIGTERM: draining"),
+            _ = self.interrupt.recv() => log::info!("SIGINT: draining"),
+        }
+    }
+
     /// Waits for the order to end, and refuses all others.
     pub(super) async fn end(&mut self, why_no_other: &str) {
         loop {

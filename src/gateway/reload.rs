@@ -22,39 +22,49 @@ const CONFINED: &str = "what this process may write was settled when it was star
                         settles it anew, and gateway.sandbox.write names more";
 
 /// Loads the configuration at `path` and serves it, or says why not and changes nothing. The files are those that
-/// were read, whatever has become of it.
-pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Files) {
-    let before = gateway.settings.clone();
-    let Some(read) = load_beside(gateway, path).await else {
-        let report = refused(String::new(), "the configuration could not be loaded");
-        return (report, Files::default());
-    };
-    let problems = read.problems;
-    let report = match read.compiled {
-        None => refused(problems, "the configuration has errors"),
-        Some(configuration) => {
-            let notes = left_for_restart(&before, &configuration.settings);
-            match gateway.apply(configuration).await {
-                Ok(()) => Report {
-                    outcome: Outcome::Applied,
-                    problems,
-                    notes,
-                },
-                Err(error) => {
-                    let mut report = refused(problems, &error.to_string());
-                    if before.sandbox.is_some() && error.is_denied() {
-                        report.notes.push(CONFINED.to_owned());
-                    }
-                    report
-                }
-            }
+/// were read, whatever has become of it; `None` where none were.
+pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Option<Files>) {
+    let (report, files) = match load_beside(gateway, path).await {
+        None => {
+            let why = "the configuration could not be loaded";
+            (refused(String::new(), why), None)
+        }
+        Some(read) => {
+            let report = match read.compiled {
+                None => refused(read.problems, "the configuration has errors"),
+                Some(configuration) => apply(gateway, configuration, read.problems).await,
+            };
+            (report, Some(read.files))
         }
     };
-    gateway
-        .metrics
-        .config_reloaded(report.outcome == Outcome::Applied);
+    let is_applied = report.outcome == Outcome::Applied;
+    gateway.metrics.config_reloaded(is_applied);
     tell(&report);
-    (report, read.files)
+    (report, files)
+}
+
+async fn apply(gateway: &mut Gateway, configuration: Configuration, problems: String) -> Report {
+    let mut notes = left_for_restart(&gateway.started_with, &configuration.settings);
+    let quarantined = configuration.quarantined.len();
+    if quarantined > 0 {
+        notes.push(format!(
+            "{quarantined} objects with mistakes are quarantined: their routes answer 503"
+        ));
+    }
+    match gateway.apply(configuration).await {
+        Ok(()) => Report {
+            outcome: Outcome::Applied,
+            problems,
+            notes,
+        },
+        Err(error) => {
+            let mut report = refused(problems, &error.to_string());
+            if gateway.started_with.sandbox.is_some() && error.is_denied() {
+                report.notes.push(CONFINED.to_owned());
+            }
+            report
+        }
+    }
 }
 
 /// What came of a load.
@@ -130,7 +140,7 @@ pub(super) fn refused(problems: String, why: &str) -> Report {
     }
 }
 
-/// What has changed and stays as it was until the next start or upgrade.
+/// What is not as it was at the start, and stays so until the next one.
 fn left_for_restart(before: &Settings, now: &Settings) -> Vec<String> {
     let each = [
         ("workers", before.workers != now.workers),
@@ -138,6 +148,7 @@ fn left_for_restart(before: &Settings, now: &Settings) -> Vec<String> {
             "keepalive_pool",
             before.keepalive_pool != now.keepalive_pool,
         ),
+        ("sandbox", before.sandbox != now.sandbox),
     ];
     let changed = each.into_iter().filter(|(_, has_changed)| *has_changed);
     let mut notes: Vec<String> = changed

@@ -177,12 +177,17 @@ async fn serve(
         match order {
             Order::End => return None,
             Order::Reload(reply) => {
-                load_anew(gateway, &mut source, reply).await;
-                watch.follow(watched(gateway, &source));
+                let source = &mut source;
+                let loaded = unless_ended(orders, load_anew(gateway, source, reply)).await;
+                if loaded.is_none() {
+                    return None;
+                }
+                watch.follow(watched(gateway, source));
             }
             Order::Diff(reply) => {
+                let compared = unless_ended(orders, diff(gateway, source.as_ref())).await?;
                 // An operator who has gone wants no answer.
-                let _ = reply.send(diff(gateway, source.as_ref()).await);
+                let _ = reply.send(compared);
             }
             // The process before is the main one until it ends, and knows of no other successor than this one.
             Order::Upgrade(reply) if systemd::is_there() && !is_alone.load(Ordering::Relaxed) => {
@@ -199,13 +204,25 @@ async fn serve(
     }
 }
 
+/// Does it, unless the process is told to end meanwhile: files may be on a disk that does not answer. What is given up
+/// so has changed nothing.
+async fn unless_ended<T>(orders: &mut Orders, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = orders.told_to_end() => None,
+    }
+}
+
 async fn load_anew(gateway: &mut Gateway, source: &mut Option<Source>, reply: Reply) {
     let Some(source) = source else {
         return reply.refuse(NO_FILE);
     };
     let reloading = systemd::Reloading::begin();
     let (report, files) = reload::reload(gateway, &source.path).await;
-    source.files = files;
+    if let Some(files) = files {
+        source.files = files;
+    }
     reloading.end(status::serving(&gateway.snapshot()));
     reply.send(report);
 }

@@ -22,6 +22,8 @@ use super::{Connection, Drain, Listener, ProxyProtocol, Socket};
 
 /// After the process or the system ran out of descriptors: how long until the next try.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
+/// At the end, how many connections are taken before others have their turn.
+const ACCEPTED_AT_A_TIME: i32 = 64;
 /// Accept errors are logged this often at most.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -33,8 +35,8 @@ pub trait Serve: Send + Sync + 'static {
     async fn serve(&self, stream: Stream, connection: Arc<Connection>);
 }
 
-/// Accepts until the listener drains, and then what the kernel has accepted by that time: it would be reset with the
-/// socket. Connections are served by tasks of their own and outlive the loop; each of them holds an `open`.
+/// Accepts until the listener drains, and then, as the last holder of its socket, what the kernel has accepted by that
+/// time: it would be reset with the socket. Connections are served by tasks of their own and outlive the loop; each of them holds an `open`.
 pub async fn accept(
     socket: Arc<Socket>,
     listener: Arc<Listener>,
@@ -66,11 +68,18 @@ pub async fn accept(
             }
         }
     }
-    for _ in 0..BACKLOG {
+    // Where the socket is somebody else's as well, those who wait there are theirs.
+    if Arc::strong_count(&socket) > 1 {
+        return;
+    }
+    for accepted in 0..BACKLOG {
         let Some(Ok((transport, peer))) = accept_now(&socket).await else {
             return;
         };
         door.let_in(transport, peer);
+        if accepted % ACCEPTED_AT_A_TIME == ACCEPTED_AT_A_TIME - 1 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

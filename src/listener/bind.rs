@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::text::BindAddress;
@@ -32,6 +33,13 @@ impl Socket {
         }
     }
 
+    fn share_port(&self, is_shared: bool) -> io::Result<()> {
+        match self {
+            Socket::Tcp(listener) => SockRef::from(listener).set_reuse_port(is_shared),
+            Socket::Unix(_) => Ok(()),
+        }
+    }
+
     /// The address that it is bound to; a port 0 has become a real one.
     pub fn local_address(&self) -> io::Result<BindAddress> {
         match self {
@@ -45,15 +53,43 @@ impl Socket {
     }
 }
 
-/// Binds and listens.
-pub fn bind(address: &BindAddress) -> io::Result<Socket> {
+/// Binds and listens. `own` are sockets of this process, of which one may be at an address that includes this one, or
+/// is a part of it.
+pub fn bind(address: &BindAddress, own: &[Arc<Socket>]) -> io::Result<Socket> {
     match address {
-        BindAddress::Socket(address) => bind_tcp(*address).map(Socket::Tcp),
+        BindAddress::Socket(address) => bind_beside(*address, own).map(Socket::Tcp),
         BindAddress::Unix(path) => bind_unix(path).map(Socket::Unix),
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// The kernel has two sockets side by side only where both allow it, so that they do for this moment: until the old one
+/// is closed, those who connect are its own. For processes of the same user that ask for it, the address stays open.
+fn bind_beside(address: SocketAddr, own: &[Arc<Socket>]) -> io::Result<TcpListener> {
+    let refused = match bind_tcp(address, false) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => error,
+        other => return other,
+    };
+    let overlaps = |socket: &&Arc<Socket>| {
+        let bound = socket.local_address();
+        bound.is_ok_and(|it| it.overlaps(&BindAddress::Socket(address)))
+    };
+    let beside: Vec<&Arc<Socket>> = own.iter().filter(overlaps).collect();
+    if beside.is_empty() {
+        return Err(refused);
+    }
+    let allow = |is_allowed: bool| {
+        let mut each = beside.iter();
+        each.try_for_each(|socket| socket.share_port(is_allowed))
+    };
+    allow(true)?;
+    let bound = bind_tcp(address, true);
+    allow(false)?;
+    let bound = bound?;
+    SockRef::from(&bound).set_reuse_port(false)?;
+    Ok(bound)
+}
+
+fn bind_tcp(address: SocketAddr, shares_port: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -61,6 +97,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     )?;
     // A restart must not wait for the connections of the one before to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shares_port)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -73,8 +110,11 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     if is_socket {
         match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-            Err(_) => std::fs::remove_file(path)?,
+            // What does not let us in has an owner, too.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)?;
+            }
+            _ => return Err(io::ErrorKind::AddrInUse.into()),
         }
     }
     let listener = UnixListener::bind(path)?;

@@ -45,7 +45,7 @@ impl Extent {
             },
             false => Extent {
                 reloads: 10,
-                upgrades: 0,
+                upgrades: 2,
                 certificates: 2,
                 listeners: 2,
                 streams: 20,

@@ -255,3 +255,57 @@ async fn a_page_of_the_web_gives_no_orders() {
     // Health may be asked by anybody who can.
     check(get("/readyz").host("gateway.example"), 200).await;
 }
+
+/// From this machine alone to everybody, and back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_is_widened_and_narrowed() {
+    let mut gateway = saying("narrow", "").start().await;
+    let address = gateway.address();
+    let port = address.port();
+    let at = |bind: &str, word: &str| {
+        Gateway::draft(&format!(
+            "[listeners.public]\nbind = \"{bind}:{port}\"\n\
+             [routes.all]\nmatch = {{ path = \"/{{*rest}}\" }}\nrespond = {{ body = \"{word}\" }}\n"
+        ))
+    };
+    for (bind, word) in [
+        ("0.0.0.0", "wide"),
+        ("127.0.0.1", "narrow"),
+        ("[::]", "all"),
+    ] {
+        let mut kept = RawClient::connect(address).await;
+        kept.send("GET /x HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        kept.read_until("\r\n\r\n").await;
+        at(bind, word).apply(&mut gateway).await.unwrap();
+        eventually("it is served there", async || {
+            let client = Client::of(address, Protocol::Http1);
+            let answer = client.try_send(get("/x")).await.ok()?;
+            (answer.text() == word).then_some(())
+        })
+        .await;
+        // Nobody else gets in beside it.
+        let taken = std::net::TcpListener::bind(("0.0.0.0", port));
+        assert!(taken.is_err(), "{bind}");
+    }
+}
+
+/// A stream does not hold the configuration that it began under, but for its own route.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_do_not_hold_what_was_replaced() {
+    let (chunks, body) = channel();
+    let body = std::sync::Mutex::new(Some(body));
+    let origin = Origin::http1(move |_| reply(200, &[], body.lock().unwrap().take().unwrap()));
+    let mut gateway = to(&origin, "").start().await;
+    let client = gateway.http1();
+    let mut stream = client.open(get("/events")).await;
+    assert!(chunks.send("first").await);
+    assert_eq!(&stream.chunk().await.unwrap()[..], b"first");
+    let old = gateway.snapshot();
+    saying("new", "").apply(&mut gateway).await.unwrap();
+    eventually("it is taken apart", async || {
+        old.upgrade().is_none().then_some(())
+    })
+    .await;
+    assert!(chunks.send("second").await);
+    assert_eq!(&stream.chunk().await.unwrap()[..], b"second");
+}

@@ -44,6 +44,11 @@ impl Gateway {
         }
     }
 
+    /// What serves now, without holding it.
+    pub fn snapshot(&self) -> std::sync::Weak<Snapshot> {
+        std::sync::Arc::downgrade(&self.inner.snapshot())
+    }
+
     /// The address of the listener of this name.
     pub fn address_of(&self, listener: &str) -> SocketAddr {
         let mut addresses = self.inner.addresses().into_iter();
