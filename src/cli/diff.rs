@@ -12,8 +12,11 @@ use crate::config::{Changes, Loaded, diff, load};
 
 /// Show what a reload would change, or what is different between two configurations, object by object.
 ///
-/// Without files the running gateway is asked, which compares what it serves with its files. Exits with 0 where nothing is, with 2 where something is, and with 1 where one of them cannot be read. Values that
-/// may be secrets are not shown.
+/// Without files the running gateway is asked, which compares what it serves with its files. Exits with 0 where
+/// nothing is, with 2 where something is, and with 1 where one of them cannot be read.
+///
+/// Values that may be secrets are shown as ***: what stands under a key that sounds like one, what headers are set to
+/// but for well-known ones, and names, passwords and the values of queries in URLs. Nothing else is hidden.
 #[derive(Debug, Args)]
 pub(super) struct Command {
     /// A file, or a folder of *.toml files.

@@ -311,7 +311,7 @@ match = {}
     fn secrets_stay_secret() {
         let with = |secret: &str| {
             format!(
-                "[routes.r]\npolicies.request_headers.set = {{ authorization = \"{secret}\", x-a = \"{secret}\" }}\n"
+                "[routes.r]\npolicies.request_headers.set = {{ authorization = \"{secret}\", vary = \"{secret}\", x-a = \"{secret}\" }}\n"
             )
         };
         check(
@@ -319,7 +319,8 @@ match = {}
             &with("two"),
             r#"~ routes.r  conf/a.toml:1:9
     ~ policies.request_headers.set.authorization: "***" → "***"
-    ~ policies.request_headers.set.x-a: "one" → "two"
+    ~ policies.request_headers.set.vary: "one" → "two"
+    ~ policies.request_headers.set.x-a: "***" → "***"
 0 added, 0 removed, 1 changed
 "#,
         );
