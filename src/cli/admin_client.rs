@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -22,6 +23,8 @@ use crate::text::{BindAddress, SecretError};
 /// More than any answer is long.
 const MAX_ANSWER: usize = 64 << 20;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Where the package has the admin listener.
+const PACKAGED: &str = "/run/northgate/admin.sock";
 /// In the place of `admin.token`, for whoever may not read the file that it is in.
 const TOKEN_VARIABLE: &str = "NORTHGATE_ADMIN_TOKEN";
 
@@ -30,8 +33,9 @@ const TOKEN_VARIABLE: &str = "NORTHGATE_ADMIN_TOKEN";
 pub(super) struct AdminAddress {
     #[command(flatten)]
     pub(super) path: ConfigPath,
-    /// The address of the admin listener; by default what the configuration says. Its token is taken from
-    /// NORTHGATE_ADMIN_TOKEN, or from the configuration.
+    /// The address of the admin listener; by default what the configuration says. That is no longer where the running
+    /// gateway listens once `admin.bind` has been changed, and cannot be told once the file cannot be read. Its token
+    /// is taken from NORTHGATE_ADMIN_TOKEN, or from the configuration.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<BindAddress>,
 }
@@ -42,14 +46,18 @@ type Token = Box<[u8]>;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     #[error(
-        "the configuration has no [admin] section that can be read; name the address with --admin"
+        "the configuration has no [admin] section that can be read; name the address with --admin{}",
+        example(None)
     )]
     NoAddress,
     #[error("admin.token: {0}")]
     Token(#[from] SecretError),
     #[error("NORTHGATE_ADMIN_TOKEN is not what can be sent in a header")]
     TokenVariable,
-    #[error("nobody answers at {address}: {cause}")]
+    #[error(
+        "nobody answers at {address}: {cause}; where the gateway listens elsewhere, name the address with --admin{}",
+        example(Some(.address))
+    )]
     Connect {
         address: BindAddress,
         cause: io::Error,
@@ -64,6 +72,19 @@ pub(super) enum AskError {
         address: BindAddress,
         limit: Duration,
     },
+}
+
+/// The packaged address, where there is something and it is not what was asked.
+fn example(asked: Option<&BindAddress>) -> String {
+    example_at(Path::new(PACKAGED), asked)
+}
+
+fn example_at(packaged: &Path, asked: Option<&BindAddress>) -> String {
+    let was_asked = matches!(asked, Some(BindAddress::Unix(path)) if &**path == packaged);
+    match !was_asked && packaged.exists() {
+        true => format!(", such as unix:{}", packaged.display()),
+        false => String::new(),
+    }
 }
 
 /// What the gateway has said.
@@ -197,3 +218,22 @@ async fn connect(address: &BindAddress) -> io::Result<Box<dyn Transport>> {
 
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packaged_address_is_named_where_it_may_help() {
+        let folder = tempfile::tempdir().unwrap();
+        let packaged = folder.path().join("admin.sock");
+        let other: BindAddress = "127.0.0.1:1".parse().unwrap();
+        let same = BindAddress::Unix(packaged.clone().into());
+        let named = format!(", such as unix:{}", packaged.display());
+        assert_eq!(example_at(&packaged, None), "");
+        std::fs::write(&packaged, "").unwrap();
+        assert_eq!(example_at(&packaged, None), named);
+        assert_eq!(example_at(&packaged, Some(&other)), named);
+        assert_eq!(example_at(&packaged, Some(&same)), "");
+    }
+}

@@ -100,6 +100,16 @@ fn an_operator_is_told_what_has_become_of_it() {
     );
     assert!(says(&address, "three"));
 
+    // The files say where it will listen; where it does, only the command line can.
+    let moved = saying("four", "", folder.path()).replace("admin.sock", "other.sock");
+    std::fs::write(&file, moved).unwrap();
+    for command in ["reload", "upgrade", "diff"] {
+        let run = northgate(&[command, "-c", path]);
+        let told = run.err.contains("other.sock") && run.err.contains("with --admin");
+        assert!(run.code == 1 && told, "{}", run.err);
+    }
+    let run = northgate(&["diff", "-c", path, "--admin", &socket]);
+    assert_eq!(run.code, 2, "{}", run.err);
     std::fs::write(&file, saying("four", "", folder.path())).unwrap();
     assert_eq!(reload().code, 0);
     assert!(says(&address, "four"));
