@@ -1,4 +1,4 @@
-//! What operators tell the gateway to do.
+//! What operators tell the gateway to do, and what they are told of its configuration.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -12,6 +12,19 @@ pub enum Command {
     Diff(oneshot::Sender<Result<serde_json::Value, Report>>),
     /// To let another program take the place of this one.
     Upgrade(oneshot::Sender<Report>),
+}
+
+/// What serves now, and what became of the last attempt to change that.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Serving {
+    /// Unix time, in seconds.
+    pub since: f64,
+    /// Whether it is the last good configuration, because the files had errors at the start.
+    pub is_last_good: bool,
+    /// Objects that are not served for their mistakes, as `route NAME`.
+    pub quarantined: Vec<String>,
+    /// `None` before the first.
+    pub last_reload: Option<Report>,
 }
 
 /// What has become of an order.

@@ -20,7 +20,7 @@ use crate::observability::Metrics;
 use crate::routing::Snapshot;
 use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned, Subject};
 
-pub use command::{Command, Outcome, Report};
+pub use command::{Command, Outcome, Report, Serving};
 pub use config::Config;
 
 /// Commands that may wait for their turn; more are refused.
@@ -97,6 +97,7 @@ pub struct State {
     /// Whether new requests are welcome.
     pub is_ready: Arc<AtomicBool>,
     pub command: mpsc::Sender<Command>,
+    pub serving: watch::Receiver<Serving>,
 }
 
 /// Serves until `shutdown` becomes true. There are 64 connections at most, a header has ten seconds, and no

@@ -25,6 +25,7 @@ pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
         .route("/upstreams", get(upstreams))
         .route("/routes", get(routes))
         .route("/reload", post(reload))
+        .route("/config", get(config))
         .route("/diff", get(diff))
         .route("/upgrade", post(upgrade))
         .route_layer(middleware::from_fn(move |request, next| {
@@ -139,6 +140,12 @@ async fn order<T>(
         return Err(refusal("too many orders at a time\n"));
     }
     answer.await.map_err(|_| refusal("the gateway is ending\n"))
+}
+
+/// What serves, since when, and how the last reload went.
+async fn config(Shared(state): Shared<Arc<State>>) -> Response {
+    let serving = state.serving.borrow().clone();
+    Json(serving).into_response()
 }
 
 async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
-use super::Gateway;
+use super::{Gateway, seconds_now};
+use crate::admin;
 use crate::config::{self, Archive, Kind, Origin, Quarantined};
 
 /// What the configuration says that serves.
@@ -13,8 +14,8 @@ use crate::config::{self, Archive, Kind, Origin, Quarantined};
 pub(super) struct Serving {
     /// `None` where it is too large to be remembered.
     pub(super) archive: Option<Archive>,
-    /// What has mistakes and is not served.
-    pub(super) quarantined: Vec<Quarantined>,
+    /// What operators are shown.
+    pub(super) shown: watch::Sender<admin::Serving>,
     to_keep: watch::Sender<Option<(Archive, PathBuf)>>,
 }
 
@@ -50,7 +51,11 @@ impl Gateway {
             (Origin::Files, ..) => {}
         }
         self.serving.archive = archive;
-        self.serving.quarantined = quarantined;
+        self.serving.shown.send_modify(|shown| {
+            shown.since = seconds_now();
+            shown.is_last_good = origin != Origin::Files;
+            shown.quarantined = quarantined.iter().map(ToString::to_string).collect();
+        });
     }
 }
 

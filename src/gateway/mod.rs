@@ -159,6 +159,7 @@ impl Gateway {
         let is_ready = Arc::new(AtomicBool::new(false));
         let (command, commands) = mpsc::channel(admin::MAX_COMMANDS);
         let (retired, taken_apart) = mpsc::unbounded_channel();
+        let serving = Serving::default();
         let mut gateway = Gateway {
             listeners: Listeners::new(engine, open),
             admin: AdminListener::new(admin::State {
@@ -166,6 +167,7 @@ impl Gateway {
                 metrics: metrics.clone(),
                 is_ready: is_ready.clone(),
                 command,
+                serving: serving.shown.subscribe(),
             }),
             snapshot,
             metrics,
@@ -176,7 +178,7 @@ impl Gateway {
             commands: Some(commands),
             stop_tasks: watch::Sender::new(false),
             tasks: JoinSet::new(),
-            serving: Serving::default(),
+            serving,
             retired,
             closing: vec![all_closed],
         };

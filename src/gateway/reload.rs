@@ -40,6 +40,8 @@ pub(super) async fn reload(gateway: &mut Gateway, path: &Path) -> (Report, Optio
     let is_applied = report.outcome == Outcome::Applied;
     gateway.metrics.config_reloaded(is_applied);
     tell(&report);
+    let shown = &gateway.serving.shown;
+    shown.send_modify(|shown| shown.last_reload = Some(report.clone()));
     (report, files)
 }
 

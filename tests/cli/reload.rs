@@ -73,6 +73,9 @@ fn an_operator_is_told_what_has_become_of_it() {
     let run = diff();
     assert_eq!(run.code, 1);
     assert!(run.err.contains("gateway.toml:"), "{}", run.err);
+    let told = admin(&folder, "/config");
+    assert!(told.contains("\"outcome\":\"refused\""), "{told}");
+    assert!(told.contains("gateway.toml:"), "{told}");
     let metrics = admin(&folder, "/metrics");
     assert!(
         metrics.contains("northgate_config_last_reload_successful 0"),
