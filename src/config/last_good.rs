@@ -115,6 +115,28 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes what processes have left that were killed while they kept something. Not that of a process that runs,
+/// which may be the one that this one takes over from.
+pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(FILE)?.strip_prefix('.')?.parse().ok());
+        let is_left = process.is_some_and(|process: u32| !runs(process));
+        if is_left && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it may be another process that runs. Those of other users may be out of sight, and write nothing here.
+fn runs(process: u32) -> bool {
+    process != std::process::id() && Path::new("/proc").join(process.to_string()).exists()
+}
+
 /// Keeps an archive in the folder, in place of the one before. Whenever the machine stops, there is one or the other,
 /// whole. Blocks until it is on the disk. Nobody but the process's user may read it.
 pub fn keep(archive: &Archive, folder: &Path) -> io::Result<()> {
@@ -229,6 +251,50 @@ mod tests {
         assert!(keep(&archive("# two"), parent.path()).is_err());
         assert_eq!(text(&read(parent.path()).unwrap().0), "# one");
         assert!(keep(&archive("# one"), &parent.path().join("no/where")).is_err());
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        keep(&archive("# one"), parent.path()).unwrap();
+        let path = |name: &str| parent.path().join(name);
+        let of = |process: u32| path(&format!("{FILE}.{process}"));
+        // One that has ended, this one, and one that runs.
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let mut running = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        ended.wait().unwrap();
+        let left = [of(ended.id()), of(std::process::id())];
+        let others = [
+            of(running.id()),
+            path(FILE),
+            path(&format!("{FILE}.txt")),
+            path("something.4294967295"),
+        ];
+        for path in left.iter().chain(&others) {
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .unwrap();
+        }
+        let (folder, link) = (of(u32::MAX), of(u32::MAX - 1));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(path(FILE), &link).unwrap();
+        let removed = remove_leftovers(parent.path());
+        drop(running.stdin.take());
+        running.wait().unwrap();
+        removed.unwrap();
+        for path in left {
+            assert!(!path.exists(), "{path:?}");
+        }
+        for path in others.iter().chain([&folder, &link]) {
+            assert!(path.exists(), "{path:?}");
+        }
+        assert_eq!(text(&read(parent.path()).unwrap().0), "# one");
+        assert!(remove_leftovers(&path("no")).is_err());
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub use compile::{Configuration, Settings, compile, recompile, reload};
 pub use diff::{NoDiff, diff, diff_with_files};
 pub use document::{Document, Objects};
 pub use gateway::{GatewayConfig, SandboxConfig};
-pub use last_good::{NoLastGood, Origin, Start, StartRefused, keep, make_folder, start};
+pub use last_good::{
+    NoLastGood, Origin, Start, StartRefused, keep, make_folder, remove_leftovers, start,
+};
 pub use load::{Files, Loaded, Looks, load, load_text};
 pub use quarantine::{OnError, Quarantined};
 pub use schema::schema;

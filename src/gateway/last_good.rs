@@ -81,11 +81,17 @@ impl Serving {
     }
 }
 
-/// Makes the folder that it is to be kept in. That it cannot be made is told, and stops nothing.
+/// Makes the folder that it is to be kept in, and clears away what killed processes have left there. That neither can
+/// be done is told, and stops nothing.
 pub(super) fn make_folder(folder: &Path) {
     if let Err(error) = config::make_folder(folder) {
         log::error!(
             "gateway.state_dir: cannot make {}: {error}",
+            folder.display()
+        );
+    } else if let Err(error) = config::remove_leftovers(folder) {
+        log::error!(
+            "gateway.state_dir: cannot clear up {}: {error}",
             folder.display()
         );
     }

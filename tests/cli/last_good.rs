@@ -136,6 +136,21 @@ fn whatever_became_of_the_file() {
 }
 
 #[test]
+fn a_start_clears_away_what_a_killed_process_has_left() {
+    let site = Site::new(true);
+    site.keep();
+    // No process has this number: it is above the highest that Linux gives.
+    let left = site.state().join(format!("{KEPT}.4194305"));
+    fs::write(&left, "half").expect("the folder is ours");
+    let mut gateway = site.start();
+    gateway.serving("public");
+    assert!(!left.exists());
+    assert!(site.kept().exists());
+    gateway.terminate();
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[test]
 fn a_gateway_that_runs_minds_no_broken_file() {
     let site = Site::new(true);
     fs::write(&site.config, site.good()).expect("the folder is ours");
