@@ -140,7 +140,7 @@
 //! | What a client writes makes no metric label and forges no line of the log | `tests/gateway/observability.rs`: `metrics_are_labelled_by_the_configuration_alone`, `what_a_client_writes_cannot_forge_a_line` |
 //! | What was counted up is counted down | `tests/gateway/observability.rs`: `gauges_return_to_zero` |
 //! | A gateway that runs has given up what it does not need, in every thread, and serves all the same | `tests/cli/sandbox.rs`; `src/gateway/sandbox/` |
-//! | Whatever became of the files, a gateway that served once serves again, and one that runs serves on | `tests/cli/last_good.rs` |
+//! | Whatever became of the files, a gateway that runs serves on, and one that served once serves again where `STATE_DIRECTORY` says what it kept (systemd, the container) or the files can still be read as far as `gateway.state_dir`; an empty file cannot say that | `tests/cli/last_good.rs`: `whatever_became_of_the_file`, `a_file_with_mistakes_can_still_say_where` |
 //! | A reload that takes over what has not changed comes out as if everything were read | `src/config/kept.rs` |
 //! | A route with mistakes hands its requests to no other route | `tests/gateway/quarantine.rs`: `what_is_bad_answers_503_and_goes_to_nobody_else` |
 //! | What is shown of a configuration shows no secret | `src/config/secrets.rs` |
