@@ -32,7 +32,7 @@ INSTALL_CARGO_DEB := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_L
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
 	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deb@3.8.0
 
-.PHONY: demo test testssl packagetest deb lint bench loadtest slowtest idletest
+.PHONY: demo test testssl packagetest deb lint bench loadtest slowtest reloadtest idletest
 
 # Manual pages and completions beside the binary in this folder, and what makes packages of them.
 define GENERATE
@@ -119,6 +119,11 @@ bench:
 slowtest:
 	@.ci/install $(BUILD_NEEDS) python3:python3
 	@loadtest/slow $(ARGS)
+
+# Reloads of 50,000 routes while a client asks.
+reloadtest:
+	@.ci/install $(BUILD_NEEDS) python3:python3
+	@loadtest/reload $(ARGS)
 
 # What an idle connection costs, with nginx beside it.
 idletest:
