@@ -178,10 +178,7 @@ async fn serve(
             Order::End => return None,
             Order::Reload(reply) => {
                 let source = &mut source;
-                let loaded = unless_ended(orders, load_anew(gateway, source, reply)).await;
-                if loaded.is_none() {
-                    return None;
-                }
+                unless_ended(orders, load_anew(gateway, source, reply)).await?;
                 watch.follow(watched(gateway, source));
             }
             Order::Diff(reply) => {

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Version};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::body::Body;
+use super::body::{Body, empty};
 use super::message::Ask;
 use super::pair::Protocol;
 use super::wait::within;
@@ -183,20 +184,26 @@ impl Client {
         request: Request<Body>,
     ) -> Result<http::Response<hyper::body::Incoming>, String> {
         let shared = self.shared.lock().expect("no panic").clone();
-        let request = match shared.filter(|sender| !sender.is_closed()) {
+        let mut request = match shared.filter(|sender| !sender.is_closed()) {
             None => request,
             Some(mut sender) => match send_if_open(&mut sender, request).await? {
                 Ok(response) => return Ok(response),
                 Err(unsent) => unsent,
             },
         };
-        let io = TokioIo::new(self.connect().await?);
-        let handshake = http2::handshake(TokioExecutor::new(), io).await;
-        let (mut sender, connection) = handshake.map_err(say)?;
-        tokio::spawn(connection);
-        *self.shared.lock().expect("no panic") = Some(sender.clone());
-        sender.ready().await.map_err(say)?;
-        sender.send_request(request).await.map_err(say)
+        // A new connection may have to go at once, too, but not again and again.
+        for _ in 0..3 {
+            let io = TokioIo::new(self.connect().await?);
+            let handshake = http2::handshake(TokioExecutor::new(), io).await;
+            let (mut sender, connection) = handshake.map_err(say)?;
+            tokio::spawn(connection);
+            *self.shared.lock().expect("no panic") = Some(sender.clone());
+            request = match send_if_open(&mut sender, request).await? {
+                Ok(response) => return Ok(response),
+                Err(unsent) => unsent,
+            };
+        }
+        Err("three new connections took no request".to_owned())
     }
 
     async fn connect(&self) -> Result<Box<dyn Io>, String> {
@@ -219,7 +226,8 @@ impl Client {
     }
 }
 
-/// Gives the request back where the other side takes no more on this connection, as it may say at any time.
+/// Gives the request back where the other side takes no more on this connection, as it may say at any time. What it has
+/// not looked at any more may be sent again (RFC 9113 section 6.8); hyper does not give back what h2 was to send.
 async fn send_if_open(
     sender: &mut http2::SendRequest<Body>,
     request: Request<Body>,
@@ -227,13 +235,31 @@ async fn send_if_open(
     if sender.ready().await.is_err() {
         return Ok(Err(request));
     }
+    let again = request.body().is_end_stream().then(|| {
+        let mut again = Request::new(empty());
+        *again.method_mut() = request.method().clone();
+        *again.uri_mut() = request.uri().clone();
+        *again.headers_mut() = request.headers().clone();
+        again
+    });
     match sender.try_send_request(request).await {
         Ok(response) => Ok(Ok(response)),
         Err(mut error) => match error.take_message() {
             Some(unsent) => Ok(Err(unsent)),
+            None if is_goodbye(error.error()) => {
+                again.map(Err).ok_or_else(|| say(error.into_error()))
+            }
             None => Err(say(error.into_error())),
         },
     }
+}
+
+/// Whether the other side has said that it takes no more requests, for no fault of ours.
+fn is_goodbye(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<h2::Error>());
+    cause.is_some_and(|it| {
+        it.is_go_away() && it.is_remote() && it.reason() == Some(h2::Reason::NO_ERROR)
+    })
 }
 
 /// A transport.
