@@ -20,7 +20,7 @@ use crate::facts::Variables;
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, Scope};
 use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
-use crate::text::{Diagnostics, Sources, Subject};
+use crate::text::{Diagnostics, Sources, Subject, give_way};
 use crate::upstream::{self, Upstream};
 
 /// A configuration that can run.
@@ -301,7 +301,8 @@ fn table(
         .iter()
         .map(|&(name, matcher, route)| (name, matcher, route.clone()));
     all.extend(copies);
-    for route in routes {
+    for (step, route) in routes.iter().enumerate() {
+        give_way(step);
         let is_on = route.listeners.is_empty()
             || route
                 .listeners
@@ -323,7 +324,8 @@ fn table(
     // In an order that does not depend on what was taken over.
     all.sort_by_key(|(name, _, _)| *name);
     let mut table = TableBuilder::new();
-    for (name, matcher, route) in all {
+    for (step, (name, matcher, route)) in all.into_iter().enumerate() {
+        give_way(step);
         table.insert(name, matcher.clone(), route);
     }
     table.build()

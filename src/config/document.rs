@@ -11,7 +11,7 @@ use super::archive::absolute;
 use super::kept::Running;
 use crate::text::{
     self, Broken, Diagnostics, Fingerprint, Name, Named, Read, Section, SourceId, Sources, Span,
-    Spanned, Table,
+    Spanned, Table, give_way,
 };
 use crate::{admin, listener, policies, routing, upstream};
 
@@ -72,7 +72,8 @@ impl Document {
             );
         }
         add(&mut self.routes, read.routes, "route", diagnostics);
-        for name in read.known {
+        for (step, name) in read.known.into_iter().enumerate() {
+            give_way(step);
             let other = self.routes.get(&name.value).map(|route| route.name.span);
             match other.or_else(|| self.kept.get(&name.value).copied()) {
                 Some(first) => twice("route", &name, first, diagnostics),
@@ -178,7 +179,8 @@ fn add<T>(
     kind: &str,
     diagnostics: &mut Diagnostics,
 ) {
-    for object in read {
+    for (step, object) in read.into_iter().enumerate() {
+        give_way(step);
         let name = &object.name;
         match objects.entry(name.value.clone()) {
             Entry::Vacant(entry) => {

@@ -11,7 +11,9 @@ use crate::facts::Variables;
 use crate::observability::{Metrics, RouteMetrics};
 use crate::policies::{Layer, Scope};
 use crate::routing::{self, Matcher};
-use crate::text::{Diagnostics, Fingerprint, Name, Sources, Span, Spanned, Subject, nearest};
+use crate::text::{
+    Diagnostics, Fingerprint, Name, Sources, Span, Spanned, Subject, give_way, nearest,
+};
 use crate::upstream::Upstream;
 
 /// All upstreams by name; `None` for one with errors, so that naming it is not another error.
@@ -63,7 +65,8 @@ pub(super) fn compile(
             written: None,
         }));
     }
-    for (name, object) in &document.routes {
+    for (step, (name, object)) in document.routes.iter().enumerate() {
+        give_way(step);
         let (place, config) = (object.name.span, &object.config);
         let mut subject = routes.key(name);
         check_listeners(&config.listeners, document, quarantine, &mut subject);

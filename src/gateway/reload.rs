@@ -199,8 +199,7 @@ pub(super) async fn take_apart(mut replaced: mpsc::UnboundedReceiver<Arc<Snapsho
         waiting = used;
         let unused: Vec<Arc<Snapshot>> = unused;
         if !unused.is_empty() {
-            // It is nothing to wait for.
-            drop(tokio::task::spawn_blocking(move || drop(unused)));
+            beside(move || drop(unused)).await;
         }
     }
 }

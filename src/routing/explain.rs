@@ -181,7 +181,7 @@ impl<R> Table<R> {
             Some((&*route.name, precedence))
         });
         let mut ranked = Vec::new();
-        for route in &self.routes {
+        for route in self.routes.iter() {
             if winner.is_some_and(|winner| std::ptr::eq(winner, route)) {
                 continue;
             }

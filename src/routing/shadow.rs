@@ -1,5 +1,6 @@
 //! Routes that can never win.
 
+use crate::text::give_way;
 use std::collections::HashMap;
 
 use super::matcher::Matcher;
@@ -30,7 +31,11 @@ impl<R> Table<R> {
     )]
     pub fn shadowed(&self) -> Vec<Shadow<'_>> {
         let mut found: HashMap<RouteId, (usize, RouteId)> = HashMap::new();
-        for leaf in self.trie.leaves().filter(|leaf| leaf.len() > 1) {
+        for (step, leaf) in self.trie.leaves().enumerate() {
+            give_way(step);
+            if leaf.len() < 2 {
+                continue;
+            }
             let mut groups: HashMap<_, Vec<RouteId>> = HashMap::new();
             for &id in leaf {
                 let matcher = &self.route(id).matcher;

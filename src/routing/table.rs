@@ -1,5 +1,8 @@
 //! The table of all routes, and the lookup.
 
+use std::ops::{Deref, DerefMut};
+
+use crate::text::give_way;
 use http::{HeaderMap, Method};
 
 use super::captures::Captures;
@@ -39,9 +42,36 @@ pub enum Lookup<'t, R> {
 /// An immutable routing table.
 #[derive(Debug)]
 pub struct Table<R> {
-    pub(super) routes: Vec<Route<R>>,
+    pub(super) routes: Routes<R>,
     pub(super) trie: Trie,
     hosts: HostIndex,
+}
+
+/// Many routes take long to let go, and requests do not wait for that.
+#[derive(Debug)]
+pub(super) struct Routes<R>(Vec<Route<R>>);
+
+impl<R> Deref for Routes<R> {
+    type Target = Vec<Route<R>>;
+
+    fn deref(&self) -> &Vec<Route<R>> {
+        &self.0
+    }
+}
+
+impl<R> DerefMut for Routes<R> {
+    fn deref_mut(&mut self) -> &mut Vec<Route<R>> {
+        &mut self.0
+    }
+}
+
+impl<R> Drop for Routes<R> {
+    fn drop(&mut self) {
+        for (step, route) in self.0.drain(..).enumerate() {
+            drop(route);
+            give_way(step);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +90,7 @@ pub struct TableBuilder<R> {
 impl<R> Default for TableBuilder<R> {
     fn default() -> Self {
         let table = Table {
-            routes: Vec::new(),
+            routes: Routes(Vec::new()),
             trie: Trie::default(),
             hosts: HostIndex::default(),
         };
@@ -107,7 +137,8 @@ impl<R> TableBuilder<R> {
             mut trie,
             hosts,
         } = self.table;
-        for leaf in trie.leaves_mut() {
+        for (step, leaf) in trie.leaves_mut().enumerate() {
+            give_way(step);
             leaf.sort_by_cached_key(|&id| {
                 let route = &routes[id as usize];
                 std::cmp::Reverse(route.matcher.static_rank(&route.name))
@@ -150,10 +181,12 @@ impl<R> Table<R> {
     }
 
     /// Every route, as inserted.
+    /// It gives way to other threads now and then: all routes may be many.
     pub fn routes(&self) -> impl Iterator<Item = (&str, &Matcher, &R)> {
-        self.routes
-            .iter()
-            .map(|route| (&*route.name, &route.matcher, &route.payload))
+        self.routes.iter().enumerate().map(|(step, route)| {
+            give_way(step);
+            (&*route.name, &route.matcher, &route.payload)
+        })
     }
 
     /// Route ids are made by the builder only, so they are always in the table.

@@ -35,6 +35,7 @@ mod file;
 mod fingerprint;
 #[cfg(test)]
 pub(crate) mod fuzz;
+mod give_way;
 mod header;
 mod headers;
 mod host;
@@ -72,6 +73,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::Duration;
 pub use file::open_file;
 pub use fingerprint::Fingerprint;
+pub use give_way::give_way;
 pub use header::{ENGINE_OWNED, HeaderName, HeaderPattern, is_engine_owned, is_plain, plain};
 pub use headers::Headers;
 pub use host::Host;

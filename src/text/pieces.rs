@@ -16,6 +16,8 @@ use super::{Diagnostics, SourceId, Table};
 const PIECE: usize = 32 * 1024;
 
 /// Only the very first character of a file may be one.
+/// How many lines are looked at before other threads have their turn; each takes some tens of nanoseconds.
+const LINES_AT_A_TIME: usize = 8192;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Reads a file: gives its table to `take`, or the tables of its pieces in their order. `objects` are the keys of
@@ -68,6 +70,8 @@ pub(super) fn in_pieces<S: Default>(
             }
         }
         take(&mut sections, table);
+        // A piece is a step as long as many others.
+        std::thread::yield_now();
     }
     Some((sections, found))
 }
@@ -90,7 +94,10 @@ fn cut(text: &str, objects: &[&str], least: usize) -> Option<Vec<Range<usize>>> 
     let mut pieces = Vec::new();
     let mut object = "";
     let (mut start, mut at) = (0, 0);
-    for line in text.split_inclusive('\n') {
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        if number % LINES_AT_A_TIME == 0 {
+            std::thread::yield_now();
+        }
         let begin = at;
         at += line.len();
         let line = match begin {
