@@ -6,10 +6,16 @@
 //!
 //! Authenticators arrive with the policies that prove identities; until one has run, a request has none.
 
+mod authorities;
 mod certificate;
 mod distinguished_name;
+mod pem;
 
+pub(crate) use authorities::system_authorities;
 pub use certificate::{CertificateField, ClientCertificate};
+pub(crate) use pem::{
+    PemError, read_bytes, read_chain, read_key, read_revocation_lists, warn_of_readers,
+};
 
 use serde_json::{Map, Value};
 

@@ -49,7 +49,6 @@ pub use framed::next_request;
 pub use h2_frames::{Alarm, Offence, watch_frames};
 pub use pace::Pace;
 pub use tls::{CertificateConfig, ClientAuthConfig, ClientAuthMode, Handshake, TlsConfig};
-pub(crate) use tls::{read_chain, read_key, warn_of_readers};
 
 /// A listener as compiled. Connections keep the one that they came in by.
 #[derive(Debug)]

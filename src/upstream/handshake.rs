@@ -1,8 +1,7 @@
 //! TLS of HTTP/1.1 connections, which this room opens itself: whom to believe, and who the gateway says it is.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use pingora::tls::load_platform_certs_incl_env_into_store;
 use pingora::{Error, ErrorType, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -28,17 +27,6 @@ pub(super) enum Trust {
 
 /// A certificate chain with its key.
 pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// The authorities of the system, read once, as the engine does.
-pub(super) fn system_authorities() -> Result<Arc<RootCertStore>, String> {
-    static SYSTEM: LazyLock<Result<Arc<RootCertStore>, String>> = LazyLock::new(|| {
-        let mut roots = RootCertStore::empty();
-        load_platform_certs_incl_env_into_store(&mut roots)
-            .map(|()| Arc::new(roots))
-            .map_err(|error| error.to_string())
-    });
-    SYSTEM.clone()
-}
 
 /// What all handshakes of an upstream have in common, the sessions that can be resumed among them.
 pub(super) fn connector(trust: Trust, own: Option<Pair>) -> Result<TlsConnector, rustls::Error> {

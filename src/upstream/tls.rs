@@ -12,9 +12,9 @@ use tokio_rustls::TlsConnector;
 
 use super::Build;
 use super::config::{CertificateConfig, TlsConfig};
-use super::handshake::{Pair, Trust, connector, system_authorities};
+use super::handshake::{Pair, Trust, connector};
 use super::resolve::Resolved;
-use crate::listener::{read_chain, read_key, warn_of_readers};
+use crate::identity::{read_chain, read_key, system_authorities, warn_of_readers};
 use crate::text::{Spanned, Subject};
 
 /// What is needed to speak TLS to the endpoints of an upstream.

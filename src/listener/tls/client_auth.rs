@@ -18,9 +18,9 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::config::{ClientAuthConfig, ClientAuthMode};
 use super::entry::Renewal;
-use super::pem::{Fault, read_chain, read_revocation_lists};
+use super::fault::Fault;
 use super::watch::Watched;
-use crate::identity::ClientCertificate;
+use crate::identity::{ClientCertificate, read_chain, read_revocation_lists};
 use crate::text::{Spanned, Subject};
 
 /// How clients are verified, and the files that say so.

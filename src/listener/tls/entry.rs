@@ -11,10 +11,11 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use super::config::CertificateConfig;
+use super::fault::Fault;
 use super::ocsp::Staple;
-use super::pem::{Fault, read_bytes, read_chain, read_key, warn_of_readers};
 use super::validity::{DAY, Validity};
 use super::watch::Watched;
+use crate::identity::{read_bytes, read_chain, read_key, warn_of_readers};
 use crate::text::{HostPattern, Secret, Spanned, Subject};
 
 /// Browsers take nothing that is good for more than 398 days.

@@ -5,9 +5,9 @@ mod certificates;
 mod client_auth;
 mod config;
 mod entry;
+mod fault;
 mod handshake;
 mod ocsp;
-mod pem;
 mod suites;
 mod validity;
 mod watch;
@@ -37,7 +37,6 @@ use watch::now;
 
 pub use config::{CertificateConfig, ClientAuthConfig, ClientAuthMode, TlsConfig};
 pub use handshake::Handshake;
-pub(crate) use pem::{read_chain, read_key, warn_of_readers};
 
 /// Terminates TLS for one listener.
 pub(super) struct Terminator {

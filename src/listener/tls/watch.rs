@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::pem::Fault;
+use super::fault::Fault;
 use crate::text::Look;
 
 /// File systems keep times to a few milliseconds, so that two changes in one such moment look like one. A file

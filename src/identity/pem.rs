@@ -1,4 +1,4 @@
-//! Certificates and keys from PEM files. The upstream room reads its own with these, too.
+//! Certificates and keys from PEM files, for whoever shows or believes one.
 
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -29,29 +29,6 @@ pub(crate) enum PemError {
     Secret(#[from] SecretError),
     #[error("there is no private key in it; it must be a PEM file with one")]
     NoKey,
-}
-
-/// Why files were not taken up. The diagnostics say it in words.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// A file could not be read, in these words. That may pass without a change to the file, as with too many open
-    /// files.
-    Unread(String),
-    /// What was read is bad, and stays so until a file changes.
-    Bad,
-}
-
-impl From<&PemError> for Fault {
-    fn from(error: &PemError) -> Fault {
-        match error {
-            PemError::Read { source, .. } | PemError::Secret(SecretError::Read { source, .. })
-                if source.raw_os_error().is_some() =>
-            {
-                Fault::Unread(error.to_string())
-            }
-            _ => Fault::Bad,
-        }
-    }
 }
 
 /// The library shows the bytes of a line as a list of numbers.
@@ -86,7 +63,7 @@ pub(crate) fn read_chain(path: PathBuf) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The revocation lists of a file, PEM or DER, at least one. Blocks on the file system.
-pub(super) fn read_revocation_lists(
+pub(crate) fn read_revocation_lists(
     path: PathBuf,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
     const SEQUENCE: u8 = 0x30;
@@ -103,7 +80,7 @@ pub(super) fn read_revocation_lists(
 }
 
 /// Blocks on the file system.
-pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, PemError> {
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, PemError> {
     let failed = |source| PemError::Read {
         path: path.to_owned(),
         source,
