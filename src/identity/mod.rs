@@ -8,14 +8,18 @@
 
 mod authorities;
 mod certificate;
+mod client;
 mod distinguished_name;
 mod pem;
+mod url;
 
 pub(crate) use authorities::system_authorities;
 pub use certificate::{CertificateField, ClientCertificate};
+pub use client::{Client, ClientConfig, ClientError};
 pub(crate) use pem::{
     PemError, read_bytes, read_chain, read_key, read_revocation_lists, warn_of_readers,
 };
+pub use url::{InvalidUrl, Url};
 
 use serde_json::{Map, Value};
 

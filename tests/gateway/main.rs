@@ -21,6 +21,7 @@ mod http2_connections;
 mod http2_floods;
 mod http2_hostile;
 mod https_redirect;
+mod identity_client;
 mod ip_access;
 mod lifecycle;
 mod listeners;
