@@ -10,7 +10,13 @@ mod authorities;
 mod certificate;
 mod client;
 mod distinguished_name;
+mod json;
+pub mod keys;
 mod pem;
+
+#[cfg(test)]
+#[path = "../../tests/gateway/harness/tokens.rs"]
+pub(crate) mod tokens;
 mod url;
 
 pub(crate) use authorities::system_authorities;
