@@ -10,6 +10,7 @@ mod authorities;
 mod certificate;
 mod client;
 mod distinguished_name;
+pub mod hmac;
 mod json;
 pub mod keys;
 mod pem;

@@ -1,0 +1,149 @@
+//! What has been shown once and must not be shown again.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+
+/// Enough that threads seldom meet at one of them.
+const SHARDS: usize = 64;
+
+/// Part of a cryptographic hash of what was shown. Nobody finds two messages with the same 128 bits whose signatures
+/// are both good, for they would have to be signed first.
+pub type Mark = [u8; 16];
+
+/// What was shown within a window of time, in bounded memory.
+///
+/// A mark is remembered for at least the window and for at most twice as long: each shard has a young and an old
+/// set, and from time to time the young one becomes the old one. Where there is no room for another mark, it is not
+/// taken: to forget would let somebody in twice.
+#[derive(Debug)]
+pub struct Window {
+    length: Duration,
+    /// Marks per shard, young and old together.
+    room: usize,
+    /// Each holds up to [`room`](Self::room) marks of 16 bytes.
+    shards: Box<[Mutex<Shard>]>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    young: HashSet<Mark, RandomState>,
+    old: HashSet<Mark, RandomState>,
+    turns: Instant,
+}
+
+/// What became of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    First,
+    Again,
+    /// It cannot be said, for there is no room.
+    Full,
+}
+
+impl Window {
+    pub fn new(length: Duration, capacity: usize) -> Window {
+        let now = Instant::now();
+        let shard = || {
+            Mutex::new(Shard {
+                young: HashSet::default(),
+                old: HashSet::default(),
+                turns: now + length,
+            })
+        };
+        Window {
+            length,
+            room: capacity.div_ceil(SHARDS),
+            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+        }
+    }
+
+    /// Remembers a mark from `now` on, and says whether it was known.
+    pub fn show(&self, mark: Mark, now: Instant) -> Shown {
+        let Some(shard) = self.shards.get(usize::from(mark[0]) % SHARDS) else {
+            return Shown::Full;
+        };
+        // What is in there is whole after every step.
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        shard.turn(now, self.length);
+        if shard.young.contains(&mark) || shard.old.contains(&mark) {
+            return Shown::Again;
+        }
+        if shard.young.len() + shard.old.len() >= self.room {
+            return Shown::Full;
+        }
+        shard.young.insert(mark);
+        Shown::First
+    }
+}
+
+impl Shard {
+    fn turn(&mut self, now: Instant, length: Duration) {
+        if now < self.turns {
+            return;
+        }
+        // After a pause of more than a window what was young is too old to matter, too.
+        let young = std::mem::take(&mut self.young);
+        self.old = match now < self.turns + length {
+            true => young,
+            false => HashSet::default(),
+        };
+        self.turns = now + length;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(number: u64) -> Mark {
+        let mut mark = [0; 16];
+        mark[..8].copy_from_slice(&number.to_be_bytes());
+        mark
+    }
+
+    #[test]
+    fn what_was_shown_is_known_for_the_window_and_no_longer_than_two() {
+        let length = Duration::from_secs(60);
+        let window = Window::new(length, 64 * 4);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(window.show(mark(1), at(1)), Shown::First);
+        assert_eq!(window.show(mark(1), at(1)), Shown::Again);
+        assert_eq!(window.show(mark(2), at(50)), Shown::First);
+        assert_eq!(window.show(mark(1), at(61)), Shown::Again);
+        assert_eq!(window.show(mark(2), at(109)), Shown::Again);
+        assert_eq!(window.show(mark(1), at(122)), Shown::First);
+        assert_eq!(window.show(mark(1), at(10_000)), Shown::First);
+    }
+
+    #[test]
+    fn nothing_is_forgotten_for_want_of_room() {
+        let window = Window::new(Duration::from_secs(60), 64 * 2);
+        let start = Instant::now();
+        // The first byte alone says which shard it is.
+        assert_eq!(window.show(mark(1), start), Shown::First);
+        assert_eq!(window.show(mark(2), start), Shown::First);
+        assert_eq!(window.show(mark(3), start), Shown::Full);
+        assert_eq!(window.show(mark(1), start), Shown::Again);
+        let other = [1; 16];
+        assert_eq!(window.show(other, start), Shown::First);
+        let later = start + Duration::from_secs(121);
+        assert_eq!(window.show(mark(3), later), Shown::First);
+    }
+
+    #[test]
+    fn of_many_threads_one_is_the_first() {
+        let window = Window::new(Duration::from_secs(60), 1 << 16);
+        let is_first = |n: &u64| window.show(mark(*n), Instant::now()) == Shown::First;
+        let count = || (0..1000).filter(is_first).count();
+        let firsts: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(count)).collect();
+            let counts = threads.into_iter().map(|it| it.join().expect("it ends"));
+            counts.sum()
+        });
+        assert_eq!(firsts, 1000);
+    }
+}
