@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin
 
 # cmake and a C compiler build zlib-ng, zstd, mimalloc and aws-lc.
 BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev
-TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl
+TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl node:nodejs npm:npm
 TESTSSL_NEEDS := $(BUILD_NEEDS) testssl:testssl.sh
 DEB_NEEDS := $(BUILD_NEEDS) dpkg-shlibdeps:dpkg-dev
 PACKAGE_NEEDS := debootstrap:debootstrap ip:iproute2 openssl:openssl python3:python3 unshare:util-linux curl:curl \
@@ -65,6 +65,7 @@ demo:
 test:
 	@.ci/install $(TEST_NEEDS)
 	@[ -d $(PEERS) ] || { $(INSTALL_PEERS); }
+	@tests/peers/oidc_provider/install $(TOOLS)/oidc_provider >/dev/null
 	@cargo test --locked --doc
 	@cargo test --locked --no-run --bins --tests
 	@PYTHONPATH=$(PEERS) python3 tests/peers/grpc_calls.py $(TARGET)/debug/northgate

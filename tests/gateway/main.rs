@@ -23,6 +23,7 @@ mod http2_hostile;
 mod https_redirect;
 mod identity_client;
 mod ip_access;
+mod keys;
 mod lifecycle;
 mod listeners;
 mod observability;
