@@ -34,6 +34,10 @@
 //!    ├── none: the fallback, then 404 or 405 ─────────────┐                                       response
 //!    ▼                                                    │
 //!  request hooks, of the fallback too ─────── Reply ──────┤ 403 and others                        policies
+//!    ▼                                                    │
+//!  who calls? authenticators, of the fallback too ─ Reply ┤ 401, 503                              policies, identity
+//!    ▼                                                    │
+//!  hooks that look at who calls ───────────── Reply ──────┤ 403 and others                        policies
 //!    ├── redirect, respond ──────────────────► Reply ─────┤                                       actions
 //!    ▼                                                    │
 //!  pick an endpoint ─ connect ─ again elsewhere ──────────┤ 502, 503, 504                         upstream
@@ -60,19 +64,19 @@
 //! | 1 | [`text`] | places in files, diagnostics, and values that are written as text: durations, sizes, names, secrets |
 //! | 2 | [`response`] | the error index, replies, and what errors of the engine mean |
 //! | | [`observability`] | metrics and the access log |
-//! | | [`identity`] | who was proven to call |
-//! | 3 | [`facts`] | what is known of one request, and templates over it |
+//! | 3 | [`identity`] | consumers, credentials, and what proves who calls |
+//! | 4 | [`facts`] | what is known of one request, and templates over it |
 //! | | [`http1`] | the grammar of HTTP/1.1 messages, checked strictly |
-//! | 4 | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
-//! | 5 | [`upstream`] | endpoints, balancing, health, attempts and their deadlines |
-//! | 6 | [`policies`] | declared behaviour: scopes, order, hooks, pipelines |
+//! | 5 | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
+//! | 6 | [`upstream`] | endpoints, balancing, health, attempts and their deadlines |
+//! | 7 | [`policies`] | declared behaviour: scopes, order, hooks, pipelines |
 //! | | [`actions`] | what answers a request: forward, redirect, respond |
-//! | 7 | [`routing`] | matchers, precedence, the table; the snapshot |
-//! | 8 | [`config`] | from files to a snapshot; the only room that names the configs of all others |
+//! | 8 | [`routing`] | matchers, precedence, the table; the snapshot |
+//! | 9 | [`config`] | from files to a snapshot; the only room that names the configs of all others |
 //! | | [`proxy`] | the engine's callbacks, one request's context, the one reply function |
 //! | | [`admin`] | health, metrics and state for operators |
-//! | 9 | [`gateway`] | start, signals, end |
-//! | 10 | [`cli`] | one file per command |
+//! | 10 | [`gateway`] | start, signals, end |
+//! | 11 | [`cli`] | one file per command |
 //! | – | [`demo`] | the sample shop: it uses no room, and only [`cli`] uses it |
 //!
 //! Beyond the rows: [`config`] may use [`admin`], and only [`gateway`] and [`cli`] may use [`config`].
@@ -95,6 +99,8 @@
 //! | Kept connections see a new configuration with their next request, requests in flight keep theirs; what is defined as before is untouched | `tests/gateway/reload.rs` |
 //! | A configuration that cannot be served changes nothing | `tests/gateway/reload.rs`: `what_cannot_be_had_changes_nothing`; `tests/cli/reload.rs` |
 //! | Reloads, listeners that come and go, new certificates and new binaries lose no request and cut no stream | `tests/gateway/changes.rs` |
+//! | A certificate proves its consumer and nobody else, and no header does | `tests/gateway/mtls.rs` |
+//! | Of several authenticators the first proof decides, a bad credential is never anonymous, and authenticators that contradict one another are refused at load | `src/policies/authentication/mod.rs`; `tests/config/reject/any-of-missing.toml` |
 //! | Policies of a listener decide before a 404 or 405 does | `tests/gateway/ip_access.rs`: `it_decides_before_routes_are_told_apart` |
 //! | The client's address is what trusted hops vouch for, and nothing else opens a door | `tests/gateway/ip_access.rs`: `strangers_cannot_say_who_they_are` |
 //! | What a site may do by CORS is said by the route of the method that it asks for, and by no other; every case of the Fetch standard | `tests/gateway/cors.rs`: `every_case_of_the_standard` |

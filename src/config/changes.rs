@@ -20,7 +20,7 @@ pub struct Changes {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     pub kind: Kind,
-    /// Empty for `[gateway]` and `[admin]`.
+    /// Empty for `[gateway]`, `[admin]` and `[identity]`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     #[serde(flatten)]
@@ -34,6 +34,8 @@ pub struct Change {
 pub enum Kind {
     Gateway,
     Admin,
+    Identity,
+    Consumer,
     Listener,
     Upstream,
     Route,
@@ -77,6 +79,8 @@ impl Kind {
         match self {
             Kind::Gateway => "gateway",
             Kind::Admin => "admin",
+            Kind::Identity => "identity",
+            Kind::Consumer => "consumer",
             Kind::Listener => "listener",
             Kind::Upstream => "upstream",
             Kind::Route => "route",
@@ -88,6 +92,8 @@ impl Kind {
         match self {
             Kind::Gateway => "gateway",
             Kind::Admin => "admin",
+            Kind::Identity => "identity",
+            Kind::Consumer => "consumers",
             Kind::Listener => "listeners",
             Kind::Upstream => "upstreams",
             Kind::Route => "routes",

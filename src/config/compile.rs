@@ -17,10 +17,11 @@ use super::{GatewayConfig, SandboxConfig};
 use crate::actions::Action;
 use crate::admin;
 use crate::facts::Variables;
+use crate::identity::{self, Directory};
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
-use crate::policies::{Layer, Scope};
+use crate::policies::{Layer, References, Scope};
 use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
-use crate::text::{Diagnostics, Sources, Subject, give_way};
+use crate::text::{Diagnostics, Sources, Span, Subject, give_way};
 use crate::upstream::{self, Upstream};
 
 /// A configuration that can run.
@@ -119,17 +120,22 @@ fn compile_on(
         .map(|gateway| gateway.config.value.clone())
         .unwrap_or_default();
     gateway.check(&mut Subject::new(diagnostics, "gateway"));
+    let identity = identities(document, sources, metrics, before, diagnostics);
+    let references = References {
+        sources,
+        identity: &identity,
+    };
     let gateway_layer = Layer::build(
         &gateway.policies,
         Scope::Gateway,
         Variables::Shared,
-        sources,
+        references,
         &mut Subject::new(diagnostics, "gateway"),
     );
     let (listeners, groups) = listeners::compile(
         document,
         &gateway_layer,
-        sources,
+        references,
         metrics,
         before,
         &mut quarantine,
@@ -153,12 +159,13 @@ fn compile_on(
     let routes = routes::compile(
         document,
         &upstreams,
-        sources,
+        references,
         metrics,
         &mut quarantine,
         diagnostics,
     );
     let reads_files = gateway_layer.reads_files || groups.iter().any(|it| it.layer.reads_files);
+    let reads_files = reads_files || identity.written.is_none();
     let scopes = (!reads_files).then(|| kept::scopes(document));
     kept::check(document, before, scopes, &upstreams)?;
     warnings::of_unused(document, before, diagnostics);
@@ -182,11 +189,17 @@ fn compile_on(
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
     let tables: Vec<Shared> = groups
         .iter()
-        .map(|group| Shared {
-            table: Arc::new(table(group, &routes, &kept_of(group))),
-            fallback: Arc::new(fallback(&group.layer, &fallback_metrics)),
+        .map(|group| {
+            let routes = pipelines(group, &routes, &mut quarantine, diagnostics);
+            Shared {
+                table: Arc::new(table(routes, &kept_of(group))),
+                fallback: Arc::new(fallback(&group.layer, &fallback_metrics)),
+            }
         })
         .collect();
+    if quarantine.is_broken(diagnostics) {
+        return Ok(None);
+    }
     warnings::of_shadows(
         tables.iter().map(|shared| &*shared.table),
         document,
@@ -210,6 +223,7 @@ fn compile_on(
         room,
     );
     snapshot.scopes = scopes;
+    snapshot.identity = identity;
     Ok(Some(Configuration {
         files: files.clone(),
         snapshot,
@@ -218,6 +232,38 @@ fn compile_on(
         origin: Origin::Files,
         quarantined: quarantine.into_objects(),
     }))
+}
+
+/// What proves who calls.
+fn identities(
+    document: &Document,
+    sources: &Sources,
+    metrics: &Metrics,
+    before: Option<&Snapshot>,
+    diagnostics: &mut Diagnostics,
+) -> Arc<Directory> {
+    let consumers = document.consumers.iter().enumerate();
+    let entries = consumers.map(|(step, (name, consumer))| {
+        give_way(step);
+        let place = consumer.name.span;
+        let folder = sources.folder(place.source);
+        identity::Entry::new(name, &consumer.config.value, place, folder)
+    });
+    let section = document.identity.as_ref();
+    let span = section.map(|section| section.config.span);
+    let Some(root) = span.or_else(|| sources.ids().next().map(Span::start_of)) else {
+        // Nothing was read.
+        return Arc::default();
+    };
+    let definitions = identity::Definitions {
+        config: section.map(|section| &section.config.value),
+        folder: sources.folder(root.source),
+        root,
+        entries: entries.collect(),
+        metrics,
+        written: kept::identities(document),
+    };
+    Directory::build(&definitions, before.map(|it| &it.identity), diagnostics)
 }
 
 /// Nobody needs it as long as all goes well: where it cannot be made that is a warning.
@@ -291,16 +337,14 @@ struct Shared {
     fallback: Arc<Route>,
 }
 
-fn table(
+/// The routes of a group's table, each with its pipeline.
+fn pipelines<'r>(
     group: &Group,
-    routes: &[CompiledRoute],
-    kept: &[(&str, &Matcher, &Arc<Route>)],
-) -> Table<Arc<Route>> {
-    let mut all = Vec::with_capacity(routes.len() + kept.len());
-    let copies = kept
-        .iter()
-        .map(|&(name, matcher, route)| (name, matcher, route.clone()));
-    all.extend(copies);
+    routes: &'r [CompiledRoute],
+    quarantine: &mut Quarantine,
+    diagnostics: &mut Diagnostics,
+) -> Vec<(&'r str, &'r Matcher, Arc<Route>)> {
+    let mut all = Vec::with_capacity(routes.len());
     for (step, route) in routes.iter().enumerate() {
         give_way(step);
         let is_on = route.listeners.is_empty()
@@ -308,19 +352,42 @@ fn table(
                 .listeners
                 .iter()
                 .any(|name| group.members.contains(name));
-        if is_on {
-            let compiled = Route {
-                name: route.name.as_str().into(),
-                span: Some(route.span),
-                written: route.written,
-                pipeline: route.layer.over(&group.layer).pipeline(),
-                action: route.action.clone(),
-                timeout: route.timeout,
-                metrics: route.metrics.clone(),
-            };
-            all.push((route.name.as_str(), &route.matcher, Arc::new(compiled)));
+        if !is_on {
+            continue;
         }
+        let mut compiled = Route {
+            name: route.name.as_str().into(),
+            span: Some(route.span),
+            written: route.written,
+            pipeline: route.layer.over(&group.layer).pipeline(),
+            action: route.action.clone(),
+            timeout: route.timeout,
+            metrics: route.metrics.clone(),
+        };
+        if let Some(problem) = compiled.pipeline.gate_problem() {
+            let mut routes = Subject::new(diagnostics, "routes");
+            let mut subject = routes.key(&route.name);
+            subject.error(route.span, problem).help(problem.help());
+            if !quarantine.contain(Kind::Route, &route.name, 1) {
+                continue;
+            }
+            compiled.pipeline = Layer::default().pipeline();
+            compiled.action = Arc::new(Action::Quarantined);
+            compiled.written = None;
+        }
+        all.push((route.name.as_str(), &route.matcher, Arc::new(compiled)));
     }
+    all
+}
+
+fn table<'r>(
+    mut all: Vec<(&'r str, &'r Matcher, Arc<Route>)>,
+    kept: &[(&'r str, &'r Matcher, &'r Arc<Route>)],
+) -> Table<Arc<Route>> {
+    let copies = kept
+        .iter()
+        .map(|&(name, matcher, route)| (name, matcher, route.clone()));
+    all.extend(copies);
     // In an order that does not depend on what was taken over.
     all.sort_by_key(|(name, _, _)| *name);
     let mut table = TableBuilder::new();

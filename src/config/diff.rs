@@ -19,9 +19,9 @@ use crate::text::{
 /// Of more objects than this only the names are told: their values would take much memory, and nobody reads them.
 const MOST_IN_DETAIL: usize = 1000;
 
-const SECTIONS: [Kind; 2] = [Kind::Gateway, Kind::Admin];
-const OBJECTS: [Kind; 3] = [Kind::Listener, Kind::Upstream, Kind::Route];
-const TABLES: [&str; 3] = ["listeners", "upstreams", "routes"];
+const SECTIONS: [Kind; 3] = [Kind::Gateway, Kind::Admin, Kind::Identity];
+const OBJECTS: [Kind; 4] = [Kind::Consumer, Kind::Listener, Kind::Upstream, Kind::Route];
+const TABLES: [&str; 4] = super::document::OBJECTS;
 
 /// Compares two configurations as they are written: a value that is the default is not the same as none. Sources
 /// with errors are compared as far as they can be read.

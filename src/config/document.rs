@@ -13,7 +13,7 @@ use crate::text::{
     self, Broken, Diagnostics, Fingerprint, Name, Named, Read, Section, SourceId, Sources, Span,
     Spanned, Table, give_way,
 };
-use crate::{admin, listener, policies, routing, upstream};
+use crate::{admin, identity, listener, policies, routing, upstream};
 
 /// Named objects of one kind.
 pub type Objects<T> = BTreeMap<Name, Named<T>>;
@@ -23,6 +23,8 @@ pub type Objects<T> = BTreeMap<Name, Named<T>>;
 pub struct Document {
     pub gateway: Option<Section<GatewayConfig>>,
     pub admin: Option<Section<admin::Config>>,
+    pub identity: Option<Section<identity::Config>>,
+    pub consumers: Objects<identity::ConsumerConfig>,
     pub listeners: Objects<listener::Config<policies::Config>>,
     pub upstreams: Objects<upstream::Config>,
     pub routes: Objects<routing::Config>,
@@ -57,6 +59,8 @@ impl Document {
         read.place(&folder);
         once(&mut self.gateway, read.gateway, "gateway", diagnostics);
         once(&mut self.admin, read.admin, "admin", diagnostics);
+        once(&mut self.identity, read.identity, "identity", diagnostics);
+        add(&mut self.consumers, read.consumers, "consumer", diagnostics);
         add(&mut self.listeners, read.listeners, "listener", diagnostics);
         add(&mut self.upstreams, read.upstreams, "upstream", diagnostics);
         for route in read
@@ -92,7 +96,7 @@ impl Document {
     }
 }
 
-pub(super) const OBJECTS: [&str; 3] = ["listeners", "upstreams", "routes"];
+pub(super) const OBJECTS: [&str; 4] = ["consumers", "listeners", "upstreams", "routes"];
 
 /// What one file says.
 #[derive(Default)]
@@ -100,6 +104,8 @@ struct Sections {
     include: Option<Vec<Spanned<String>>>,
     gateway: Option<Section<GatewayConfig>>,
     admin: Option<Section<admin::Config>>,
+    identity: Option<Section<identity::Config>>,
+    consumers: Vec<Named<identity::ConsumerConfig>>,
     listeners: Vec<Named<listener::Config<policies::Config>>>,
     upstreams: Vec<Named<upstream::Config>>,
     routes: Vec<Named<routing::Config>>,
@@ -110,10 +116,12 @@ struct Sections {
 impl Sections {
     /// `table` is the file, or a piece of it.
     fn take(&mut self, mut table: Table<'_, '_>, is_known: &impl Fn(&Name, Fingerprint) -> bool) {
-        let [listeners, upstreams, routes] = OBJECTS;
+        let [consumers, listeners, upstreams, routes] = OBJECTS;
         self.include = self.include.take().or(table.take("include"));
         self.gateway = self.gateway.take().or(table.section("gateway"));
         self.admin = self.admin.take().or(table.section("admin"));
+        self.identity = self.identity.take().or(table.section("identity"));
+        self.consumers.extend(table.objects(consumers));
         let broken = &mut self.broken;
         sort(
             table.all_objects(listeners, |_, _| false),
@@ -141,6 +149,12 @@ impl Sections {
             .iter_mut()
             .for_each(|it| place(&mut it.fingerprint));
         self.admin
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.identity
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.consumers
             .iter_mut()
             .for_each(|it| place(&mut it.fingerprint));
         self.listeners

@@ -46,13 +46,24 @@ impl<'s> Running<'s> {
 #[derive(Debug)]
 pub(super) struct Stale;
 
-/// What the routes depend on that are not read: everything about the gateway and its listeners.
+/// What the routes depend on that are not read: everything about the gateway, its
+/// listeners and identities.
 pub(super) fn scopes(document: &Document) -> Fingerprint {
     let gateway = document.gateway.as_ref();
     let gateway = gateway.map(|section| ("gateway", section.fingerprint));
     let listeners = document.listeners.values();
     let listeners = listeners.map(|listener| (listener.name.as_str(), listener.fingerprint));
-    Fingerprint::of_all(gateway.into_iter().chain(listeners))
+    let identity = ("identity", identities(document));
+    Fingerprint::of_all(gateway.into_iter().chain([identity]).chain(listeners))
+}
+
+/// Everything that is said about identities.
+pub(super) fn identities(document: &Document) -> Fingerprint {
+    let section = document.identity.as_ref();
+    let section = section.map(|section| ("identity", section.fingerprint));
+    let consumers = document.consumers.values();
+    let consumers = consumers.map(|consumer| (consumer.name.as_str(), consumer.fingerprint));
+    Fingerprint::of_all(section.into_iter().chain(consumers))
 }
 
 /// Whether the routes that were not read can be taken over: `scopes` is what they would depend on now.

@@ -9,9 +9,9 @@ use super::quarantine::Quarantine;
 use crate::facts::Variables;
 use crate::listener::{self, Listener};
 use crate::observability::Metrics;
-use crate::policies::{self, Layer, Scope};
+use crate::policies::{self, Layer, References, Scope};
 use crate::routing::{self, Snapshot};
-use crate::text::{BindAddress, Diagnostics, Name, Sources, Spanned, Subject};
+use crate::text::{BindAddress, Diagnostics, Name, Spanned, Subject};
 
 /// A listener, its policies over the gateway's, and the table that it uses.
 pub(super) struct Compiled {
@@ -29,7 +29,7 @@ pub(super) struct Group {
 pub(super) fn compile(
     document: &Document,
     gateway: &Layer,
-    sources: &Sources,
+    references: References<'_>,
     metrics: &Metrics,
     before: Option<&Snapshot>,
     quarantine: &mut Quarantine,
@@ -45,7 +45,7 @@ pub(super) fn compile(
         let config = &object.config;
         let mut subject = subjects.key(name);
         let errors = subject.error_count();
-        let folder = base(sources, object.name.span.source);
+        let folder = base(references.sources, object.name.span.source);
         let listener = Listener::build(
             name,
             id,
@@ -65,7 +65,7 @@ pub(super) fn compile(
                 &config.policies,
                 Scope::Listener,
                 Variables::Shared,
-                sources,
+                references,
                 &mut subject,
             );
             groups.push(Group {

@@ -9,11 +9,9 @@ use super::quarantine::Quarantine;
 use crate::actions::{Action, Proxy, Redirect, Respond, Rewrite};
 use crate::facts::Variables;
 use crate::observability::{Metrics, RouteMetrics};
-use crate::policies::{Layer, Scope};
+use crate::policies::{Layer, References, Scope};
 use crate::routing::{self, Matcher};
-use crate::text::{
-    Diagnostics, Fingerprint, Name, Sources, Span, Spanned, Subject, give_way, nearest,
-};
+use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, give_way, nearest};
 use crate::upstream::Upstream;
 
 /// All upstreams by name; `None` for one with errors, so that naming it is not another error.
@@ -36,7 +34,7 @@ pub(super) struct CompiledRoute {
 pub(super) fn compile(
     document: &Document,
     upstreams: &Upstreams,
-    sources: &Sources,
+    references: References<'_>,
     metrics: &Metrics,
     quarantine: &mut Quarantine,
     diagnostics: &mut Diagnostics,
@@ -87,7 +85,7 @@ pub(super) fn compile(
             &config.policies,
             Scope::Route,
             variables,
-            sources,
+            references,
             &mut subject,
         );
         let errors = subject.error_count() - errors;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::GatewayConfig;
-use crate::{admin, listener, policies, routing, upstream};
+use crate::{admin, identity, listener, policies, routing, upstream};
 
 /// The configuration of Northgate.
 #[derive(JsonSchema)]
@@ -20,6 +20,9 @@ struct Language {
     include: Option<Vec<String>>,
     gateway: Option<GatewayConfig>,
     admin: Option<admin::Config>,
+    identity: Option<identity::Config>,
+    /// By name.
+    consumers: Option<BTreeMap<String, identity::ConsumerConfig>>,
     /// By name.
     listeners: Option<BTreeMap<String, listener::Config<policies::Config>>>,
     /// By name.

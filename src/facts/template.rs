@@ -406,10 +406,11 @@ mod tests {
         assert_eq!(render("a{identity.subject}", &facts()), Ok(None));
         let claims = serde_json::json!({ "tenant": "acme", "level": 3, "groups": ["a"] });
         let mut known = facts();
-        known.identity = Some(Arc::new(Identity::new(
-            "u1",
-            claims.as_object().unwrap().clone(),
-        )));
+        known.identity = Some(Arc::new(Identity {
+            subject: "u1".into(),
+            claims: claims.as_object().unwrap().clone(),
+            ..Identity::default()
+        }));
         assert_eq!(
             render(
                 "{identity.subject}/{identity.tenant}/{identity.level}",
@@ -417,7 +418,7 @@ mod tests {
             ),
             Ok(Some("u1/acme/3".into()))
         );
-        assert_eq!(render("{identity.groups}", &known), Ok(None));
+        assert_eq!(render("{identity.plan}", &known), Ok(None));
         assert_eq!(render("{identity.nothing}", &known), Ok(None));
     }
 

@@ -185,6 +185,7 @@ impl Gateway {
         let first = gateway.snapshot();
         let doors = gateway.doors(&first, &gateway.settings, &mut passed)?;
         passed.close();
+        first.identity.start();
         prepare(&first.upstreams, None).await;
         gateway.tasks.spawn(renewal::renew_certificates(
             gateway.snapshot.clone(),
@@ -228,6 +229,9 @@ impl Gateway {
             let same = before.upstream(upstream.name());
             same.is_none_or(|same| !Arc::ptr_eq(same, upstream))
         };
+        if !Arc::ptr_eq(&snapshot.identity, &before.identity) {
+            snapshot.identity.start();
+        }
         prepare(snapshot.upstreams.iter().filter(is_new), Some(&before)).await;
         snapshot.follow(&before);
         self.snapshot.store(Arc::new(snapshot));

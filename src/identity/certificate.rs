@@ -127,6 +127,24 @@ impl ClientCertificate {
         &self.subject
     }
 
+    /// The names of that kind, one by one, as [`ClientCertificate::write`] has them.
+    pub(super) fn names(&self, field: CertificateField) -> impl Iterator<Item = &str> {
+        let (text, is_list): (&str, bool) = match field {
+            CertificateField::Subject => (&self.subject, false),
+            CertificateField::Issuer => (&self.issuer, false),
+            CertificateField::Serial => (&self.serial, false),
+            CertificateField::Fingerprint => (&self.fingerprint, false),
+            CertificateField::Dns => (&self.dns, true),
+            CertificateField::Uri => (&self.uri, true),
+            CertificateField::Email => (&self.email, true),
+            CertificateField::Ip => (&self.ip, true),
+            // Neither is a name.
+            CertificateField::NotAfter | CertificateField::Der => ("", false),
+        };
+        let names = text.split(move |one| is_list && one == ',');
+        names.filter(|name| !name.is_empty())
+    }
+
     /// Unix time in seconds.
     pub fn expires(&self) -> i64 {
         self.expires

@@ -8,11 +8,19 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, compression, cors, https_redirect, ip_access, request_headers,
-    response_headers, security_headers, size_limits,
+    BuildScope, Hooks, Policy, any_of, compression, cors, https_redirect, ip_access, mtls,
+    request_headers, response_headers, security_headers, size_limits,
 };
 use crate::facts::Variables;
+use crate::identity::Directory;
 use crate::text::{Setting, Sources, Spanned, Subject};
+
+/// What names and paths in policies stand for.
+#[derive(Clone, Copy)]
+pub struct References<'a> {
+    pub sources: &'a Sources,
+    pub identity: &'a Directory,
+}
 
 macro_rules! policies {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -37,11 +45,12 @@ macro_rules! policies {
                 config: &Config,
                 scope: Scope,
                 variables: Variables<'_>,
-                sources: &Sources,
+                references: References<'_>,
                 subject: &mut Subject<'_>,
             ) -> Layer {
                 let mut policies = subject.key("policies");
                 let reads_files = Cell::new(false);
+                let References { sources, identity } = references;
                 let layer = Layer {
                     $($name: match &config.$name {
                         None => Slot::Unsaid,
@@ -54,7 +63,7 @@ macro_rules! policies {
                                     let span = setting.span;
                                     let folder = sources.folder(span.source);
                                     let reads_files = &reads_files;
-                                    let mut scope = BuildScope { subject, span, variables, folder, reads_files };
+                                    let mut scope = BuildScope { subject, span, variables, identity, folder, reads_files };
                                     match $name::Policy::build(config, &mut scope) {
                                         Some(policy) => Slot::On(Arc::new(policy), origin),
                                         None => Slot::Unsaid,
@@ -96,6 +105,10 @@ policies! {
     https_redirect,
     /// Which sites' scripts may read the responses.
     cors,
+    /// Who calls is proven by the certificate of the TLS handshake.
+    mtls,
+    /// Which of several authenticators have to prove who calls.
+    any_of,
     /// Compresses responses for clients that can decode them.
     compression,
     /// How long bodies may be.

@@ -16,12 +16,16 @@
 //! One file with a `Policy` that implements the trait [`Policy`] and its config, whose doc comments are the
 //! reference and whose `//!` has an example; one word in the list; a file of tests in `tests/gateway/`.
 
+pub mod authentication;
+
+mod any_of;
 mod compression;
 mod cors;
 mod header_edits;
 mod https_redirect;
 mod ip_access;
 mod list;
+mod mtls;
 mod networks;
 mod pipeline;
 mod request_headers;
@@ -42,12 +46,15 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::facts::{Variables, View};
+use crate::identity::Directory;
 use crate::response::{Code, Reply};
 use crate::text::{HeaderPattern, Span, Subject};
 
-pub use list::{Config, Layer};
+pub use authentication::{Gate, GateProblem};
+pub use list::{Config, Layer, References};
 pub use pipeline::{Origin, Pipeline, Scope};
 
+use authentication::Authenticator;
 use pipeline::Preflight;
 
 /// One kind of declared behaviour.
@@ -72,6 +79,8 @@ pub struct BuildScope<'a> {
     pub span: Span,
     /// The variables that its templates may use.
     pub variables: Variables<'a>,
+    /// What proves who calls.
+    pub identity: &'a Directory,
     folder: &'a Path,
     reads_files: &'a Cell<bool>,
 }
@@ -92,6 +101,12 @@ pub type Flow = ControlFlow<Reply>;
 /// request, also where no route matches: then the policies of the listener decide before the 404 does.
 pub trait OnRequest: Send + Sync {
     fn on_request(&self, view: View<'_>) -> Flow;
+}
+
+/// As [`OnRequest`], after the route's authenticators: [`Facts::identity`](crate::facts::Facts) is what they have proven.
+pub trait OnIdentified: Send + Sync {
+    /// `gate` are the authenticators, for answers to callers that have proven nothing.
+    fn on_identified(&self, view: View<'_>, gate: &Gate) -> Flow;
 }
 
 /// Answers preflights of CORS in the place of whatever the route would do. They are routed by the method that they
@@ -159,6 +174,9 @@ pub trait ResponseBody: Send + Sync {
 pub struct Hooks {
     request: Vec<Arc<dyn OnRequest>>,
     preflight: Option<Preflight>,
+    identify: Vec<Arc<dyn Authenticator>>,
+    any_of: Option<Box<[&'static str]>>,
+    identified: Vec<Arc<dyn OnIdentified>>,
     upstream_request: Vec<Arc<dyn OnUpstreamRequest>>,
     request_body: Vec<Arc<dyn OnRequestBody>>,
     response: Vec<Arc<dyn OnResponse>>,
@@ -176,6 +194,19 @@ impl Hooks {
 
     pub fn on_request(&mut self, hook: Arc<dyn OnRequest>) {
         self.request.push(hook);
+    }
+
+    pub fn on_identify(&mut self, authenticator: Arc<dyn Authenticator>) {
+        self.identify.push(authenticator);
+    }
+
+    /// Which authenticators are asked in which order.
+    pub fn any_of(&mut self, order: Box<[&'static str]>) {
+        self.any_of = Some(order);
+    }
+
+    pub fn on_identified(&mut self, hook: Arc<dyn OnIdentified>) {
+        self.identified.push(hook);
     }
 
     /// The last claim counts: only one answer can be given.
@@ -204,6 +235,11 @@ impl Hooks {
 
     /// How many hooks there are that do something whether or not the request goes on to an upstream.
     fn count_for_client(&self) -> usize {
-        self.request.len() + self.response.len() + self.response_body.len()
+        self.request.len()
+            + self.identify.len()
+            + usize::from(self.any_of.is_some())
+            + self.identified.len()
+            + self.response.len()
+            + self.response_body.len()
     }
 }

@@ -7,8 +7,8 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::{
-    Flow, Hooks, OnPreflight, OnRequest, OnRequestBody, OnResponse, OnResponseBody,
-    OnUpstreamRequest, Policy, RequestBody, ResponseBody,
+    Flow, Gate, GateProblem, Hooks, OnIdentified, OnPreflight, OnRequest, OnRequestBody,
+    OnResponse, OnResponseBody, OnUpstreamRequest, Policy, RequestBody, ResponseBody,
 };
 use crate::facts::View;
 use crate::response::{Code, Reply};
@@ -104,6 +104,10 @@ pub(super) struct Preflight {
 pub struct Pipeline {
     request: Box<[Arc<dyn OnRequest>]>,
     preflight: Option<Preflight>,
+    gate: Gate,
+    /// Why there is no saying who may come in; then nobody may.
+    gate_problem: Option<GateProblem>,
+    identified: Box<[Arc<dyn OnIdentified>]>,
     upstream_request: Box<[Arc<dyn OnUpstreamRequest>]>,
     request_body: Box<[Arc<dyn OnRequestBody>]>,
     /// In reverse order, as the response meets the policies.
@@ -129,7 +133,14 @@ impl Pipeline {
         let (mut response, mut response_body) = (hooks.response, hooks.response_body);
         response.reverse();
         response_body.reverse();
+        let (gate, gate_problem) = match Gate::new(hooks.identify, hooks.any_of.as_deref()) {
+            Ok(gate) => (gate, None),
+            Err(problem) => (Gate::closed(), Some(problem)),
+        };
         Pipeline {
+            gate,
+            gate_problem,
+            identified: hooks.identified.into(),
             request: hooks.request.into(),
             preflight: hooks.preflight,
             upstream_request: hooks.upstream_request.into(),
@@ -167,6 +178,22 @@ impl Pipeline {
     /// The first reply that a policy has for the request.
     pub fn request(&self, view: View<'_>) -> Flow {
         run(&self.request, view)
+    }
+
+    /// The route's authenticators.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Why the route's authenticators cannot be put together. Such a pipeline must not serve.
+    pub fn gate_problem(&self) -> Option<&GateProblem> {
+        self.gate_problem.as_ref()
+    }
+
+    /// As [`Pipeline::request`], of the policies that look at who calls.
+    pub fn identified(&self, view: View<'_>) -> Flow {
+        let mut hooks = self.identified.iter();
+        hooks.try_for_each(|hook| hook.on_identified(view, &self.gate))
     }
 
     /// Whether a policy of the route answers preflights of CORS.

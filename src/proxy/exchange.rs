@@ -1,5 +1,6 @@
 //! One request and its response: the context that the engine carries from callback to callback.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,13 +16,14 @@ use pingora::{Error, Result};
 use super::bodies::Bodies;
 use super::names::Names;
 use super::timed::Seat;
-use super::{client_address, error_of, flag_retry, forwarding, h2_request, strict, target};
+use super::{admission, error_of, flag_retry, forwarding};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
 use crate::listener::{Connection, End, Pace, connection_of};
 use crate::observability::AccessLog;
+use crate::policies::Flow;
 use crate::response::{Code, Dialect, Reply};
-use crate::routing::{Lookup, RequestParts, Route, Snapshot};
+use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
 use crate::upstream::{Attempt, Replay, Verdict};
 
 /// About how many headers the gateway and its policies add to a message. More make the engine's map grow twice, and
@@ -52,6 +54,8 @@ pub struct Exchange {
     pub(super) upstream_status: Option<StatusCode>,
     /// How slow the client may still be with its body, and when the last part of it came.
     pace: Option<(Pace, Instant)>,
+    /// What the log says of a reply of the gateway's own.
+    pub(super) cause: Option<Cow<'static, str>>,
     /// The failure that the gateway reported, or noticed too late to report.
     pub(super) outcome: Option<Code>,
 }
@@ -72,6 +76,7 @@ impl Exchange {
             first_byte: None,
             upstream_status: None,
             pace: None,
+            cause: None,
             outcome: None,
         }
     }
@@ -83,30 +88,44 @@ impl Exchange {
         }
     }
 
-    /// From a request's complete header to its action. A reply, or `None` to go on to an upstream.
-    pub(super) fn begin(&mut self, session: &mut Session, snapshot: &Snapshot) -> Option<Reply> {
-        let connection = session.digest().and_then(connection_of)?.clone();
+    /// From a request's complete header to its route, and past the policies that look at it before it is known who
+    /// calls. Where it goes on, it is with the reply that there is to be unless a policy has another.
+    pub(super) fn begin(
+        &mut self,
+        session: &mut Session,
+        snapshot: &Snapshot,
+    ) -> ControlFlow<Reply, Option<Reply>> {
+        let Some(connection) = session.digest().and_then(connection_of).cloned() else {
+            return ControlFlow::Break(Reply::failure(Code::Internal));
+        };
         connection.exchange_began();
-        set_limits(session, &connection);
-        tidy(session, &connection);
+        admission::set_limits(session, &connection);
+        admission::tidy(session, &connection);
         let request = session.req_header();
         self.names = Names::of(&request.headers, &connection);
         forwarding::identify(&mut self.facts, self.names, &connection, request);
-        let checked = check(session, self.names, &connection);
-        if checked.is_err()
-            && let Some(view) = snapshot.view(&connection.listener)
-        {
-            self.route = view.fallback.clone();
-        }
+        let checked = admission::check(session, self.names, &connection);
+        let view = snapshot.view(&connection.listener);
         self.connection = Some(connection);
-        let refusal = checked.err();
-        refusal.or_else(|| self.dispatch(session.req_header(), snapshot))
+        let Some(view) = view else {
+            return ControlFlow::Break(Reply::failure(Code::Internal));
+        };
+        if let Err(refusal) = checked {
+            self.route = view.fallback.clone();
+            return ControlFlow::Break(refusal);
+        }
+        let request = session.req_header();
+        let planned = self.route(request, view)?;
+        self.route.pipeline.request(self.view(request))?;
+        ControlFlow::Continue(planned)
     }
 
-    /// Finds the route and starts its action.
-    fn dispatch(&mut self, request: &RequestHeader, snapshot: &Snapshot) -> Option<Reply> {
-        let connection = self.connection.as_ref()?;
-        let view = snapshot.view(&connection.listener)?;
+    /// Finds the route. A preflight is answered at once; where there is no route, that is the reply.
+    fn route(
+        &mut self,
+        request: &RequestHeader,
+        view: &routing::View,
+    ) -> ControlFlow<Reply, Option<Reply>> {
         let parts = RequestParts {
             host: host(request).unwrap_or_default(),
             path: request.uri.path(),
@@ -118,24 +137,36 @@ impl Exchange {
             self.route = route.clone();
             self.facts.captures = captures.into_ranges();
             self.facts.is_preflight = true;
-            return self.route.pipeline.preflight(self.view(request));
+            let reply = self.route.pipeline.preflight(self.view(request));
+            return ControlFlow::Break(reply.unwrap_or_else(|| Reply::failure(Code::Internal)));
         }
-        match view.table.find(&parts) {
+        let missed = match view.table.find(&parts) {
             Lookup::Found(route, captures) => {
                 self.route = route.clone();
                 self.facts.captures = captures.into_ranges();
+                return ControlFlow::Continue(None);
             }
-            Lookup::MethodNotAllowed(allowed) => {
-                self.route = view.fallback.clone();
-                return self.unless_answered(request, Reply::method_not_allowed(&allowed.allow()));
-            }
-            Lookup::NotFound => {
-                self.route = view.fallback.clone();
-                return self.unless_answered(request, Reply::failure(Code::RouteNotFound));
-            }
-        }
-        if let ControlFlow::Break(reply) = self.route.pipeline.request(self.view(request)) {
+            Lookup::MethodNotAllowed(allowed) => Reply::method_not_allowed(&allowed.allow()),
+            Lookup::NotFound => Reply::failure(Code::RouteNotFound),
+        };
+        self.route = view.fallback.clone();
+        ControlFlow::Continue(Some(missed))
+    }
+
+    /// Finds out who calls.
+    pub(super) async fn identify(&mut self, request: &RequestHeader) -> Flow {
+        let gate = self.route.pipeline.gate();
+        self.facts.identity = gate.pass(self.view(request)).await?;
+        ControlFlow::Continue(())
+    }
+
+    /// Starts the route's action, unless a policy or the plan has a reply. A reply, or `None` to go on to an upstream.
+    pub(super) fn act(&mut self, request: &RequestHeader, planned: Option<Reply>) -> Option<Reply> {
+        if let ControlFlow::Break(reply) = self.route.pipeline.identified(self.view(request)) {
             return Some(reply);
+        }
+        if planned.is_some() {
+            return planned;
         }
         let Action::Proxy(proxy) = &*self.route.action else {
             return self.route.action.reply(self.view(request));
@@ -150,19 +181,12 @@ impl Exchange {
         };
         // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
         self.is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
-        let client_idle =
-            (!self.is_grpc).then(|| connection.listener.timeouts.request_body_idle.as_std());
+        let idle =
+            |connection: &Arc<Connection>| connection.listener.timeouts.request_body_idle.as_std();
+        let client_idle = self.connection.as_ref().filter(|_| !self.is_grpc).map(idle);
         let upstream = proxy.upstream.clone();
         self.attempt = Some(Attempt::new(upstream, self.began, limit, client_idle));
         None
-    }
-
-    /// A reply of the gateway's own, unless a policy has another.
-    fn unless_answered(&self, request: &RequestHeader, reply: Reply) -> Option<Reply> {
-        match self.route.pipeline.request(self.view(request)) {
-            ControlFlow::Break(reply) => Some(reply),
-            ControlFlow::Continue(()) => Some(reply),
-        }
     }
 
     /// Whether it is the last on its connection, because that is too old or its listener drains.
@@ -408,62 +432,12 @@ impl Drop for Exchange {
     }
 }
 
-/// Tells the engine how long the client may be silent within its request, and may take none of its response.
-fn set_limits(session: &mut Session, connection: &Connection) {
-    let idle = connection.listener.timeouts.request_body_idle.as_std();
-    session.set_read_timeout(Some(idle));
-    if connection.is_h2() {
-        // For one stream among others. What a whole connection takes is measured where the bytes leave.
-        session.set_write_timeout(Some(idle));
-    }
-    session.set_total_drain_timeout(Some(super::DRAIN_DEADLINE));
-}
-
-/// Brings the request into the form that the engine has for others of the same meaning.
-fn tidy(session: &mut Session, connection: &Connection) {
-    if session.req_header().has_case() && session.req_header().raw_path_is_utf8() {
-        let request = session.req_header_mut();
-        *request = take_request(request).into();
-    }
-    if connection.is_h2() {
-        h2_request::join_cookies(session.req_header_mut());
-    } else if session.req_header().version == Version::HTTP_10 {
-        // RFC 9110 section 15.2: to such a client an interim response would be the response.
-        session.downstream_session.set_ignore_info_resp(true);
-    }
-}
-
-/// Checks what holds for every request, whatever its route, and puts its path into the normal form.
-fn check(session: &mut Session, names: Names, connection: &Connection) -> Result<(), Reply> {
-    if let Some(refusal) = connection.refusal() {
-        return Err(Reply::failure(refusal.code).closing());
-    }
-    let request = session.req_header();
-    strict::check(request, names, &connection.listener.limits)
-        .and_then(|()| h2_request::check(request, connection))
-        .map_err(Reply::failure)
-        .and_then(|()| client_address::check(connection, &request.headers))
-        .and_then(|()| target::normalise(session.req_header_mut(), &connection.listener.paths))
-        .map_err(Reply::closing)?;
-    match is_misdirected(session.req_header(), connection) {
-        // The connection is good for the hosts that it was made for.
-        true => Err(Reply::failure(Code::Misdirected)),
-        false => Ok(()),
-    }
-}
-
-/// Whether the request came by the TLS connection of a host with another certificate (RFC 9110 section 15.5.20).
-fn is_misdirected(request: &RequestHeader, connection: &Connection) -> bool {
-    let handshake = connection.handshake();
-    handshake.is_some_and(|handshake| handshake.is_misdirected(host(request).unwrap_or_default()))
-}
-
 /// Takes a request's header apart, leaving an empty one.
 ///
 /// The engine keeps the letter case of every HTTP/1.1 header name in a second map, which doubles the work of
 /// copying and of every edit. Names are case-insensitive (RFC 9110 section 5.1), and HTTP/2 has only lower case;
 /// so the second map is left behind here, and what goes upstream is in lower case whatever came in.
-fn take_request(header: &mut RequestHeader) -> http::request::Parts {
+pub(super) fn take_request(header: &mut RequestHeader) -> http::request::Parts {
     let empty = http::Request::new(()).into_parts().0;
     std::mem::replace(header, empty.into()).into()
 }

@@ -9,6 +9,7 @@
 //! replies or opens an attempt on an upstream. From there the engine calls back as the attempt goes on, and
 //! whatever happens ends in `logging`, which writes the one access record.
 
+mod admission;
 mod bodies;
 mod bodiless;
 mod client_address;
@@ -28,6 +29,7 @@ mod timed;
 #[cfg(test)]
 mod fuzz;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -78,7 +80,19 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
-        let reply = exchange.begin(session, &self.snapshot.load());
+        let begun = exchange.begin(session, &self.snapshot.load());
+        let request = session.req_header();
+        let reply = match begun {
+            ControlFlow::Break(reply) => Some(reply),
+            ControlFlow::Continue(planned) if exchange.route.pipeline.gate().is_open() => {
+                exchange.act(request, planned)
+            }
+            // Boxed, so that other requests do not carry the size of this future.
+            ControlFlow::Continue(planned) => match Box::pin(exchange.identify(request)).await {
+                ControlFlow::Break(reply) => Some(reply),
+                ControlFlow::Continue(()) => exchange.act(request, planned),
+            },
+        };
         match reply {
             None => Ok(false),
             // Boxed, so that requests that go on to an upstream do not carry the size of the reply's future.

@@ -45,7 +45,10 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
         let cause = match refusal {
             Some(refusal) => Some(Cow::Borrowed(refusal.reason)),
-            None => error.map(|error| Cow::Owned(error.to_string())),
+            None => match &exchange.cause {
+                Some(cause) => Some(Cow::Borrowed(&**cause)),
+                None => error.map(|error| Cow::Owned(error.to_string())),
+            },
         };
         let attempt = exchange.attempt.as_ref();
         log.append(&AccessRecord {

@@ -22,6 +22,7 @@ pub(super) async fn write(
     let dialect = Dialect::of(request.headers.get(http::header::CONTENT_TYPE));
     reply.render(dialect, exchange.facts.request_id.as_str());
     exchange.outcome = reply.code.or(exchange.outcome);
+    exchange.cause = reply.cause.take();
     let mut header = http::Response::new(()).into_parts().0;
     header.status = reply.status;
     for (name, value) in reply.headers {

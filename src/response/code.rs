@@ -33,6 +33,7 @@ mod grpc {
     pub const INTERNAL: u8 = 13;
     pub const UNAVAILABLE: u8 = 14;
     pub const CANCELLED: u8 = 1;
+    pub const UNAUTHENTICATED: u8 = 16;
 }
 
 struct Entry {
@@ -73,6 +74,12 @@ error_index! {
     /// does not end in CR LF, a control character, a target that is none. The log's `cause` says which rule it
     /// broke. The connection is closed.
     BadRequest = 400 "bad_request" "The request is malformed", INVALID_ARGUMENT Client "DPE";
+    /// The route wants to know who calls, and the request has no credential of a kind that it takes. `WWW-Authenticate`
+    /// names the kinds that have a name.
+    Unauthenticated = 401 "unauthenticated" "A credential is needed", UNAUTHENTICATED Client "UA";
+    /// The request has a credential that proves nothing: it is unknown, expired, withdrawn, forged or malformed. Only
+    /// the log's `cause` says which.
+    CredentialRefused = 401 "credential_refused" "The credential is refused", UNAUTHENTICATED Client "UA";
     /// The client's address is not let in by the policy `ip_access`.
     AddressDenied = 403 "address_denied" "This address is not let in", PERMISSION_DENIED Client "AD";
     /// The path of the request means different things to different programs, so nobody could say which rules are
@@ -121,6 +128,8 @@ error_index! {
     /// The route, or the upstream that it forwards to, has mistakes in its configuration, and `gateway.on_error` has the
     /// gateway serve without it. The log and `northgate check` say what is wrong.
     Quarantined = 503 "quarantined" "This is out of service", UNAVAILABLE Gateway "-";
+    /// Whether the credential is good can be said only by a server that does not answer.
+    AuthenticationUnavailable = 503 "authentication_unavailable" "Nobody can be authenticated now", UNAVAILABLE Gateway "UA";
     /// The method is one that the gateway does not forward to anybody (`CONNECT`, `TRACE`).
     MethodNotImplemented = 501 "method_not_implemented" "The method is not implemented", UNIMPLEMENTED Client "DPE";
     /// The request is of a version of HTTP that the gateway does not speak. The connection is closed.

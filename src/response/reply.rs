@@ -38,6 +38,8 @@ pub struct Reply {
     /// Whether the client's connection is to be closed after it (HTTP/1.1 only; a refused request may have
     /// left unread bytes behind it).
     pub close: bool,
+    /// Why, for the log alone.
+    pub cause: Option<Cow<'static, str>>,
     detail: Option<Cow<'static, str>>,
 }
 
@@ -54,6 +56,7 @@ impl Reply {
             body,
             code: None,
             close: false,
+            cause: None,
             detail: None,
         }
     }
@@ -66,8 +69,15 @@ impl Reply {
             body: Bytes::new(),
             code: Some(code),
             close: false,
+            cause: None,
             detail: None,
         }
+    }
+
+    /// What the log says of it, and the client is not told.
+    pub fn cause(mut self, cause: impl Into<Cow<'static, str>>) -> Reply {
+        self.cause = Some(cause.into());
+        self
     }
 
     /// A sentence for the client about this very failure. It must hold no cause, address or stack.

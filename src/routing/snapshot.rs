@@ -6,6 +6,7 @@ use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use super::{Captures, Lookup, RequestParts, Route, Table};
+use crate::identity::Directory;
 use crate::listener::Listener;
 use crate::observability::AccessLog;
 use crate::text::Fingerprint;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub upstreams: Box<[Arc<Upstream>]>,
     /// For unused connections to upstreams.
     pub room: Arc<Room>,
+    /// What proves who calls.
+    pub identity: Arc<Directory>,
     /// Where exchanges are told of, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
     /// What the definitions say that all routes depend on; `None` where they depend on files as well.
@@ -47,6 +50,7 @@ impl Snapshot {
             fallback,
             upstreams,
             room,
+            identity: Arc::default(),
             access_log: None,
             scopes: None,
             gone: Vec::new(),

@@ -26,6 +26,7 @@ mod ip_access;
 mod keys;
 mod lifecycle;
 mod listeners;
+mod mtls;
 mod observability;
 mod paths;
 mod proxy_protocol;

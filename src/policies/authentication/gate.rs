@@ -1,0 +1,164 @@
+//! The authenticators of one route.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use http::header::WWW_AUTHENTICATE;
+
+use super::{Anonymous, Authenticator, Challenge, Outcome, Refusal, Step, first};
+use crate::facts::View;
+use crate::identity::Identity;
+use crate::response::{Code, Reply};
+
+/// What nobody passes unproven.
+#[derive(Default)]
+pub struct Gate {
+    authenticators: Box<[Arc<dyn Authenticator>]>,
+    lets_anonymous_in: bool,
+    is_closed: bool,
+}
+
+/// Why authenticators cannot be put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GateProblem {
+    /// There are several, and nothing says which counts.
+    Ambiguous(Vec<&'static str>),
+    /// `any_of` does not name this one, which is in force.
+    Unnamed(&'static str),
+    /// `any_of` names this one, which is not in force.
+    Missing(&'static str),
+}
+
+impl Gate {
+    /// `order` is what `any_of` says. Where there is a problem, nobody comes in.
+    pub(in crate::policies) fn new(
+        mut authenticators: Vec<Arc<dyn Authenticator>>,
+        order: Option<&[&'static str]>,
+    ) -> Result<Gate, GateProblem> {
+        let names =
+            |all: &[Arc<dyn Authenticator>]| all.iter().map(|it| it.name()).collect::<Vec<_>>();
+        match order {
+            None if authenticators.len() > 1 => {
+                return Err(GateProblem::Ambiguous(names(&authenticators)));
+            }
+            None => {}
+            Some(order) => {
+                let present = names(&authenticators);
+                if let Some(name) = present.iter().find(|name| !order.contains(name)) {
+                    return Err(GateProblem::Unnamed(name));
+                }
+                if let Some(name) = order.iter().find(|name| !present.contains(name)) {
+                    return Err(GateProblem::Missing(name));
+                }
+                let place = |name| order.iter().position(|it| *it == name);
+                authenticators.sort_by_key(|it| place(it.name()));
+            }
+        }
+        let lets_in = |it: &Arc<dyn Authenticator>| it.anonymous() == Anonymous::Allow;
+        Ok(Gate {
+            lets_anonymous_in: authenticators.iter().all(lets_in),
+            is_closed: false,
+            authenticators: authenticators.into(),
+        })
+    }
+
+    /// A gate that nobody passes.
+    pub(in crate::policies) fn closed() -> Gate {
+        Gate {
+            is_closed: true,
+            ..Gate::default()
+        }
+    }
+
+    /// Whether nobody is asked for anything.
+    pub fn is_open(&self) -> bool {
+        self.authenticators.is_empty() && !self.is_closed
+    }
+
+    /// Finds out who calls; `None` is anybody, where that is allowed.
+    pub async fn pass(&self, view: View<'_>) -> ControlFlow<Reply, Option<Arc<Identity>>> {
+        let step = match &*self.authenticators {
+            [one] => one.authenticate(view),
+            all => first(all, Outcome::Absent, move |one| one.authenticate(view)),
+        };
+        let outcome = match step {
+            Step::Now(outcome) => outcome,
+            Step::Later(outcome) => outcome.await,
+        };
+        match outcome {
+            Outcome::Proven(identity) => ControlFlow::Continue(Some(identity)),
+            Outcome::Answer(reply) => ControlFlow::Break(*reply),
+            Outcome::Absent if self.lets_anonymous_in => ControlFlow::Continue(None),
+            Outcome::Absent => ControlFlow::Break(self.refuse(view, None)),
+            Outcome::Refused(refusal) => ControlFlow::Break(self.refuse(view, Some(&refusal))),
+        }
+    }
+
+    /// The answer to a caller that somebody asks for a proof who has none.
+    pub fn refuse(&self, view: View<'_>, refusal: Option<&Refusal>) -> Reply {
+        let code = refusal.map_or(Code::Unauthenticated, |refusal| refusal.code);
+        let mut reply = Reply::failure(code);
+        if let Some(refusal) = refusal {
+            reply = reply.cause(refusal.cause.clone());
+        }
+        if code.status() != http::StatusCode::UNAUTHORIZED {
+            return reply;
+        }
+        for authenticator in &self.authenticators {
+            match authenticator.challenge(view, refusal) {
+                Challenge::Header(value) => reply.headers.push((WWW_AUTHENTICATE, value)),
+                Challenge::Answer(answer) => return *answer,
+                Challenge::None => {}
+            }
+        }
+        reply
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.authenticators.iter().map(|it| it.name());
+        f.debug_list().entries(names).finish()
+    }
+}
+
+impl fmt::Display for GateProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GateProblem::Ambiguous(names) => write!(
+                f,
+                "has {} authenticators, {}, and no any_of that says which of them have to prove who calls",
+                names.len(),
+                names.join(" and "),
+            ),
+            GateProblem::Unnamed(name) => {
+                write!(f, "has an any_of without {name}, which is in force")
+            }
+            GateProblem::Missing(name) => {
+                write!(f, "has an any_of with {name}, which is not in force")
+            }
+        }
+    }
+}
+
+impl GateProblem {
+    /// What to write instead.
+    pub fn help(&self) -> String {
+        match self {
+            GateProblem::Ambiguous(names) => {
+                let names: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+                format!(
+                    "write any_of = [{}] where either will do, or switch one off",
+                    names.join(", ")
+                )
+            }
+            GateProblem::Unnamed(name) => {
+                format!("add {name:?} to any_of, or write {name} = \"off\"")
+            }
+            GateProblem::Missing(name) => {
+                format!("write {name} = {{}} as well, or take it out of any_of")
+            }
+        }
+    }
+}

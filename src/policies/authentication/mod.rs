@@ -1,0 +1,283 @@
+//! What all policies have in common that prove who calls.
+//!
+//! An authenticator is a policy of a [`Scheme`]: it looks for credentials of its kind in the request and has a provider
+//! of the identity room judge them. A route that has one refuses whoever shows nothing good, unless the policy says
+//! `anonymous = "allow"`; a credential that is there and bad is refused even then.
+//!
+//! Which authenticator of several decides is said by `any_of`, see [`super::any_of`].
+
+mod gate;
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{BuildScope, Hooks, Policy};
+use crate::facts::View;
+use crate::identity::{Directory, Identity, Kind, Providers};
+use crate::response::{Code, Reply};
+use crate::text::{Name, Spanned};
+
+pub use gate::{Gate, GateProblem};
+
+/// What every authenticator's policy says.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "AuthenticationConfig")]
+pub struct Config {
+    /// Names below `identity.KIND`: the first that proves the caller counts. Default: the only one that there is.
+    pub providers: Vec<Spanned<Name>>,
+    /// What becomes of callers that show no credential. Default `"refuse"`.
+    pub anonymous: Anonymous,
+}
+
+/// What becomes of callers that show no credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Anonymous {
+    /// They get 401.
+    #[default]
+    Refuse,
+    /// They go on, and nobody is said to call. A bad credential is refused all the same.
+    Allow,
+}
+
+/// One kind of credential in requests.
+pub trait Scheme: Kind {
+    /// The providers of the kind.
+    fn providers(directory: &Directory) -> &Providers<Self>;
+
+    /// Looks for a credential and judges it.
+    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a>;
+
+    /// What a caller is told that has shown no good credential; `refusal` is why, where one was shown.
+    fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge;
+}
+
+/// How far an authenticator has got.
+pub enum Step<'a> {
+    Now(Outcome),
+    /// It has to ask somebody. The future has a deadline of its own.
+    Later(Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>),
+}
+
+/// What an authenticator has found.
+#[derive(Debug)]
+pub enum Outcome {
+    /// There is no credential of this kind.
+    Absent,
+    Proven(Arc<Identity>),
+    Refused(Refusal),
+    /// The request is the authenticator's own to answer.
+    Answer(Box<Reply>),
+}
+
+/// Why a credential proves nothing.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub code: Code,
+    /// For the log alone: a caller that is told why guesses better.
+    pub cause: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// The credential is bad.
+    pub fn bad(cause: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal {
+            code: Code::CredentialRefused,
+            cause: cause.into(),
+        }
+    }
+}
+
+/// What a caller without a good credential is told.
+#[derive(Debug)]
+pub enum Challenge {
+    /// A value of `WWW-Authenticate` (RFC 9110 section 11.6.1).
+    Header(HeaderValue),
+    /// An answer of its own in the place of a 401, such as a way to log in.
+    Answer(Box<Reply>),
+    /// There is no word for it, as with certificates.
+    None,
+}
+
+/// The policy of a kind of authenticators: `jwt`, `mtls`.
+pub struct Authentication<K> {
+    providers: Box<[Arc<K>]>,
+    anonymous: Anonymous,
+}
+
+impl<K: Scheme> Policy for Authentication<K> {
+    const NAME: &'static str = K::NAME;
+    type Config = Config;
+
+    fn build(config: &Config, scope: &mut BuildScope<'_>) -> Option<Self> {
+        let known = K::providers(scope.identity);
+        let providers = known.resolve(&config.providers, scope.span, &mut scope.subject);
+        (!providers.is_empty()).then(|| Authentication {
+            providers: providers.into(),
+            anonymous: config.anonymous,
+        })
+    }
+
+    fn hooks(self: &Arc<Self>, hooks: &mut Hooks) {
+        hooks.on_identify(self.clone());
+    }
+}
+
+/// An [`Authentication`] of any kind.
+pub trait Authenticator: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    fn anonymous(&self) -> Anonymous;
+
+    /// Asks its providers, in order.
+    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a>;
+
+    /// The first provider's.
+    fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge;
+}
+
+impl<K: Scheme> Authenticator for Authentication<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn anonymous(&self) -> Anonymous {
+        self.anonymous
+    }
+
+    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+        match &*self.providers {
+            // Nearly always, and then there is nothing to keep.
+            [provider] => provider.authenticate(view),
+            providers => first(providers, Outcome::Absent, move |provider| {
+                provider.authenticate(view)
+            }),
+        }
+    }
+
+    fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge {
+        let provider = self.providers.first();
+        provider.map_or(Challenge::None, |provider| {
+            provider.challenge(view, refusal)
+        })
+    }
+}
+
+/// The first outcome that decides; where there is none, the weightiest refusal.
+fn first<'a, T: Sync>(
+    all: &'a [T],
+    mut so_far: Outcome,
+    ask: impl Fn(&'a T) -> Step<'a> + Send + 'a,
+) -> Step<'a> {
+    for (index, one) in all.iter().enumerate() {
+        match ask(one) {
+            Step::Now(outcome) => so_far = weigh(so_far, outcome),
+            Step::Later(outcome) => {
+                return Step::Later(Box::pin(async move {
+                    let mut so_far = weigh(so_far, outcome.await);
+                    for one in all.iter().skip(index + 1) {
+                        if is_decided(&so_far) {
+                            break;
+                        }
+                        let outcome = match ask(one) {
+                            Step::Now(outcome) => outcome,
+                            Step::Later(outcome) => outcome.await,
+                        };
+                        so_far = weigh(so_far, outcome);
+                    }
+                    so_far
+                }));
+            }
+        }
+        if is_decided(&so_far) {
+            break;
+        }
+    }
+    Step::Now(so_far)
+}
+
+fn is_decided(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Proven(_) | Outcome::Answer(_))
+}
+
+/// Of two refusals, that of a server that could not be asked counts: the credential may be good. Otherwise the first.
+fn weigh(before: Outcome, now: Outcome) -> Outcome {
+    match (before, now) {
+        (before, Outcome::Absent) => before,
+        (Outcome::Refused(before), Outcome::Refused(now)) => {
+            let is_unsure =
+                now.code.status().is_server_error() && !before.code.status().is_server_error();
+            Outcome::Refused(if is_unsure { now } else { before })
+        }
+        (_, now) => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: Code) -> Outcome {
+        let cause = Cow::Borrowed("");
+        Outcome::Refused(Refusal { code, cause })
+    }
+
+    fn proven() -> Outcome {
+        Outcome::Proven(Arc::default())
+    }
+
+    /// What one says that is asked, and whether only later.
+    type Asked = (fn() -> Outcome, bool);
+
+    async fn check(asked: &[Asked], expected: &str) {
+        let step = first(
+            asked,
+            Outcome::Absent,
+            |(outcome, is_later)| match is_later {
+                true => Step::Later(Box::pin(async { outcome() })),
+                false => Step::Now(outcome()),
+            },
+        );
+        let outcome = match step {
+            Step::Now(outcome) => outcome,
+            Step::Later(outcome) => outcome.await,
+        };
+        let said = match outcome {
+            Outcome::Absent => "absent",
+            Outcome::Proven(_) => "proven",
+            Outcome::Refused(refusal) => refusal.code.slug(),
+            Outcome::Answer(_) => "answer",
+        };
+        assert_eq!(said, expected);
+    }
+
+    #[tokio::test]
+    async fn the_first_proof_decides_and_then_the_weightiest_refusal() {
+        let absent: fn() -> Outcome = || Outcome::Absent;
+        let bad: fn() -> Outcome = || refused(Code::CredentialRefused);
+        let down: fn() -> Outcome = || refused(Code::AuthenticationUnavailable);
+        let good: fn() -> Outcome = proven;
+        let never: fn() -> Outcome = || unreachable!("it was decided before");
+        for late in [0b000_u8, 0b001, 0b010, 0b100, 0b111, 0b110] {
+            let asked = |all: [fn() -> Outcome; 3]| {
+                let is_late = |index: usize| late >> index & 1 == 1;
+                [0, 1, 2].map(|index| (all[index], is_late(index)))
+            };
+            check(&asked([absent, absent, absent]), "absent").await;
+            check(&asked([good, never, never]), "proven").await;
+            check(&asked([absent, good, never]), "proven").await;
+            check(&asked([bad, good, never]), "proven").await;
+            check(&asked([bad, absent, good]), "proven").await;
+            check(&asked([bad, absent, absent]), "credential_refused").await;
+            check(&asked([bad, down, absent]), "authentication_unavailable").await;
+            check(&asked([down, bad, bad]), "authentication_unavailable").await;
+        }
+    }
+}
