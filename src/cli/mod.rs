@@ -12,6 +12,7 @@ mod diff;
 mod errors;
 mod explain;
 mod health;
+mod key;
 mod man;
 mod reload;
 mod run;
@@ -46,6 +47,7 @@ enum Command {
     Health(health::Command),
     Schema(schema::Command),
     Errors(errors::Command),
+    Key(key::Command),
     Demo(demo::Command),
     Completions(completions::Command),
     Man(man::Command),
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Health(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),
+        Command::Key(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

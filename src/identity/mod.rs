@@ -11,7 +11,9 @@
 //! A reload that changes anything about identities compiles all providers anew; what must outlive that is taken over
 //! by the new provider from the one before.
 
+pub mod api_key;
 mod authorities;
+pub mod basic;
 mod certificate;
 mod client;
 mod consumer;

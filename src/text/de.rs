@@ -179,6 +179,7 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
             (PRIVATE, DeValue::Table(_)) => {
                 visitor.visit_newtype_struct(self).map_err(Error::private)
             }
+            (PRIVATE, DeValue::String(text)) => visitor.visit_str(text).map_err(Error::private),
             (PRIVATE, _) => Err(Error::invalid_type(Unexpected::Unit, &visitor).private()),
             _ => visitor.visit_newtype_struct(self),
         }

@@ -81,6 +81,12 @@ pub enum Invalid {
         quoted(.got)
     )]
     Name { got: Box<str> },
+    #[error("must be a date such as 2027-01-31 or a time such as 2027-01-31T12:00:00Z, got {}", quoted(.got))]
+    Timestamp { got: Box<str> },
+    #[error("must be a time with its offset from UTC, such as {got}Z, got {got}")]
+    TimestampOffset { got: Box<str> },
+    #[error("must be a time from 1970 to 9998, got {}", quoted(.got))]
+    TimestampRange { got: Box<str> },
     #[error("must be a percentage such as \"20%\" or \"0.5%\", got {}", quoted(.got))]
     Percent { got: Box<str> },
     #[error("must be a percentage with its sign, such as \"{got}%\", got {got}")]

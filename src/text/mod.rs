@@ -63,6 +63,7 @@ mod sources;
 mod span;
 mod subject;
 mod syntax;
+mod timestamp;
 mod wording;
 
 pub use address::{BindAddress, EndpointAddress};
@@ -96,10 +97,11 @@ pub use render::Report;
 pub use salvage::salvage;
 pub use secret::{Secret, SecretError, SecretValue};
 pub use setting::Setting;
-pub use shorthand::{Shorthand, shorthand, shorthand_schema};
+pub use shorthand::{Shorthand, private_shorthand, shorthand, shorthand_schema};
 pub use sources::{Position, Sources};
 pub use span::{SourceId, Span, Spanned};
 pub use subject::Subject;
+pub use timestamp::Timestamp;
 pub use wording::write_key;
 
 pub(crate) use parsed::parsed_text;

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::de::{Deserializer, Error, Visitor};
 
+use super::secret::PRIVATE;
+
 /// A value that is written as a string. Its `FromStr` error is a predicate: "must be …, got …".
 ///
 /// Implement it with `parsed_text!`, which adds `Deserialize` and `JsonSchema`.
@@ -53,6 +55,14 @@ pub fn deserialize<'de, D: Deserializer<'de>, T: ParsedText>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     deserializer.deserialize_any(Text(PhantomData))
+}
+
+/// As [`deserialize`], for what may be a secret by mistake: no problem of it shows the value or its line. The error of
+/// its `FromStr` must not tell the value either.
+pub fn deserialize_private<'de, D: Deserializer<'de>, T: ParsedText>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_newtype_struct(PRIVATE, Text(PhantomData))
 }
 
 struct Text<T>(PhantomData<T>);

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, Visitor};
 
+use super::secret::PRIVATE;
+
 /// A type whose short form is a string, read by its `FromStr`, and whose long form is a table.
 ///
 /// serde's `untagged` would do the same but lose every position inside the table. The `FromStr` error is a
@@ -37,6 +39,13 @@ pub(super) const SHORTHAND: &str = "$northgate::Shorthand";
 /// The body of a [`Shorthand`] type's `deserialize`.
 pub fn shorthand<'de, D: Deserializer<'de>, T: Shorthand>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_newtype_struct(SHORTHAND, Either(PhantomData))
+}
+
+/// As [`shorthand`], for what may hold a secret by mistake: no problem of it shows the value or its line.
+pub fn private_shorthand<'de, D: Deserializer<'de>, T: Shorthand>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_newtype_struct(PRIVATE, Either(PhantomData))
 }
 
 /// The body of a [`Shorthand`] type's `json_schema`.

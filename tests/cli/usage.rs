@@ -36,6 +36,7 @@ fn help_and_version_exit_with_0() {
         "health",
         "schema",
         "errors",
+        "key",
         "demo",
         "completions",
         "man",
