@@ -158,7 +158,10 @@ mod tests {
         let proof = |key: &str, expires: Option<&str>, subject: &str| Proof {
             hash: KeyHash::of(key.as_bytes()),
             expires: expires.map(|it| it.parse().expect("a time")),
-            identity: Arc::new(Identity::new(subject, serde_json::Map::new())),
+            identity: Arc::new(Identity {
+                subject: subject.into(),
+                ..Identity::default()
+            }),
         };
         let keys = [
             proof(&made[0].text, None, "ann"),

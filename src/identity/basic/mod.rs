@@ -156,7 +156,10 @@ mod tests {
     fn owner(name: &str, passwords: &[&PasswordHash]) -> Owner {
         Owner {
             name: name.into(),
-            identity: Arc::new(Identity::new(name, serde_json::Map::new())),
+            identity: Arc::new(Identity {
+                subject: name.into(),
+                ..Identity::default()
+            }),
             passwords: passwords.iter().map(|&it| it.clone()).collect(),
         }
     }
