@@ -18,7 +18,9 @@
 //!
 //! A certificate in a header proves nothing, whoever sends it.
 
-use super::authentication::{Authentication, Challenge, Outcome, Refusal, Scheme, Step};
+use super::authentication::{
+    Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+};
 use crate::facts::View;
 use crate::identity::mtls::Provider;
 use crate::identity::{Directory, Providers};
@@ -38,6 +40,10 @@ impl Scheme for Provider {
                 None => Outcome::Refused(Refusal::bad("the certificate is no consumer's")),
             },
         })
+    }
+
+    fn credentials(&self) -> Vec<Credential> {
+        Vec::new()
     }
 
     /// There is no scheme for it: whether a certificate is asked for is a matter of the handshake.

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -55,8 +55,23 @@ pub trait Scheme: Kind {
     /// Looks for a credential and judges it.
     fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a>;
 
+    /// Where it looks for credentials: that is taken out of a request before anything but authenticators can see it,
+    /// whoever proved who calls, unless the policy keeps it on purpose.
+    fn credentials(&self) -> Vec<Credential>;
+
     /// What a caller is told that has shown no good credential; `refusal` is why, where one was shown.
     fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge;
+}
+
+/// A place of a request where a credential may stand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// The whole header.
+    Header(HeaderName),
+    /// The cookie of this name, and no other.
+    Cookie(Box<str>),
+    /// The parameters of this name in the query, and no others.
+    Query(Box<str>),
 }
 
 /// How far an authenticator has got.
