@@ -64,6 +64,7 @@
 //! | 1 | [`text`] | places in files, diagnostics, and values that are written as text: durations, sizes, names, secrets |
 //! | 2 | [`response`] | the error index, replies, and what errors of the engine mean |
 //! | | [`observability`] | metrics and the access log |
+//! | | [`stores`] | servers that several gateways keep what they share in |
 //! | 3 | [`identity`] | consumers, credentials, and what proves who calls |
 //! | 4 | [`facts`] | what is known of one request, and templates over it |
 //! | | [`http1`] | the grammar of HTTP/1.1 messages, checked strictly |
@@ -179,6 +180,7 @@ pub mod upstream;
 pub mod facts;
 pub mod identity;
 pub mod response;
+pub mod stores;
 
 // What operators see.
 pub mod admin;

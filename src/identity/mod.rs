@@ -23,6 +23,7 @@ pub mod hmac;
 mod json;
 pub mod keys;
 pub mod mtls;
+pub mod oidc;
 mod pem;
 mod url;
 

@@ -15,7 +15,7 @@ use self::source::{SourceFile, files};
 /// From the lowest to the highest; a room may use every room of a lower tier.
 const TIERS: [&[&str]; 11] = [
     &["text"],
-    &["response", "observability"],
+    &["response", "observability", "stores"],
     &["identity", "limits"],
     &["facts", "http1"],
     &["discovery", "listener"],

@@ -1,0 +1,159 @@
+//! What a provider says of itself (OpenID Connect Discovery section 3).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::Request;
+use http::header::ACCEPT;
+use serde::Deserialize;
+
+use crate::identity::{Client, ClientError, Url};
+
+/// After so long it is asked again, in the background. Until there is a good answer the last one counts.
+pub const REFRESH: Duration = Duration::from_secs(3600);
+/// A provider that could not be asked is asked again after so long.
+pub const COOL_DOWN: Duration = Duration::from_secs(1);
+
+/// The addresses of a provider.
+#[derive(Debug)]
+pub struct Metadata {
+    pub authorization_endpoint: Url,
+    pub token_endpoint: Url,
+    pub jwks_uri: Url,
+    pub userinfo_endpoint: Option<Url>,
+    pub end_session_endpoint: Option<Url>,
+    /// Whether every answer to a login says whose it is (RFC 9207 section 3).
+    pub says_issuer: bool,
+}
+
+/// Why they are not known.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MetadataError {
+    #[error("the provider cannot be asked: {0}")]
+    Client(Arc<ClientError>),
+    #[error("the provider answers its discovery with {0}")]
+    Status(u16),
+    #[error("the provider's discovery is no good: {0}")]
+    Malformed(Box<str>),
+    #[error("the provider's discovery is of another issuer")]
+    Issuer,
+    #[error("{0} of the provider's discovery is not https")]
+    Clear(&'static str),
+    #[error("the provider could not be asked a moment ago")]
+    CoolDown,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    userinfo_endpoint: Option<String>,
+    end_session_endpoint: Option<String>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+/// What is known of one provider. It outlives reloads.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    known: ArcSwapOption<Metadata>,
+    /// When it may be asked again, and a turn for whoever asks.
+    next: Mutex<Option<Instant>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Discovery {
+    pub fn known(&self) -> Option<Arc<Metadata>> {
+        self.known.load_full()
+    }
+
+    /// What is known, or what the provider says now. Many who ask at once cause one request.
+    pub async fn metadata(
+        &self,
+        client: &Client,
+        issuer: &Url,
+    ) -> Result<Arc<Metadata>, MetadataError> {
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        let _turn = self.turn.lock().await;
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        if self.next().is_some_and(|next| Instant::now() < next) {
+            return Err(MetadataError::CoolDown);
+        }
+        self.refresh(client, issuer).await
+    }
+
+    /// Asks the provider. Where it has no good answer, what is known stays.
+    pub async fn refresh(
+        &self,
+        client: &Client,
+        issuer: &Url,
+    ) -> Result<Arc<Metadata>, MetadataError> {
+        let asked = ask(client, issuer).await.map(Arc::new);
+        match &asked {
+            Ok(metadata) => self.known.store(Some(metadata.clone())),
+            Err(_) => *self.lock() = Some(Instant::now() + COOL_DOWN),
+        }
+        asked
+    }
+
+    fn next(&self) -> Option<Instant> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ask(client: &Client, issuer: &Url) -> Result<Metadata, MetadataError> {
+    let place = format!(
+        "{}/.well-known/openid-configuration",
+        issuer.as_str().trim_end_matches('/')
+    );
+    let request = Request::get(place)
+        .header(ACCEPT, "application/json")
+        .body(Bytes::new());
+    let request = request.map_err(|error| MetadataError::Malformed(error.to_string().into()))?;
+    let response = client.send(request).await;
+    let response = response.map_err(|error| MetadataError::Client(Arc::new(error)))?;
+    match response.status().as_u16() {
+        200 => read(response.body(), client, issuer),
+        status => Err(MetadataError::Status(status)),
+    }
+}
+
+fn read(body: &[u8], client: &Client, issuer: &Url) -> Result<Metadata, MetadataError> {
+    let document: Document = serde_json::from_slice(body)
+        .map_err(|error| MetadataError::Malformed(error.to_string().into()))?;
+    // Section 4.3: it must be what was asked for, or one provider could speak for another.
+    if document.issuer != issuer.as_str() {
+        return Err(MetadataError::Issuer);
+    }
+    let url = |what: &'static str, text: &str| {
+        let url: Url = text
+            .parse()
+            .map_err(|_| MetadataError::Malformed(format!("{what} is no URL").into()))?;
+        match client.may_ask(url.uri()) {
+            true => Ok(url),
+            false => Err(MetadataError::Clear(what)),
+        }
+    };
+    let optional =
+        |what, text: &Option<String>| text.as_deref().map(|text| url(what, text)).transpose();
+    Ok(Metadata {
+        authorization_endpoint: url("authorization_endpoint", &document.authorization_endpoint)?,
+        token_endpoint: url("token_endpoint", &document.token_endpoint)?,
+        jwks_uri: url("jwks_uri", &document.jwks_uri)?,
+        userinfo_endpoint: optional("userinfo_endpoint", &document.userinfo_endpoint)?,
+        end_session_endpoint: optional("end_session_endpoint", &document.end_session_endpoint)?,
+        says_issuer: document.authorization_response_iss_parameter_supported,
+    })
+}

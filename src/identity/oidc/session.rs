@@ -1,0 +1,196 @@
+//! What is known of one login, and for how long it is good.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::super::Identity;
+use super::seal::OVERHEAD;
+
+/// Names a session and opens what a store has of it: only the cookie of its browser holds it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; SessionId::LENGTH]);
+
+impl SessionId {
+    const LENGTH: usize = 32;
+    /// How long the value of a session's cookie is: sealed, and in base64url.
+    pub const COOKIE: usize = ((SessionId::LENGTH + OVERHEAD) * 4).div_ceil(3);
+
+    /// A new one, which nobody can guess. `None` where the system has no randomness.
+    pub fn draw() -> Option<SessionId> {
+        let mut bytes = [0; SessionId::LENGTH];
+        aws_lc_rs::rand::fill(&mut bytes).ok()?;
+        Some(SessionId(bytes))
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<SessionId> {
+        Some(SessionId(bytes.try_into().ok()?))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What a store may know it by: from this nobody finds the id.
+    pub fn public_name(&self) -> String {
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, &self.0))
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What the provider has given for a login.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Shown to the provider when the session is to end there, too.
+    pub id: Box<str>,
+    pub access: Option<Box<str>>,
+    pub refresh: Option<Box<str>>,
+    /// When the access token ends, in Unix seconds, where the provider says it.
+    pub expires: Option<u64>,
+    /// When it should be renewed.
+    pub renew: Option<u64>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// All of a session that a store keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The claims of the ID token, and those of the userinfo endpoint.
+    pub claims: Map<String, Value>,
+    pub tokens: Tokens,
+    /// When it ends whatever happens, in Unix seconds.
+    pub ends: u64,
+    /// How often its tokens have been renewed.
+    pub renewals: u64,
+}
+
+impl Record {
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.get(name)?.as_str()
+    }
+
+    /// How the provider names the person.
+    pub fn subject(&self) -> &str {
+        self.claim("sub").unwrap_or_default()
+    }
+
+    /// How the provider names its own session (OpenID Connect Front-Channel Logout section 3).
+    pub fn provider_session(&self) -> Option<&str> {
+        self.claim("sid")
+    }
+}
+
+/// A session as one node remembers it.
+#[derive(Debug)]
+pub struct Session {
+    pub record: Record,
+    pub identity: Arc<Identity>,
+    /// Which build of the provider has made the identity: another may see another in the same claims.
+    pub mapped_by: u64,
+    /// When a request last came with it, in Unix seconds.
+    used: AtomicU64,
+    /// When the store last said that it still is, in Unix milliseconds.
+    confirmed: AtomicU64,
+}
+
+impl Session {
+    pub fn new(record: Record, identity: Arc<Identity>, mapped_by: u64, now_ms: u64) -> Session {
+        Session {
+            record,
+            identity,
+            mapped_by,
+            used: AtomicU64::new(now_ms / 1000),
+            confirmed: AtomicU64::new(now_ms),
+        }
+    }
+
+    /// Whether it is good at this second; a request that came with it gives it another `idle` seconds.
+    pub fn touch(&self, now: u64, idle: u64) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        if now >= self.record.ends || now >= used.saturating_add(idle) {
+            return false;
+        }
+        if now > used {
+            self.used.store(now, Ordering::Relaxed);
+        }
+        true
+    }
+
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+
+    pub fn confirm(&self, now_ms: u64) {
+        self.confirmed.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn record(subject: &str, sid: &str, ends: u64) -> Record {
+        let claims = serde_json::json!({ "sub": subject, "sid": sid });
+        Record {
+            claims: claims.as_object().cloned().unwrap_or_default(),
+            tokens: Tokens {
+                id: "i".into(),
+                access: None,
+                refresh: None,
+                expires: None,
+                renew: None,
+            },
+            ends,
+            renewals: 0,
+        }
+    }
+
+    pub fn session(subject: &str, sid: &str, ends: u64, now: u64) -> Arc<Session> {
+        let record = record(subject, sid, ends);
+        Arc::new(Session::new(record, Arc::default(), 0, now * 1000))
+    }
+
+    #[test]
+    fn it_ends_by_idleness_or_by_age() {
+        let session = session("alice", "s", 100, 10);
+        assert!(session.touch(19, 10));
+        assert!(session.touch(28, 10), "it was used since");
+        assert!(!session.touch(38, 10), "idle");
+        assert!(!session.touch(100, 1000), "old");
+        assert!(session.touch(99, 1000));
+        // A clock that was set back makes it no younger and ends nothing.
+        assert!(session.touch(5, 1000));
+        assert_eq!(session.used(), 99);
+    }
+
+    #[test]
+    fn nothing_that_opens_a_session_is_printed() {
+        let id = SessionId::draw().expect("randomness");
+        assert_eq!(format!("{id:?}"), "***");
+        assert_ne!(Some(id), SessionId::draw());
+        let record = record("alice", "s", 100);
+        assert!(format!("{record:?}").contains("tokens: ***"));
+        assert_eq!(SessionId::from_bytes(id.as_bytes()), Some(id));
+        assert_eq!(SessionId::from_bytes(&[0; 31]), None);
+    }
+}
