@@ -21,7 +21,9 @@ mod directory;
 mod distinguished_name;
 pub mod hmac;
 mod json;
+pub mod jwt;
 pub mod keys;
+mod mapping;
 pub mod mtls;
 pub mod oidc;
 mod pem;
@@ -40,6 +42,7 @@ pub use certificate::{CertificateField, ClientCertificate};
 pub use client::{Client, ClientConfig, ClientError};
 pub use consumer::{Config as ConsumerConfig, Consumer, Consumers, Entry};
 pub use directory::{Build, Config, Definitions, Directory, Kind, Providers};
+pub use mapping::{Mapping, MappingConfig, Proof, Unmapped};
 pub(crate) use pem::{
     PemError, read_bytes, read_chain, read_key, read_revocation_lists, warn_of_readers,
 };

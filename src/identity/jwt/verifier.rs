@@ -1,0 +1,81 @@
+//! One token against one set of keys: everything that does not depend on what came before.
+
+use std::sync::Arc;
+
+use super::refused::Refused;
+use super::rules::Rules;
+use super::token::Token;
+use crate::identity::keys::KeySet;
+use crate::identity::{Identity, Mapping, Proof};
+
+/// The checks of one provider.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    pub(super) rules: Rules,
+    pub(super) mapping: Mapping,
+    pub(super) provider: Arc<str>,
+    /// In bytes.
+    pub(super) longest_token: usize,
+}
+
+/// What is known of a token once everything but its signature is.
+#[derive(Debug)]
+pub(super) struct Plausible<'t> {
+    token: Token<'t>,
+    /// The second from which it does not count any more.
+    pub(super) until: u64,
+}
+
+impl Verifier {
+    /// Everything that costs less than a signature, so that what is forged carelessly costs little, and nobody has keys
+    /// fetched with a token that would not count anyway.
+    pub(super) fn plausible<'t>(
+        &self,
+        token: &'t [u8],
+        now: u64,
+    ) -> Result<Plausible<'t>, Refused> {
+        if token.len() > self.longest_token {
+            return Err(Refused::TooLong);
+        }
+        let token = Token::parse(token)?;
+        let until = self.rules.check(&token.header, &token.claims, now)?;
+        Ok(Plausible { token, until })
+    }
+
+    /// Who the token proves, if one of these keys has signed it.
+    pub(super) fn identity(
+        &self,
+        plausible: Plausible<'_>,
+        keys: &KeySet,
+    ) -> Result<Identity, Refused> {
+        plausible.check_signature(keys)?;
+        let proof = Proof {
+            authenticator: "jwt",
+            provider: &self.provider,
+            expires: Some(plausible.until),
+        };
+        Ok(self.mapping.identity(plausible.token.claims, proof)?)
+    }
+}
+
+impl Plausible<'_> {
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.token.header.kid.as_deref()
+    }
+
+    fn check_signature(&self, keys: &KeySet) -> Result<(), Refused> {
+        let algorithm = self.token.header.algorithm;
+        if keys.lacks(self.kid()) {
+            return Err(Refused::UnknownKey);
+        }
+        let mut candidates = keys.find(self.kid(), algorithm).peekable();
+        if candidates.peek().is_none() {
+            return Err(Refused::NoKey);
+        }
+        let (message, signature) = (self.token.message, &self.token.signature);
+        match candidates.any(|key| key.verifies(algorithm, message, signature)) {
+            true => Ok(()),
+            false => Err(Refused::Signature),
+        }
+    }
+}
