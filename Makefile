@@ -32,7 +32,7 @@ INSTALL_CARGO_DEB := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_L
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
 	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deb@3.8.0
 
-.PHONY: demo test testssl packagetest deb lint bench loadtest slowtest reloadtest idletest
+.PHONY: demo test testssl packagetest deb lint bench loadtest authtest slowtest reloadtest idletest
 
 # Manual pages and completions beside the binary in this folder, and what makes packages of them.
 define GENERATE
@@ -115,6 +115,11 @@ lint:
 bench:
 	@.ci/install $(BUILD_NEEDS)
 	cargo bench --locked
+
+# What it costs to know who calls.
+authtest:
+	@.ci/install $(LOAD_NEEDS) openssl:openssl
+	@loadtest/auth $(ARGS)
 
 # 2,000 slow clients at once.
 slowtest:
