@@ -123,6 +123,7 @@
 //! | What is said of a client's certificate cannot be forged | `tests/gateway/tls_clients.rs`: `no_client_forges_what_is_said_of_it` |
 //! | Nobody reaches a host by the TLS of another | `tests/gateway/tls_names.rs`: `a_host_of_another_certificate_is_misdirected` |
 //! | Changed files are taken up whole or not at all, and end no connection | `tests/gateway/tls_renewal.rs`: `a_pair_is_taken_whole_or_not_at_all`, `bad_files_change_nothing`, `a_new_certificate_serves_new_connections_and_leaves_the_others` |
+//! | An expression means what CEL says, is as bounded as it is checked, and no text makes one panic; what has no value for a request is never a yes | `src/facts/expression/fuzz.rs`, `src/facts/expression/tests.rs`: `what_has_no_value_is_an_error` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
 //! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
 //! | The client is the first from the right who is no trusted hop, and nobody forges what the gateway says of it, in any spelling | `tests/gateway/client_address.rs` |

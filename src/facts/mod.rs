@@ -1,9 +1,10 @@
 //! What is known of one request: a small, closed record, and templates over it.
 //!
 //! In: what the listener knows of the connection and what the strict checks, routing and authentication have
-//! found out. Out: [`Facts`] for policies, actions and the access log, and [`Template`]s that name them in
-//! configuration. There are no string keys and no `Any` maps here: what policies tell each other is a field.
+//! found out. Out: [`Facts`] for policies, actions and the access log, and [`Template`]s and [`Expression`]s that name
+//! them in configuration. There are no string keys and no `Any` maps here: what policies tell each other is a field.
 
+mod expression;
 mod ids;
 mod template;
 
@@ -14,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::identity::{ClientCertificate, Identity};
 
+pub use expression::{Answer, EvaluationError, Expression, ExpressionError, Problem};
 pub use ids::{RequestId, TraceContext};
 pub use template::{Template, TemplateError, TemplateProblem, Variables, View};
 

@@ -275,7 +275,7 @@ impl Part {
 
 impl<'a> Variables<'a> {
     /// The parameters of the route's path.
-    fn names(self) -> &'a [Box<str>] {
+    pub(super) fn names(self) -> &'a [Box<str>] {
         match self {
             Variables::Shared => &[],
             Variables::Route(names) | Variables::Target(names) => names,
