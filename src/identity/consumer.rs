@@ -8,7 +8,7 @@ use ahash::RandomState;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::mtls;
+use super::{hmac, mtls};
 use crate::text::{Name, Span, Spanned};
 
 /// Somebody who calls: a partner, a program, a team. What it shows to prove that is listed by kind.
@@ -26,6 +26,8 @@ pub struct Config {
     pub scopes: Vec<Box<str>>,
     /// Certificates that prove the consumer, for `mtls`. Default: none.
     pub certificates: Vec<Spanned<mtls::Certificate>>,
+    /// Keys that the consumer signs its requests with, for `hmac`. Default: none.
+    pub signing_keys: Vec<Spanned<hmac::SigningKey>>,
 }
 
 /// Somebody whom the configuration knows.

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Consumers, Entry, mtls};
+use super::{Consumers, Entry, hmac, mtls};
 use crate::observability::Metrics;
 use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, nearest};
 
@@ -307,4 +307,6 @@ macro_rules! kinds {
 kinds! {
     /// The certificates that clients show in the TLS handshake.
     mtls,
+    /// Signatures of requests (RFC 9421).
+    hmac,
 }

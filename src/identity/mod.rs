@@ -14,6 +14,7 @@
 pub mod api_key;
 mod authorities;
 pub mod basic;
+mod capacity;
 mod certificate;
 mod client;
 mod consumer;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 pub(crate) use authorities::system_authorities;
+pub use capacity::Capacity;
 pub use certificate::{CertificateField, ClientCertificate};
 pub use client::{Client, ClientConfig, ClientError};
 pub use consumer::{Config as ConsumerConfig, Consumer, Consumers, Entry};

@@ -28,7 +28,7 @@ use crate::text::{Spanned, nearest};
 pub struct Config(Vec<Spanned<Box<str>>>);
 
 /// The policies that are authenticators.
-pub const AUTHENTICATORS: [&str; 1] = ["mtls"];
+pub const AUTHENTICATORS: [&str; 2] = ["mtls", "hmac"];
 
 /// An order of authenticators.
 pub struct Policy {

@@ -22,6 +22,7 @@ mod any_of;
 mod compression;
 mod cors;
 mod header_edits;
+mod hmac;
 mod https_redirect;
 mod ip_access;
 mod list;

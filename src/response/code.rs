@@ -80,6 +80,9 @@ error_index! {
     /// The request has a credential that proves nothing: it is unknown, expired, withdrawn, forged or malformed. Only
     /// the log's `cause` says which.
     CredentialRefused = 401 "credential_refused" "The credential is refused", UNAUTHENTICATED Client "UA";
+    /// The body is not the one whose `Content-Digest` was signed, or that digest is malformed. The upstream has not
+    /// got all of it.
+    DigestMismatch = 400 "digest_mismatch" "The body does not have its digest", INVALID_ARGUMENT Client "UA";
     /// The client's address is not let in by the policy `ip_access`.
     AddressDenied = 403 "address_denied" "This address is not let in", PERMISSION_DENIED Client "AD";
     /// The path of the request means different things to different programs, so nobody could say which rules are

@@ -17,6 +17,7 @@ mod framing;
 mod grpc;
 mod header_policies;
 mod health;
+mod hmac;
 mod http2_connections;
 mod http2_floods;
 mod http2_hostile;

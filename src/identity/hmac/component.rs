@@ -4,12 +4,14 @@
 //! parameter, a field that is not there, one of responses or of trailers, a query parameter that stands twice.
 
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, Method};
 
 use super::structured::{Bare, InnerList, Item, Member, dictionary, write_dictionary};
+use crate::text::{ParsedText, parsed_text, quoted};
 
 /// A request as the gateway routes and forwards it.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,43 @@ pub enum Form {
     /// `bs`: each line's bytes.
     Bytes,
 }
+
+/// A component that signatures have to cover, as a configuration names it: `"@path"`, `"date"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Required(pub(super) Component);
+
+impl Required {
+    /// What makes a request what it is, but for its body.
+    pub fn usual() -> [Required; 4] {
+        use Component::*;
+        [Method, Authority, Path, Query].map(Required)
+    }
+}
+
+impl FromStr for Required {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Required, String> {
+        let component = Component::named(text).map(Required);
+        component.ok_or_else(|| {
+            format!(
+                "must be a component of requests such as \"@path\", or a header in lower case, got {}",
+                quoted(text)
+            )
+        })
+    }
+}
+
+impl ParsedText for Required {
+    const EXPECTED: &'static str = "a component of requests such as \"@path\"";
+}
+
+parsed_text!(
+    Required,
+    "string",
+    "^(@[a-z-]+|[a-z0-9!#$%&'*+.^_`|~-]+)$",
+    "A component of requests by its name in RFC 9421, or a header in lower case."
+);
 
 /// Why a component or its value cannot be had, for the log.
 pub type Wrong = String;
@@ -100,7 +139,7 @@ impl Component {
         Ok(Component::Field(field, form))
     }
 
-    /// Reads what a configuration requires to be covered: a name alone.
+    /// Reads a name without parameters.
     pub fn named(name: &str) -> Option<Component> {
         match name.starts_with('@') {
             true => derived(name),
@@ -108,6 +147,21 @@ impl Component {
                 let field = HeaderName::from_lowercase(name.as_bytes()).ok()?;
                 Some(Component::Field(field, Form::Plain))
             }
+        }
+    }
+
+    /// Its name without parameters.
+    pub fn name(&self) -> &str {
+        match self {
+            Component::Method => "@method",
+            Component::TargetUri => "@target-uri",
+            Component::Authority => "@authority",
+            Component::Scheme => "@scheme",
+            Component::RequestTarget => "@request-target",
+            Component::Path => "@path",
+            Component::Query => "@query",
+            Component::QueryParam(_) => "@query-param",
+            Component::Field(name, _) => name.as_str(),
         }
     }
 

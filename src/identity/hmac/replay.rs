@@ -1,6 +1,7 @@
 //! What has been shown once and must not be shown again.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,10 @@ pub type Mark = [u8; 16];
 /// taken: to forget would let somebody in twice.
 #[derive(Debug)]
 pub struct Window {
-    length: Duration,
+    /// In milliseconds.
+    length: AtomicU64,
     /// Marks per shard, young and old together.
-    room: usize,
-    /// Each holds up to [`room`](Self::room) marks of 16 bytes.
+    room: AtomicUsize,
     shards: Box<[Mutex<Shard>]>,
 }
 
@@ -45,19 +46,29 @@ pub enum Shown {
 
 impl Window {
     pub fn new(length: Duration, capacity: usize) -> Window {
-        let now = Instant::now();
+        let turns = Instant::now() + length;
         let shard = || {
             Mutex::new(Shard {
                 young: HashSet::default(),
                 old: HashSet::default(),
-                turns: now + length,
+                turns,
             })
         };
-        Window {
-            length,
-            room: capacity.div_ceil(SHARDS),
+        let window = Window {
+            length: AtomicU64::default(),
+            room: AtomicUsize::default(),
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
-        }
+        };
+        window.resize(length, capacity);
+        window
+    }
+
+    /// From now on it is as long and as large as this, and forgets nothing for it.
+    pub fn resize(&self, length: Duration, capacity: usize) {
+        let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        self.length.store(length, Ordering::Relaxed);
+        self.room
+            .store(capacity.div_ceil(SHARDS), Ordering::Relaxed);
     }
 
     /// Remembers a mark from `now` on, and says whether it was known.
@@ -67,11 +78,12 @@ impl Window {
         };
         // What is in there is whole after every step.
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        shard.turn(now, self.length);
+        let length = Duration::from_millis(self.length.load(Ordering::Relaxed));
+        shard.turn(now, length);
         if shard.young.contains(&mark) || shard.old.contains(&mark) {
             return Shown::Again;
         }
-        if shard.young.len() + shard.old.len() >= self.room {
+        if shard.young.len() + shard.old.len() >= self.room.load(Ordering::Relaxed) {
             return Shown::Full;
         }
         shard.young.insert(mark);
@@ -132,6 +144,17 @@ mod tests {
         assert_eq!(window.show(other, start), Shown::First);
         let later = start + Duration::from_secs(121);
         assert_eq!(window.show(mark(3), later), Shown::First);
+    }
+
+    #[test]
+    fn another_size_forgets_nothing() {
+        let window = Window::new(Duration::from_secs(60), 64);
+        let now = Instant::now();
+        assert_eq!(window.show(mark(1), now), Shown::First);
+        assert_eq!(window.show(mark(2), now), Shown::Full);
+        window.resize(Duration::from_secs(10), 64 * 2);
+        assert_eq!(window.show(mark(2), now), Shown::First);
+        assert_eq!(window.show(mark(1), now), Shown::Again);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Verifying the signature of one request (RFC 9421 section 3.2).
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use http::{HeaderMap, HeaderName};
 
@@ -27,12 +29,18 @@ pub struct Rules {
     pub skew: i64,
 }
 
+impl Rules {
+    /// For how long a signature can be shown: from when its signer's clock is ahead as far as it may be, up to the end
+    /// of the last second.
+    pub fn longest(&self) -> Duration {
+        Duration::from_secs((self.max_age + 2 * self.skew + 1).unsigned_abs())
+    }
+}
+
 /// A signature that is good, as long as it is shown for the first time.
 #[derive(Debug)]
 pub struct Verified<'k, K> {
     pub key: &'k K,
-    /// Unix seconds.
-    pub expires: i64,
     pub mark: Mark,
 }
 
@@ -69,7 +77,7 @@ pub fn verify<'k, K: AsRef<Key>>(
     {
         return Err(format!("the key is not one of {named:?}"));
     }
-    let expires = check_times(&ours.parameters, rules, now)?;
+    check_times(&ours.parameters, rules, now)?;
     let (base, covered) = signature_base(message, ours.input)?;
     check_coverage(&covered, rules, headers)?;
     if !ours.key.as_ref().verifies(base.as_bytes(), ours.signature) {
@@ -77,7 +85,6 @@ pub fn verify<'k, K: AsRef<Key>>(
     }
     Ok(Some(Verified {
         key: ours.key,
-        expires,
         mark: mark(&ours.parameters, &base),
     }))
 }
@@ -149,8 +156,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Gives the time from which on it is refused.
-fn check_times(parameters: &Parameters<'_>, rules: &Rules, now: i64) -> Result<i64, Wrong> {
+fn check_times(parameters: &Parameters<'_>, rules: &Rules, now: i64) -> Result<(), Wrong> {
     let created = parameters
         .created
         .ok_or("it does not say when it was created")?;
@@ -166,14 +172,14 @@ fn check_times(parameters: &Parameters<'_>, rules: &Rules, now: i64) -> Result<i
             "it has expired; it was created {} s ago",
             now - created
         )),
-        false => Ok(expires),
+        false => Ok(()),
     }
 }
 
 fn check_coverage(covered: &[Component], rules: &Rules, headers: &HeaderMap) -> Result<(), Wrong> {
     let is_covered = |required: &Component| covered.iter().any(|it| it.covers(required));
     if let Some(missing) = rules.required.iter().find(|it| !is_covered(it)) {
-        return Err(format!("it does not cover {missing:?}"));
+        return Err(format!("it does not cover {}", missing.name()));
     }
     // A digest that nobody has signed says nothing of a body that somebody has changed.
     let is_needed = announces_body(headers) || headers.contains_key(CONTENT_DIGEST);

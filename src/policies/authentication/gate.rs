@@ -108,6 +108,7 @@ impl Gate {
         for authenticator in &self.authenticators {
             match authenticator.challenge(view, refusal) {
                 Challenge::Header(value) => reply.headers.push((WWW_AUTHENTICATE, value)),
+                Challenge::Also(name, value) => reply.headers.push((name, value)),
                 Challenge::Answer(answer) => return *answer,
                 Challenge::None => {}
             }

@@ -115,6 +115,8 @@ impl Refusal {
 pub enum Challenge {
     /// A value of `WWW-Authenticate` (RFC 9110 section 11.6.1).
     Header(HeaderValue),
+    /// Another header that says what is wanted.
+    Also(HeaderName, HeaderValue),
     /// An answer of its own in the place of a 401, such as a way to log in.
     Answer(Box<Reply>),
     /// There is no word for it, as with certificates.
@@ -125,6 +127,13 @@ pub enum Challenge {
 pub struct Authentication<K> {
     providers: Box<[Arc<K>]>,
     anonymous: Anonymous,
+}
+
+impl<K> Authentication<K> {
+    /// In the order in which they are asked.
+    pub(super) fn providers(&self) -> &[Arc<K>] {
+        &self.providers
+    }
 }
 
 impl<K: Scheme> Policy for Authentication<K> {

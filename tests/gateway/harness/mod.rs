@@ -14,6 +14,7 @@ mod provider;
 mod raw;
 mod raw_h2;
 mod tls;
+pub mod tokens;
 mod wait;
 
 pub use body::{Body, channel, empty, full};

@@ -59,6 +59,15 @@ impl Signer {
         }
     }
 
+    /// One whose secret is this, whatever else that is.
+    pub fn of_secret(secret: &[u8]) -> Signer {
+        Signer {
+            key: SigningKey::Mac(hmac::Key::new(hmac::HMAC_SHA256, secret)),
+            plain: secret.to_vec(),
+            ..Signer::new("HS256", "secret")
+        }
+    }
+
     /// A token as a provider makes it.
     pub fn token(&self, claims: &Value) -> String {
         self.token_with(&json!({ "alg": self.algorithm, "kid": self.kid }), claims)

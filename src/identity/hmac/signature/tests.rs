@@ -371,7 +371,7 @@ fn what_is_not_all_that_is_asked_for_is_refused() {
     refused(
         format!(r#"("@method" "@path" "@query" "content-digest"){created}"#),
         CREATED,
-        "it does not cover Authority",
+        "it does not cover @authority",
     );
     let unknown = "no signature is with a key that is known, and the right tag";
     refused(
