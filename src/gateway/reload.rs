@@ -104,6 +104,7 @@ fn forget_what_is_gone(metrics: &Metrics, now: &Snapshot) {
         Owner::Route(name) => name == FALLBACK || routes.contains(name),
         Owner::Upstream(name) => now.upstream(name).is_some(),
         Owner::Listener(name) => now.has_view_of(name),
+        Owner::Provider(name) => now.identity.has(name),
     });
 }
 

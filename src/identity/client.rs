@@ -148,6 +148,11 @@ impl Client {
         is_https(uri) || self.allows_http || is_local(host)
     }
 
+    /// How long an exchange may take.
+    pub fn timeout(&self) -> StdDuration {
+        self.timeout
+    }
+
     /// Sends a request whose URI is a whole URL, and waits for the whole answer, whatever its status is.
     ///
     /// A request that was sent may have been acted upon, also where there is no answer; it is sent again only where

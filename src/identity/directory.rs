@@ -296,6 +296,15 @@ macro_rules! kinds {
                 })
             }
 
+            /// Whether there is a provider of this name, with its kind before it: `jwt.main`.
+            pub fn has(&self, provider: &str) -> bool {
+                let (kind, name) = provider.split_once('.').unwrap_or_default();
+                match kind {
+                    $(stringify!($name) => self.$name.find(name).is_some(),)+
+                    _ => false,
+                }
+            }
+
             /// Takes all providers into service; on the gateway's runtime, once.
             pub fn start(&self) {
                 $(self.$name.start();)+

@@ -41,6 +41,9 @@ pub(super) struct Catalog {
     pub(super) config_reload_ok: Gauge,
     pub(super) config_last_good: Gauge,
     pub(super) config_quarantined: IntGaugeVec,
+    pub(super) keys: IntGaugeVec,
+    pub(super) keys_fetched: IntGaugeVec,
+    pub(super) key_fetches: IntCounterVec,
     upgrades: IntCounterVec,
 }
 
@@ -162,6 +165,21 @@ impl Metrics {
                 "northgate_config_quarantined",
                 "Objects that have mistakes and are not served.",
                 &["kind"],
+            ),
+            keys: register.gauges(
+                "northgate_identity_keys",
+                "Keys that verify tokens of the provider now.",
+                &["northgate_provider"],
+            ),
+            keys_fetched: register.gauges(
+                "northgate_identity_keys_fetched_timestamp_seconds",
+                "Unix time at which the keys of the provider were fetched last.",
+                &["northgate_provider"],
+            ),
+            key_fetches: register.counters(
+                "northgate_identity_key_fetches_total",
+                "Times that the keys of the provider were asked for: fetched, or failed.",
+                &["northgate_provider", "result"],
             ),
             upgrades: register.counters(
                 "northgate_upgrades_total",

@@ -13,6 +13,8 @@ pub enum Owner<'n> {
     Route(&'n str),
     Upstream(&'n str),
     Listener(&'n str),
+    /// `jwt.main`
+    Provider(&'n str),
 }
 
 impl Metrics {
@@ -31,6 +33,7 @@ impl Metrics {
             &all.connections_refused,
             &all.connections_closed,
             &all.certificate_reloads,
+            &all.key_fetches,
         ] {
             retain(counters, &is_there);
         }
@@ -40,6 +43,8 @@ impl Metrics {
             &all.endpoint_active,
             &all.connections,
             &all.certificate_not_after,
+            &all.keys,
+            &all.keys_fetched,
         ] {
             retain(gauges, &is_there);
         }
@@ -67,6 +72,7 @@ fn owner(label: &LabelPair) -> Option<Owner<'_>> {
         "http_route" => Owner::Route(label.value()),
         "northgate_upstream" => Owner::Upstream(label.value()),
         "northgate_listener" => Owner::Listener(label.value()),
+        "northgate_provider" => Owner::Provider(label.value()),
         _ => return None,
     })
 }
@@ -89,14 +95,25 @@ mod tests {
             upstream.count_failure("upstream_unhealthy");
             upstream.endpoint_healthy("127.0.0.1:1").set(1);
             metrics.listener(name).connections.inc();
+            let keys = metrics.keys(name);
+            keys.used(1);
+            keys.fetched(Duration::from_secs(1));
         }
         metrics.retain(|owner| {
-            let (Owner::Route(name) | Owner::Upstream(name) | Owner::Listener(name)) = owner;
+            let (Owner::Route(name)
+            | Owner::Upstream(name)
+            | Owner::Listener(name)
+            | Owner::Provider(name)) = owner;
             name == "stays"
         });
         let text = String::from_utf8(metrics.expose()).unwrap();
         assert!(!text.contains("\"goes\""), "{text}");
-        for label in ["http_route", "northgate_upstream", "northgate_listener"] {
+        for label in [
+            "http_route",
+            "northgate_upstream",
+            "northgate_listener",
+            "northgate_provider",
+        ] {
             assert!(
                 text.contains(&format!("{label}=\"stays\"")),
                 "{label}: {text}"

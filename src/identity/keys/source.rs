@@ -1,0 +1,360 @@
+//! The keys of one provider, wherever they come from.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::fetch::{Fetcher, Publisher};
+use super::local::{self, Place};
+use super::unknown::Unknown;
+use super::{Config, KeySet, renewal};
+use crate::identity::{Build, Client, Kind, Url};
+use crate::observability::KeyMetrics;
+use crate::text::{Look, Span, Spanned, Subject};
+
+/// Requests that wait for keys at the same time, for each provider; those beyond it are told at once that it cannot
+/// be known who calls.
+const MOST_WAITING: usize = 1024;
+
+/// The keys that verify a provider's tokens, now.
+#[derive(Debug)]
+pub struct Source {
+    state: Arc<State>,
+    /// What asks from the start of this source on.
+    client: Option<Client>,
+    local: Option<(Place, Option<Look>)>,
+}
+
+/// There are no keys with which it could be told who calls: the provider gives no good answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keys of the issuer are not to be had")]
+pub struct Unavailable;
+
+/// What reloads do not touch.
+#[derive(Debug)]
+pub(super) struct State {
+    /// `jwt.main`
+    pub(super) name: Box<str>,
+    keys: ArcSwap<KeySet>,
+    /// Of the keys, or of some before them: it is changed after them.
+    generation: AtomicU64,
+    pub(super) metrics: KeyMetrics,
+    pub(super) remote: Option<Remote>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Of keys that a provider publishes.
+#[derive(Debug)]
+pub(super) struct Remote {
+    publisher: Publisher,
+    pub(super) refresh: Duration,
+    pub(super) max_stale: Duration,
+    pub(super) cooldown: Duration,
+    pub(super) client: ArcSwapOption<Client>,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) is_failing: AtomicBool,
+    wanted: Arc<Notify>,
+    unknown: Unknown,
+    waiting: Semaphore,
+}
+
+/// Fetches, as they are counted from the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    pub(super) started: u64,
+    pub(super) finished: u64,
+    /// Whether the last one that has finished brought nothing.
+    pub(super) has_failed: bool,
+}
+
+impl Source {
+    /// Compiles what says where the keys are, `config`, which is the value of `key` in the provider; without it they
+    /// are what `issuer` publishes. `before` is the source in place of which this one comes. `None` after diagnostics.
+    pub fn build<K: Kind>(
+        key: &str,
+        config: Option<&Spanned<Config>>,
+        issuer: Option<&Spanned<String>>,
+        before: Option<&Source>,
+        context: &mut Build<'_, K>,
+    ) -> Option<Source> {
+        let usual = Spanned::new(Config::default(), context.span);
+        let config = config.unwrap_or(&usual);
+        let folder = match config.reads_files() {
+            true => context.folder(),
+            false => Path::new(""),
+        };
+        let name = format!("{}.{}", K::NAME, context.name);
+        let parts = Parts {
+            key,
+            metrics: context.metrics.keys(&name),
+            name: name.into(),
+            folder,
+            before,
+        };
+        Source::compile(config, issuer, parts, &mut context.subject)
+    }
+
+    pub(super) fn compile(
+        config: &Spanned<Config>,
+        issuer: Option<&Spanned<String>>,
+        parts: Parts<'_>,
+        subject: &mut Subject<'_>,
+    ) -> Option<Source> {
+        let mut deeper = subject.key(parts.key);
+        if !config.check(config.span, &mut deeper) {
+            return None;
+        }
+        if let Some((kind, span, place)) = Place::of(config, parts.folder) {
+            return Source::local(place, span, parts, &mut deeper.key(kind));
+        }
+        let client = Client::build(&config.client, parts.folder, &mut deeper.key("client"))?;
+        let publisher = match &config.url {
+            Some(url) => {
+                let is_good = client.check(url, &mut deeper.key("url"));
+                is_good.then(|| Publisher::Url(url.value.clone()))?
+            }
+            None => Publisher::Issuer(issuer_url(issuer, config.span, &parts, &client, subject)?),
+        };
+        let same = parts
+            .before
+            .filter(|it| it.state.is_same(config, &publisher));
+        let state = same.map(|same| same.state.clone()).unwrap_or_else(|| {
+            let remote = Remote::new(config, publisher);
+            Arc::new(State::new(parts.name, parts.metrics, Some(remote)))
+        });
+        Some(Source {
+            state,
+            client: Some(client),
+            local: None,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn weak(&self) -> std::sync::Weak<State> {
+        Arc::downgrade(&self.state)
+    }
+
+    fn local(
+        place: Place,
+        span: Span,
+        parts: Parts<'_>,
+        subject: &mut Subject<'_>,
+    ) -> Option<Source> {
+        // Before it is read: what changes in between is seen at the next look.
+        let look = place.path().and_then(|path| Look::at(&path));
+        let set = place.load(span, subject)?;
+        let state = State::new(parts.name, parts.metrics, None);
+        // What was verified with the same keys before stays so.
+        if let Some(before) = parts.before.filter(|before| *before.current() == set) {
+            state
+                .generation
+                .store(before.generation(), Ordering::Release);
+        }
+        state.keys.store(Arc::new(set));
+        Some(Source {
+            state: Arc::new(state),
+            client: None,
+            local: Some((place, look)),
+        })
+    }
+
+    /// Changes with the keys, and is never the same for others. What was verified is remembered for as long as this
+    /// stays what it was before the keys were asked for.
+    pub fn generation(&self) -> u64 {
+        self.state.generation.load(Ordering::Acquire)
+    }
+
+    /// The keys, where nothing newer is worth waiting for: among them is one of the name that a token says, or no
+    /// newer ones are to be had. Otherwise `None`, and [`Source::renewed`] waits for newer ones.
+    pub fn keys(&self, kid: Option<&str>) -> Option<Guard<Arc<KeySet>>> {
+        let set = self.state.keys.load();
+        let Some(remote) = &self.state.remote else {
+            return Some(set);
+        };
+        let is_final = !set.lacks(kid) || remote.unknown.has(kid);
+        is_final.then_some(set)
+    }
+
+    /// The keys as they are now, whatever is asked of them.
+    pub fn current(&self) -> Arc<KeySet> {
+        self.state.keys.load_full()
+    }
+
+    /// Waits until there is a key of this name, or until a fetch that began later than this call has shown that there
+    /// is none; it then gives the keys without it. All who wait share one fetch, and there is none before the
+    /// cool-down is over. Waits for the cool-down and a fetch at most.
+    pub async fn renewed(&self, kid: Option<&str>) -> Result<Arc<KeySet>, Unavailable> {
+        let Some(remote) = &self.state.remote else {
+            return Ok(self.current());
+        };
+        let Ok(_place) = remote.waiting.try_acquire() else {
+            return Err(Unavailable);
+        };
+        let client = remote.client.load();
+        let fetch = client.as_ref().map_or(Duration::ZERO, |it| it.timeout());
+        // Discovery is an exchange more.
+        let longest = remote.cooldown + 2 * fetch;
+        let newer = tokio::time::timeout(longest, self.state.newer(remote, kid));
+        newer.await.unwrap_or(Err(Unavailable))
+    }
+
+    /// Takes it into service: keys are fetched, or files watched, from now on until the last source of this state is
+    /// gone. On the gateway's runtime.
+    pub fn start(&self) {
+        let state = &self.state;
+        let mut tasks = state.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let weak = Arc::downgrade(state);
+        if let (Some(remote), Some(client)) = (&state.remote, &self.client) {
+            remote.client.store(Some(Arc::new(client.clone())));
+            if tasks.is_empty() {
+                let fetcher = Fetcher::new(remote.publisher.clone());
+                tasks.spawn(renewal::renew(weak, remote.wanted.clone(), fetcher));
+            }
+        } else if let Some((place, look)) = &self.local
+            && tasks.is_empty()
+        {
+            state.metrics.used(state.keys.load().keys().len());
+            tasks.spawn(local::watch(weak, place.clone(), *look));
+        }
+    }
+}
+
+fn next_generation() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What a source is compiled with.
+pub(super) struct Parts<'a> {
+    /// What the provider calls its configuration.
+    pub(super) key: &'a str,
+    /// `jwt.main`
+    pub(super) name: Box<str>,
+    pub(super) metrics: KeyMetrics,
+    pub(super) folder: &'a Path,
+    pub(super) before: Option<&'a Source>,
+}
+
+fn issuer_url(
+    issuer: Option<&Spanned<String>>,
+    span: Span,
+    parts: &Parts<'_>,
+    client: &Client,
+    subject: &mut Subject<'_>,
+) -> Option<Url> {
+    let key = parts.key;
+    let Some(issuer) = issuer else {
+        let what = format!("needs issuer, which publishes its keys, or {key}");
+        subject
+            .error(span, what)
+            .help("write issuer = \"https://id.example.com/\"");
+        return None;
+    };
+    let mut subject = subject.key("issuer");
+    match issuer.parse::<Url>() {
+        Ok(url) => {
+            let url = Spanned::new(url, issuer.span);
+            client.check(&url, &mut subject).then_some(url.value)
+        }
+        Err(error) => {
+            subject
+                .error(issuer.span, error)
+                .help(format!("its keys are asked of it, since there is no {key}"));
+            None
+        }
+    }
+}
+
+impl State {
+    fn new(name: Box<str>, metrics: KeyMetrics, remote: Option<Remote>) -> State {
+        State {
+            name,
+            keys: ArcSwap::default(),
+            generation: AtomicU64::new(next_generation()),
+            metrics,
+            remote,
+            tasks: Mutex::default(),
+        }
+    }
+
+    fn is_same(&self, config: &Config, publisher: &Publisher) -> bool {
+        self.remote.as_ref().is_some_and(|it| {
+            it.publisher == *publisher
+                && it.refresh == config.refresh.as_std()
+                && it.max_stale == config.max_stale.as_std()
+                && it.cooldown == config.cooldown.as_std()
+        })
+    }
+
+    /// Uses a set from now on; one that is the same changes nothing.
+    pub(super) fn adopt(&self, set: KeySet) {
+        if **self.keys.load() == set {
+            return;
+        }
+        for skipped in set.skipped() {
+            let (key, why) = (&skipped.key, skipped.why);
+            log::info!("identity.{}: the key {key:?} is not used: {why}", self.name);
+        }
+        if set.is_empty() {
+            log::warn!("identity.{}: there is no key that could be used", self.name);
+        }
+        self.set(Arc::new(set));
+    }
+
+    pub(super) fn set(&self, set: Arc<KeySet>) {
+        self.metrics.used(set.keys().len());
+        self.keys.store(set);
+        self.generation.store(next_generation(), Ordering::Release);
+        if let Some(remote) = &self.remote {
+            remote.unknown.forget();
+        }
+    }
+
+    async fn newer(&self, remote: &Remote, kid: Option<&str>) -> Result<Arc<KeySet>, Unavailable> {
+        let mut progress = remote.progress.subscribe();
+        let enough = progress.borrow().started + 1;
+        loop {
+            // Before the keys: a fetch that ends in between is seen the next time.
+            let now = *progress.borrow_and_update();
+            let set = self.keys.load_full();
+            if !set.lacks(kid) {
+                return Ok(set);
+            }
+            if now.finished >= enough {
+                return match now.has_failed {
+                    true => Err(Unavailable),
+                    false => {
+                        remote.unknown.remember(kid, remote.cooldown);
+                        Ok(set)
+                    }
+                };
+            }
+            if now.finished == now.started {
+                remote.wanted.notify_one();
+            }
+            progress.changed().await.map_err(|_| Unavailable)?;
+        }
+    }
+}
+
+impl Remote {
+    fn new(config: &Config, publisher: Publisher) -> Remote {
+        Remote {
+            publisher,
+            refresh: config.refresh.as_std(),
+            max_stale: config.max_stale.as_std(),
+            cooldown: config.cooldown.as_std(),
+            client: ArcSwapOption::empty(),
+            progress: watch::Sender::new(Progress::default()),
+            is_failing: AtomicBool::new(false),
+            wanted: Arc::new(Notify::new()),
+            unknown: Unknown::default(),
+            waiting: Semaphore::new(MOST_WAITING),
+        }
+    }
+}
