@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Consumers, Entry, hmac, mtls};
+use super::{Consumers, Entry, hmac, jwt, mtls};
 use crate::observability::Metrics;
 use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, nearest};
 
@@ -316,6 +316,8 @@ macro_rules! kinds {
 kinds! {
     /// The certificates that clients show in the TLS handshake.
     mtls,
+    /// JSON Web Tokens.
+    jwt,
     /// Signatures of requests (RFC 9421).
     hmac,
 }

@@ -31,13 +31,31 @@ pub struct MappingConfig {
 
 /// Why claims make no identity. Says no value of any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum Unmapped {
-    #[error("there is no subject")]
     NoSubject,
-    #[error("the claim of the consumer names none that is configured")]
     NoConsumer,
-    #[error("the claim of the {0} has a wrong type")]
-    Type(&'static str),
+    Subject,
+    Consumer,
+    Scopes,
+    Roles,
+    Groups,
+    Plan,
+}
+
+impl Unmapped {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unmapped::NoSubject => "the claims do not say who the subject is",
+            Unmapped::NoConsumer => "the claim of the consumer names none that is configured",
+            Unmapped::Subject => "the claim of the subject has a wrong type",
+            Unmapped::Consumer => "the claim of the consumer has a wrong type",
+            Unmapped::Scopes => "the claim of the scopes has a wrong type",
+            Unmapped::Roles => "the claim of the roles has a wrong type",
+            Unmapped::Groups => "the claim of the groups has a wrong type",
+            Unmapped::Plan => "the claim of the plan has a wrong type",
+        }
+    }
 }
 
 /// Makes identities of claims.
@@ -76,16 +94,16 @@ impl Mapping {
             claim(&claims, name.as_deref().unwrap_or(usual)).filter(|value| !value.is_null())
         };
         let names = &self.names;
-        let subject = text(named(&names.subject, "sub"), "subject")?;
-        let mut roles = words(named(&names.roles, "roles"), "roles")?;
-        let mut groups = words(named(&names.groups, "groups"), "groups")?;
+        let subject = text(named(&names.subject, "sub"), Unmapped::Subject)?;
+        let mut roles = words(named(&names.roles, "roles"), Unmapped::Roles)?;
+        let mut groups = words(named(&names.groups, "groups"), Unmapped::Groups)?;
         let scopes = match &names.scopes {
             Some(name) => claim(&claims, name),
             None => named(&None, "scope").or_else(|| named(&None, "scp")),
         };
         let scopes = scopes_of(scopes)?;
         let mut plan = match &names.plan {
-            Some(name) => text(claim(&claims, name), "plan")?,
+            Some(name) => text(claim(&claims, name), Unmapped::Plan)?,
             None => None,
         };
         let consumer = self.consumer(&claims)?;
@@ -113,7 +131,7 @@ impl Mapping {
         let Some(name) = &self.names.consumer else {
             return Ok(None);
         };
-        let name = text(claim(claims, name), "consumer")?.ok_or(Unmapped::NoConsumer)?;
+        let name = text(claim(claims, name), Unmapped::Consumer)?.ok_or(Unmapped::NoConsumer)?;
         match self.consumers.find(&name) {
             Some(consumer) => Ok(Some(consumer.clone())),
             None => Err(Unmapped::NoConsumer),
@@ -125,30 +143,30 @@ impl Mapping {
 fn scopes_of(value: Option<&Value>) -> Result<Vec<Box<str>>, Unmapped> {
     match value {
         Some(Value::String(text)) => Ok(text.split_ascii_whitespace().map(Into::into).collect()),
-        other => words(other, "scopes"),
+        other => words(other, Unmapped::Scopes),
     }
 }
 
 /// Text that is there and not empty; a number stands for its digits.
-fn text(value: Option<&Value>, what: &'static str) -> Result<Option<Box<str>>, Unmapped> {
+fn text(value: Option<&Value>, otherwise: Unmapped) -> Result<Option<Box<str>>, Unmapped> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str().into())),
         Some(Value::Number(number)) if !number.is_f64() => Ok(Some(number.to_string().into())),
-        Some(_) => Err(Unmapped::Type(what)),
+        Some(_) => Err(otherwise),
     }
 }
 
 /// What cannot be read is refused and not passed over: somebody may be kept out by what stands there.
-fn words(value: Option<&Value>, what: &'static str) -> Result<Vec<Box<str>>, Unmapped> {
-    let word = |one: &Value| one.as_str().map(Into::into).ok_or(Unmapped::Type(what));
+fn words(value: Option<&Value>, otherwise: Unmapped) -> Result<Vec<Box<str>>, Unmapped> {
+    let word = |one: &Value| one.as_str().map(Into::into).ok_or(otherwise);
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.as_str().into()]),
         Some(Value::Array(several)) => several.iter().map(word).collect(),
         Some(Value::Object(members)) => Ok(members.keys().map(|key| key.as_str().into()).collect()),
-        Some(Value::Bool(_) | Value::Number(_)) => Err(Unmapped::Type(what)),
+        Some(Value::Bool(_) | Value::Number(_)) => Err(otherwise),
     }
 }
 
@@ -284,7 +302,7 @@ mod tests {
             assert_eq!(found, Err(Unmapped::NoConsumer));
         }
         let found = identity(config, json!({ "sub": "me", "azp": ["acme"] }));
-        assert_eq!(found, Err(Unmapped::Type("consumer")));
+        assert_eq!(found, Err(Unmapped::Consumer));
     }
 
     #[test]
@@ -299,19 +317,13 @@ mod tests {
         check(json!({}), Unmapped::NoSubject);
         check(json!({ "sub": "" }), Unmapped::NoSubject);
         check(json!({ "sub": null }), Unmapped::NoSubject);
-        check(json!({ "sub": ["me"] }), Unmapped::Type("subject"));
-        check(json!({ "sub": true }), Unmapped::Type("subject"));
-        check(json!({ "sub": 1.5 }), Unmapped::Type("subject"));
-        check(json!({ "sub": "me", "scope": 1 }), Unmapped::Type("scopes"));
-        check(json!({ "sub": "me", "scp": [1] }), Unmapped::Type("scopes"));
-        check(
-            json!({ "sub": "me", "roles": [["r"]] }),
-            Unmapped::Type("roles"),
-        );
-        check(
-            json!({ "sub": "me", "groups": false }),
-            Unmapped::Type("groups"),
-        );
+        check(json!({ "sub": ["me"] }), Unmapped::Subject);
+        check(json!({ "sub": true }), Unmapped::Subject);
+        check(json!({ "sub": 1.5 }), Unmapped::Subject);
+        check(json!({ "sub": "me", "scope": 1 }), Unmapped::Scopes);
+        check(json!({ "sub": "me", "scp": [1] }), Unmapped::Scopes);
+        check(json!({ "sub": "me", "roles": [["r"]] }), Unmapped::Roles);
+        check(json!({ "sub": "me", "groups": false }), Unmapped::Groups);
         let found = identity(json!({}), json!({ "sub": 42 })).expect("a number is a name");
         assert_eq!(&*found.subject, "42");
     }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, any_of, compression, cors, hmac, https_redirect, ip_access, mtls,
-    request_headers, response_headers, security_headers, size_limits,
+    BuildScope, Hooks, Policy, any_of, compression, cors, hmac, https_redirect, ip_access, jwt,
+    mtls, request_headers, response_headers, security_headers, size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
@@ -107,6 +107,8 @@ policies! {
     cors,
     /// Who calls is proven by the certificate of the TLS handshake.
     mtls,
+    /// Who calls is proven by a JSON Web Token.
+    jwt,
     /// Who calls is proven by a signature of the request.
     hmac,
     /// Which of several authenticators have to prove who calls.

@@ -25,6 +25,7 @@ mod header_edits;
 mod hmac;
 mod https_redirect;
 mod ip_access;
+mod jwt;
 mod list;
 mod mtls;
 mod networks;

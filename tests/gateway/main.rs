@@ -24,6 +24,8 @@ mod http2_hostile;
 mod https_redirect;
 mod identity_client;
 mod ip_access;
+mod jwt;
+mod jwt_attacks;
 mod keys;
 mod lifecycle;
 mod listeners;

@@ -4,10 +4,14 @@
 //! What a token says must never decide how it is checked: its algorithm must be one that is configured, and of the key;
 //! its `kid` only picks among the provider's keys; keys, addresses and extensions that it brings along are refused.
 
+mod config;
+mod provider;
 mod refused;
 mod remembered;
 mod rules;
 mod token;
 mod verifier;
 
+pub use config::Config;
+pub use provider::{Judged, Provider, Unsettled, Waiting};
 pub use refused::Refused;

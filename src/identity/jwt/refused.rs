@@ -1,53 +1,75 @@
 //! Why a token proves nothing. For the log: whoever sent it learns only that it was not good.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+use crate::identity::Unmapped;
+
+/// The first thing that was wrong with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refused {
-    #[error("the token is longer than max_token_size")]
     TooLong,
-    #[error("the token has not three parts")]
     Parts,
-    #[error("the token's header is longer than 8 KiB")]
     HeaderTooLong,
-    #[error("a part of the token is not base64url without padding")]
     Base64,
-    #[error("the token's header is no good JSON object, or a member of it has a wrong type")]
     Header,
-    #[error("the token's claims are no good JSON object")]
     Claims,
-    #[error("the token brings its own key (jwk, jku, x5u or x5c)")]
     EmbeddedKey,
-    #[error("the token's header asks for an extension (crit, b64, enc or zip)")]
     Critical,
-    #[error("the token's alg is not supported")]
     Algorithm,
-    #[error("the token's alg is not among the provider's algorithms")]
     AlgorithmNotAllowed,
-    #[error("the token's typ is not one that is accepted")]
     Type,
-    #[error("the token is of another issuer")]
     Issuer,
-    #[error("the token is for another audience")]
     Audience,
-    #[error("the token has no exp, or one that is no time")]
     NoExpiry,
-    #[error("the token has expired")]
     Expired,
-    #[error("the token is not valid yet")]
     NotYet,
-    #[error("the token was issued in the future")]
     IssuedLater,
-    #[error("the token lives longer than max_lifetime, or does not say when it was issued")]
     Lifetime,
-    #[error("the token lacks a claim that is required")]
     ClaimMissing,
-    #[error("a registered claim of the token has a wrong type")]
     ClaimType,
-    #[error("the token's claims do not make an identity: {0}")]
-    Mapping(#[from] crate::identity::Unmapped),
-    #[error("no key of the provider goes by the token's kid")]
+    Mapping(Unmapped),
     UnknownKey,
-    #[error("no key of the provider is for the token's alg")]
     NoKey,
-    #[error("the token's signature is wrong")]
     Signature,
+}
+
+impl Refused {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refused::TooLong => "the token is longer than max_token_size",
+            Refused::Parts => "the token has not three parts",
+            Refused::HeaderTooLong => "the token's header is longer than 8 KiB",
+            Refused::Base64 => "a part of the token is not base64url without padding",
+            Refused::Header => {
+                "the token's header is no good JSON object, or a member of it has a wrong type"
+            }
+            Refused::Claims => "the token's claims are no good JSON object",
+            Refused::EmbeddedKey => "the token brings its own key (jwk, jku, x5u or x5c)",
+            Refused::Critical => "the token's header asks for an extension (crit, b64, enc or zip)",
+            Refused::Algorithm => "the token's alg is not supported",
+            Refused::AlgorithmNotAllowed => {
+                "the token's alg is not among the provider's algorithms"
+            }
+            Refused::Type => "the token's typ is not one that is accepted",
+            Refused::Issuer => "the token is of another issuer",
+            Refused::Audience => "the token is for another audience",
+            Refused::NoExpiry => "the token has no exp, or one that is no time",
+            Refused::Expired => "the token has expired",
+            Refused::NotYet => "the token is not valid yet",
+            Refused::IssuedLater => "the token was issued in the future",
+            Refused::Lifetime => {
+                "the token lives longer than max_lifetime, or does not say when it was issued"
+            }
+            Refused::ClaimMissing => "the token lacks a claim that is required",
+            Refused::ClaimType => "a registered claim of the token has a wrong type",
+            Refused::Mapping(why) => why.as_str(),
+            Refused::UnknownKey => "no key of the provider goes by the token's kid",
+            Refused::NoKey => "no key of the provider is for the token's alg",
+            Refused::Signature => "the token's signature is wrong",
+        }
+    }
+}
+
+impl From<Unmapped> for Refused {
+    fn from(why: Unmapped) -> Refused {
+        Refused::Mapping(why)
+    }
 }

@@ -129,12 +129,10 @@ type Made = (SigningKey, Value, Vec<u8>);
 fn secret(algorithm: hmac::Algorithm, length: usize) -> Made {
     let mut bytes = vec![0; length];
     rand::fill(&mut bytes).expect("random bytes");
-    let jwk = json!({ "kty": "oct", "k": encode(&bytes) });
-    (
-        SigningKey::Mac(hmac::Key::new(algorithm, &bytes)),
-        jwk,
-        bytes,
-    )
+    // As people write it into a file: nothing in it that an editor would change.
+    let text = encode(bytes).into_bytes();
+    let jwk = json!({ "kty": "oct", "k": encode(&text) });
+    (SigningKey::Mac(hmac::Key::new(algorithm, &text)), jwk, text)
 }
 
 fn rsa(padding: &'static dyn RsaEncoding) -> Made {
