@@ -205,6 +205,7 @@ fn compile_on(
         document,
         diagnostics,
     );
+    warnings::of_open_routes(tables.iter().map(|shared| &*shared.table), diagnostics);
     let views = listeners
         .into_iter()
         .map(|compiled| {
@@ -224,13 +225,18 @@ fn compile_on(
     );
     snapshot.scopes = scopes;
     snapshot.identity = identity;
+    let quarantined = quarantine.into_objects();
+    if let Some(before) = before.filter(|_| !quarantined.is_empty()) {
+        // What a route with mistakes tells its upstream is not known, and its upstream may still believe it.
+        snapshot.reserved.extend(&before.reserved);
+    }
     Ok(Some(Configuration {
         files: files.clone(),
         snapshot,
         settings: settings(gateway, admin, state_dir),
         archive: archive(sources, diagnostics),
         origin: Origin::Files,
-        quarantined: quarantine.into_objects(),
+        quarantined,
     }))
 }
 

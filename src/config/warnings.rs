@@ -1,6 +1,6 @@
 //! What is allowed and probably not meant.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -8,8 +8,9 @@ use ahash::RandomState;
 use super::document::Document;
 use super::kept;
 use crate::actions::Action;
+use crate::policies::is_authenticator;
 use crate::routing::{Route, Snapshot, Table};
-use crate::text::Diagnostics;
+use crate::text::{Diagnostics, Span};
 
 /// `before` is what runs, of which routes are kept.
 pub(super) fn of_unused(
@@ -43,6 +44,50 @@ pub(super) fn of_unused(
     if document.routes.is_empty() && document.kept.is_empty() && !diagnostics.has_errors() {
         diagnostics.warning(None, "there is no route: every request will get 404");
     }
+}
+
+/// How many routes one warning names.
+const NAMED: usize = 5;
+
+/// Routes that let everybody reach an upstream, where others want to know who calls: the authenticator may have been
+/// forgotten. A route that switches one off has been thought of. Where there is no authenticator at all, every route is
+/// open and nobody would read a warning for each. One for all of them, since there may be thousands.
+pub(super) fn of_open_routes<'t>(
+    tables: impl Iterator<Item = &'t Table<Arc<Route>>> + Clone,
+    diagnostics: &mut Diagnostics,
+) {
+    let routes = || tables.clone().flat_map(Table::routes);
+    let is_open = |route: &Route| route.pipeline.gate().is_open();
+    if routes().all(|(_, _, route)| is_open(route)) {
+        return;
+    }
+    let is_meant = |route: &Route| {
+        let mut off = route.pipeline.off().iter();
+        off.any(|origin| is_authenticator(origin.policy))
+    };
+    let is_forgotten = |route: &Route| {
+        is_open(route) && matches!(*route.action, Action::Proxy(_)) && !is_meant(route)
+    };
+    let open = routes().filter(|(_, _, route)| is_forgotten(route));
+    let open: BTreeMap<&str, Option<Span>> = open.map(|(name, _, it)| (name, it.span)).collect();
+    let Some(first) = open.values().next() else {
+        return;
+    };
+    let names: Vec<&str> = open.keys().take(NAMED).copied().collect();
+    let more = open.len().saturating_sub(NAMED);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let verb = if open.len() == 1 { "lets" } else { "let" };
+    let what = format!(
+        "{}{more} {verb} everybody in, though other routes have an authenticator",
+        names.join(", ")
+    );
+    diagnostics.warning(*first, what).help(
+        "add one where it was forgotten; where everybody is meant, say so in the route's policies: jwt = \"off\"",
+    );
 }
 
 pub(super) fn of_shadows<'t>(

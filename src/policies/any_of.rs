@@ -30,6 +30,11 @@ pub struct Config(Vec<Spanned<Box<str>>>);
 /// The policies that are authenticators.
 pub const AUTHENTICATORS: [&str; 2] = ["mtls", "hmac"];
 
+/// Whether a policy is an authenticator.
+pub fn is_authenticator(policy: &str) -> bool {
+    AUTHENTICATORS.contains(&policy)
+}
+
 /// An order of authenticators.
 pub struct Policy {
     order: Box<[&'static str]>,

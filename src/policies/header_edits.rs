@@ -99,6 +99,11 @@ impl Edits {
         exact.map(HeaderPattern::Exact).chain(patterns)
     }
 
+    /// Those that say who the client is, and nothing that the client has sent beside it.
+    pub(super) fn proofs(&self) -> impl Iterator<Item = http::HeaderName> {
+        proofs(&self.set).cloned()
+    }
+
     pub(super) fn apply(&self, headers: &mut HeaderMap, view: View<'_>) {
         for name in &self.remove {
             headers.remove(name);

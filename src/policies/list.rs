@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, any_of, compression, cors, hmac, https_redirect, ip_access, jwt,
-    mtls, request_headers, response_headers, security_headers, size_limits,
+    BuildScope, Hooks, Policy, acl, any_of, compression, cors, hmac, https_redirect, ip_access,
+    jwt, mtls, request_headers, response_headers, security_headers, size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
@@ -113,6 +113,8 @@ policies! {
     hmac,
     /// Which of several authenticators have to prove who calls.
     any_of,
+    /// What a caller must be, have or do to come in.
+    acl,
     /// Compresses responses for clients that can decode them.
     compression,
     /// How long bodies may be.

@@ -18,6 +18,7 @@
 
 pub mod authentication;
 
+mod acl;
 mod any_of;
 mod compression;
 mod cors;
@@ -31,6 +32,7 @@ mod mtls;
 mod networks;
 mod pipeline;
 mod request_headers;
+mod reserved;
 mod response_headers;
 mod security_headers;
 mod size_limits;
@@ -42,8 +44,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::response::Parts;
+use http::{HeaderMap, HeaderName};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -52,9 +54,11 @@ use crate::identity::Directory;
 use crate::response::{Code, Reply};
 use crate::text::{HeaderPattern, Span, Subject};
 
-pub use authentication::{Gate, GateProblem};
+pub use any_of::is_authenticator;
+pub use authentication::{Credential, Gate, GateProblem};
 pub use list::{Config, Layer, References};
 pub use pipeline::{Origin, Pipeline, Scope};
+pub use reserved::Reserved;
 
 use authentication::Authenticator;
 use pipeline::Preflight;
@@ -179,6 +183,10 @@ pub struct Hooks {
     identify: Vec<Arc<dyn Authenticator>>,
     any_of: Option<Box<[&'static str]>>,
     identified: Vec<Arc<dyn OnIdentified>>,
+    needs_identity: Option<&'static str>,
+    credentials: Vec<Credential>,
+    kept_credentials: Vec<Credential>,
+    reserved: Vec<HeaderName>,
     upstream_request: Vec<Arc<dyn OnUpstreamRequest>>,
     request_body: Vec<Arc<dyn OnRequestBody>>,
     response: Vec<Arc<dyn OnResponse>>,
@@ -205,6 +213,26 @@ impl Hooks {
     /// Which authenticators are asked in which order.
     pub fn any_of(&mut self, order: Box<[&'static str]>) {
         self.any_of = Some(order);
+    }
+
+    /// Says that a policy lets nobody in who has proven nothing: without an authenticator, that is everybody.
+    pub fn need_identity(&mut self, policy: &'static str) {
+        self.needs_identity = Some(policy);
+    }
+
+    /// Where credentials stand that nobody but authenticators may see.
+    pub fn hide(&mut self, credentials: Vec<Credential>) {
+        self.credentials.extend(credentials);
+    }
+
+    /// Where credentials stand that go on to upstreams, whatever other policies say of them.
+    pub fn keep(&mut self, credentials: Vec<Credential>) {
+        self.kept_credentials.extend(credentials);
+    }
+
+    /// Says that upstreams take what these headers say for proven: on no route of the gateway can a client send them.
+    pub fn reserve(&mut self, headers: impl IntoIterator<Item = HeaderName>) {
+        self.reserved.extend(headers);
     }
 
     pub fn on_identified(&mut self, hook: Arc<dyn OnIdentified>) {

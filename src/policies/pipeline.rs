@@ -7,8 +7,9 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::{
-    Flow, Gate, GateProblem, Hooks, OnIdentified, OnPreflight, OnRequest, OnRequestBody,
-    OnResponse, OnResponseBody, OnUpstreamRequest, Policy, RequestBody, ResponseBody,
+    Credential, Flow, Gate, GateProblem, Hooks, OnIdentified, OnPreflight, OnRequest,
+    OnRequestBody, OnResponse, OnResponseBody, OnUpstreamRequest, Policy, RequestBody,
+    ResponseBody,
 };
 use crate::facts::View;
 use crate::response::{Code, Reply};
@@ -108,6 +109,8 @@ pub struct Pipeline {
     /// Why there is no saying who may come in; then nobody may.
     gate_problem: Option<GateProblem>,
     identified: Box<[Arc<dyn OnIdentified>]>,
+    credentials: Box<[Credential]>,
+    reserved: Box<[HeaderName]>,
     upstream_request: Box<[Arc<dyn OnUpstreamRequest>]>,
     request_body: Box<[Arc<dyn OnRequestBody>]>,
     /// In reverse order, as the response meets the policies.
@@ -133,14 +136,23 @@ impl Pipeline {
         let (mut response, mut response_body) = (hooks.response, hooks.response_body);
         response.reverse();
         response_body.reverse();
-        let (gate, gate_problem) = match Gate::new(hooks.identify, hooks.any_of.as_deref()) {
+        let needed = hooks.needs_identity.filter(|_| hooks.identify.is_empty());
+        let gate = match needed {
+            Some(policy) => Err(GateProblem::Nobody(policy)),
+            None => Gate::new(hooks.identify, hooks.any_of.as_deref()),
+        };
+        let (gate, gate_problem) = match gate {
             Ok(gate) => (gate, None),
             Err(problem) => (Gate::closed(), Some(problem)),
         };
+        let mut credentials = hooks.credentials;
+        credentials.retain(|it| !hooks.kept_credentials.contains(it));
         Pipeline {
             gate,
             gate_problem,
             identified: hooks.identified.into(),
+            credentials: credentials.into(),
+            reserved: hooks.reserved.into(),
             request: hooks.request.into(),
             preflight: hooks.preflight,
             upstream_request: hooks.upstream_request.into(),
@@ -188,6 +200,16 @@ impl Pipeline {
     /// Why the route's authenticators cannot be put together. Such a pipeline must not serve.
     pub fn gate_problem(&self) -> Option<&GateProblem> {
         self.gate_problem.as_ref()
+    }
+
+    /// Where credentials stand that nobody but the authenticators may see.
+    pub fn credentials(&self) -> &[Credential] {
+        &self.credentials
+    }
+
+    /// The headers that no client can send on any route; see [`Hooks::reserve`].
+    pub fn reserved(&self) -> &[HeaderName] {
+        &self.reserved
     }
 
     /// As [`Pipeline::request`], of the policies that look at who calls.

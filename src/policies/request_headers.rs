@@ -28,6 +28,7 @@ impl super::Policy for Policy {
     fn hooks(self: &Arc<Self>, hooks: &mut Hooks) {
         hooks.on_upstream_request(self.clone());
         hooks.manage(self.0.names());
+        hooks.reserve(self.0.proofs());
     }
 }
 

@@ -9,6 +9,7 @@ use super::names::Names;
 use super::{client_address, h2_request, strict, target};
 use crate::facts::host;
 use crate::listener::Connection;
+use crate::policies::Reserved;
 use crate::response::{Code, Reply};
 
 /// Tells the engine how long the client may be silent within its request, and may take none of its response.
@@ -33,6 +34,17 @@ pub(super) fn tidy(session: &mut Session, connection: &Connection) {
     } else if session.req_header().version == Version::HTTP_10 {
         // RFC 9110 section 15.2: to such a client an interim response would be the response.
         session.downstream_session.set_ignore_info_resp(true);
+    }
+}
+
+/// Drops what would tell an upstream who calls, before anything can look at it: no route is found by it, no condition
+/// holds by it, and no upstream gets it.
+pub(super) fn strip_reserved(session: &mut Session, names: Names, reserved: &Reserved) {
+    if names.has_suspect && !reserved.is_empty() {
+        let request = session.req_header_mut();
+        let mut parts = take_request(request);
+        reserved.strip(&mut parts.headers);
+        *request = parts.into();
     }
 }
 

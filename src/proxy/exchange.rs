@@ -102,7 +102,9 @@ impl Exchange {
         admission::set_limits(session, &connection);
         admission::tidy(session, &connection);
         let request = session.req_header();
-        self.names = Names::of(&request.headers, &connection);
+        self.names = Names::of(&request.headers, &connection, &snapshot.reserved);
+        admission::strip_reserved(session, self.names, &snapshot.reserved);
+        let request = session.req_header();
         forwarding::identify(&mut self.facts, self.names, &connection, request);
         let checked = admission::check(session, self.names, &connection);
         let view = snapshot.view(&connection.listener);

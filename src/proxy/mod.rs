@@ -13,6 +13,7 @@ mod admission;
 mod bodies;
 mod bodiless;
 mod client_address;
+mod credentials;
 mod engine;
 mod exchange;
 mod forwarding;
@@ -90,7 +91,11 @@ impl ProxyHttp for Proxy {
             // Boxed, so that other requests do not carry the size of this future.
             ControlFlow::Continue(planned) => match Box::pin(exchange.identify(request)).await {
                 ControlFlow::Break(reply) => Some(reply),
-                ControlFlow::Continue(()) => exchange.act(request, planned),
+                ControlFlow::Continue(()) => {
+                    let hidden = exchange.route.pipeline.credentials();
+                    credentials::remove(session.req_header_mut(), hidden);
+                    exchange.act(session.req_header(), planned)
+                }
             },
         };
         match reply {

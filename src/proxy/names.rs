@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::exchange::X_REQUEST_ID;
 use crate::listener::{Connection, OverrideHeaders, Underscores};
-use crate::policies::Pipeline;
+use crate::policies::{Pipeline, Reserved};
 use crate::text::{is_plain, plain};
 
 /// Of no standard, and dangerous: a server that hands headers on as variables makes `HTTP_PROXY` of it, by which many
@@ -28,7 +28,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn of(headers: &HeaderMap, connection: &Connection) -> Names {
+    pub(super) fn of(headers: &HeaderMap, connection: &Connection, reserved: &Reserved) -> Names {
         let mut names = Names::default();
         for name in headers.keys().map(HeaderName::as_str) {
             match name {
@@ -36,7 +36,10 @@ impl Names {
                 "grpc-timeout" => names.has_grpc_timeout = true,
                 "traceparent" => names.has_traceparent = true,
                 "tracestate" => names.has_tracestate = true,
-                _ => names.has_suspect |= !is_plain(name) || is_untrue(name, connection),
+                _ => {
+                    names.has_suspect |=
+                        !is_plain(name) || is_untrue(name, connection) || reserved.has(name);
+                }
             }
         }
         names

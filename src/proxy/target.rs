@@ -44,6 +44,11 @@ fn replace_path(request: &mut RequestHeader, path: String) -> Result<(), PathRef
         target.push('?');
         target.push_str(query);
     }
+    replace(request, target)
+}
+
+/// Puts another path and query in the place of a request's.
+pub(super) fn replace(request: &mut RequestHeader, target: String) -> Result<(), PathRefusal> {
     let too_long = |_| PathRefusal::TooLong;
     let mut parts = request.uri.clone().into_parts();
     let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(too_long)?;

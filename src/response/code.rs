@@ -83,6 +83,9 @@ error_index! {
     /// The body is not the one whose `Content-Digest` was signed, or that digest is malformed. The upstream has not
     /// got all of it.
     DigestMismatch = 400 "digest_mismatch" "The body does not have its digest", INVALID_ARGUMENT Client "UA";
+    /// It is known who calls, and the policy `acl` does not let that caller do this. The log's `cause` says what is
+    /// missing, and the detail does where the policy says `explain = true`.
+    AccessDenied = 403 "access_denied" "The caller may not do this", PERMISSION_DENIED Client "AX";
     /// The client's address is not let in by the policy `ip_access`.
     AddressDenied = 403 "address_denied" "This address is not let in", PERMISSION_DENIED Client "AD";
     /// The path of the request means different things to different programs, so nobody could say which rules are

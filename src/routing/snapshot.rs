@@ -9,6 +9,7 @@ use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::identity::Directory;
 use crate::listener::Listener;
 use crate::observability::AccessLog;
+use crate::policies::Reserved;
 use crate::text::Fingerprint;
 use crate::upstream::{Room, Upstream};
 
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub room: Arc<Room>,
     /// What proves who calls.
     pub identity: Arc<Directory>,
+    /// What no client can send, on whichever route.
+    pub reserved: Reserved,
     /// Where exchanges are told of, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
     /// What the definitions say that all routes depend on; `None` where they depend on files as well.
@@ -51,12 +54,14 @@ impl Snapshot {
             upstreams,
             room,
             identity: Arc::default(),
+            reserved: Reserved::default(),
             access_log: None,
             scopes: None,
             gone: Vec::new(),
             places: Box::default(),
         };
         snapshot.number(0);
+        snapshot.reserve();
         snapshot
     }
 
@@ -104,6 +109,23 @@ impl Snapshot {
         };
         self.gone = views.filter(is_gone).cloned().collect();
         self.number(before.next_id());
+        self.reserve();
+    }
+
+    /// Collects the headers of all routes, also of those that were taken over from before.
+    fn reserve(&mut self) {
+        let mut tables: Vec<&Arc<Table<Arc<Route>>>> = Vec::new();
+        for view in self.listeners.iter().chain(&self.gone) {
+            // Listeners share tables, which may have tens of thousands of routes.
+            if !tables.iter().any(|table| Arc::ptr_eq(table, &view.table)) {
+                tables.push(&view.table);
+            }
+        }
+        for table in tables {
+            for (_, _, route) in table.routes() {
+                self.reserved.add(&route.pipeline);
+            }
+        }
     }
 
     /// Numbers are not used twice: of connections that have one it is not known when the last of them is gone.

@@ -3,6 +3,7 @@
 mod harness;
 mod origins;
 
+mod acl;
 mod actions;
 mod caps;
 mod changes;
@@ -13,6 +14,7 @@ mod cors;
 mod drain;
 mod errors;
 mod forwarding;
+mod forwarding_identity;
 mod framing;
 mod grpc;
 mod header_policies;

@@ -11,7 +11,7 @@ use super::chain::{Step, chain_of, literal_text};
 use super::functions::{Pattern, Takes, sign, signature};
 use super::lower::{self, ided};
 use super::parse::{Call, Kind, Loop, LoopKind, Node};
-use super::types::{Type, binary};
+use super::typing::{Type, binary};
 use super::values::{LONGEST_TEXT, MOST_VALUES};
 use super::variables::{Slot, Variable, named};
 use super::{Answer, AnswerType, ExpressionError, Problem};

@@ -9,7 +9,7 @@ use cel::common::value::{CowVal, StaticVal, Val};
 use cel::{Env, ExecutionError};
 
 use super::parse::{Call, LOOPS};
-use super::types::Type;
+use super::typing::Type;
 use super::{ExpressionError, Problem};
 use crate::text::{RegexError, RegexPattern, nearest};
 

@@ -41,7 +41,7 @@ mod functions;
 mod lower;
 mod parse;
 mod token;
-mod types;
+mod typing;
 mod values;
 mod variables;
 

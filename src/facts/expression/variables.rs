@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::chain::Step;
 use super::functions::Pattern;
-use super::types::Type;
+use super::typing::Type;
 use super::values::{self, LONGEST_TEXT};
 use super::{ExpressionError, Problem};
 use crate::facts::{Variables, View, host};

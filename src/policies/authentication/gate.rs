@@ -28,6 +28,8 @@ pub enum GateProblem {
     Unnamed(&'static str),
     /// `any_of` names this one, which is not in force.
     Missing(&'static str),
+    /// This policy lets nobody in who has proven nothing, and nobody can prove anything.
+    Nobody(&'static str),
 }
 
 impl Gate {
@@ -136,6 +138,12 @@ impl fmt::Display for GateProblem {
             GateProblem::Unnamed(name) => {
                 write!(f, "has an any_of without {name}, which is in force")
             }
+            GateProblem::Nobody(policy) => {
+                write!(
+                    f,
+                    "has an {policy} and no authenticator, so that it lets nobody in"
+                )
+            }
             GateProblem::Missing(name) => {
                 write!(f, "has an any_of with {name}, which is not in force")
             }
@@ -156,6 +164,9 @@ impl GateProblem {
             }
             GateProblem::Unnamed(name) => {
                 format!("add {name:?} to any_of, or write {name} = \"off\"")
+            }
+            GateProblem::Nobody(policy) => {
+                format!("add one, such as jwt = {{}}, or write {policy} = \"off\" on this route")
             }
             GateProblem::Missing(name) => {
                 format!("write {name} = {{}} as well, or take it out of any_of")

@@ -6,6 +6,7 @@
 //!
 //! Which authenticator of several decides is said by `any_of`, see [`super::any_of`].
 
+mod forward;
 mod gate;
 
 use std::borrow::Cow;
@@ -13,15 +14,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{BuildScope, Hooks, Policy};
+use super::{BuildScope, Hooks, OnUpstreamRequest, Policy};
 use crate::facts::View;
 use crate::identity::{Directory, Identity, Kind, Providers};
 use crate::response::{Code, Reply};
-use crate::text::{Name, Spanned};
+use crate::text::{Headers, Name, Spanned};
+
+use forward::Forward;
 
 pub use gate::{Gate, GateProblem};
 
@@ -34,6 +37,17 @@ pub struct Config {
     pub providers: Vec<Spanned<Name>>,
     /// What becomes of callers that show no credential. Default `"refuse"`.
     pub anonymous: Anonymous,
+    /// Headers that tell upstreams who calls: `{ "x-user-id" = "subject", "x-tenant" = "claims.tenant" }`. The values
+    /// name a field (`subject`, `consumer`, `credential`, `authenticator`, `provider`, `plan`, `scopes`, `roles`,
+    /// `groups`) or a claim, also one inside another, `realm_access.roles`. Default: none.
+    ///
+    /// What is not visible ASCII, and `%` itself, is percent-encoded as UTF-8; elements of a list have spaces between
+    /// them, and `%20` where they have spaces themselves. What is absent, empty, no text or longer than 8 KiB is not
+    /// sent. No client can send these headers, in whatever spelling, on any route of the gateway.
+    pub forward: Headers<Spanned<String>>,
+    /// Whether upstreams get the credential, too. Default: `false`, and then it is taken out of the request wherever a
+    /// provider may look for it, whoever called.
+    pub keep_credentials: bool,
 }
 
 /// What becomes of callers that show no credential.
@@ -127,6 +141,8 @@ pub enum Challenge {
 pub struct Authentication<K> {
     providers: Box<[Arc<K>]>,
     anonymous: Anonymous,
+    forward: Forward,
+    keeps_credentials: bool,
 }
 
 impl<K> Authentication<K> {
@@ -143,14 +159,36 @@ impl<K: Scheme> Policy for Authentication<K> {
     fn build(config: &Config, scope: &mut BuildScope<'_>) -> Option<Self> {
         let known = K::providers(scope.identity);
         let providers = known.resolve(&config.providers, scope.span, &mut scope.subject);
+        let forward = Forward::build(&config.forward, &mut scope.subject.key("forward"))?;
         (!providers.is_empty()).then(|| Authentication {
             providers: providers.into(),
             anonymous: config.anonymous,
+            forward,
+            keeps_credentials: config.keep_credentials,
         })
     }
 
     fn hooks(self: &Arc<Self>, hooks: &mut Hooks) {
         hooks.on_identify(self.clone());
+        let credentials = self.providers.iter().flat_map(|it| it.credentials());
+        match self.keeps_credentials {
+            true => hooks.keep(credentials.collect()),
+            false => hooks.hide(credentials.collect()),
+        }
+        hooks.reserve(self.forward.names());
+        if !self.forward.is_empty() {
+            hooks.on_upstream_request(self.clone());
+        }
+    }
+}
+
+impl<K: Scheme> OnUpstreamRequest for Authentication<K> {
+    fn on_upstream_request(&self, headers: &mut HeaderMap, view: View<'_>) {
+        if let Some(identity) = &view.facts.identity
+            && identity.authenticator == K::NAME
+        {
+            self.forward.write(identity, headers);
+        }
     }
 }
 
