@@ -11,6 +11,7 @@ mod template;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::identity::{ClientCertificate, Identity};
@@ -54,6 +55,8 @@ pub struct Facts {
     pub is_preflight: bool,
     /// The certificate that the client has proven to be its own in the TLS handshake with the gateway.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// The whole body, where an authenticator had to see it.
+    pub body: Option<Bytes>,
     /// Who was proven to call; `None` is an anonymous caller.
     pub identity: Option<Arc<Identity>>,
 }
@@ -69,6 +72,7 @@ impl Facts {
             captures: Captures::new(),
             is_preflight: false,
             certificate: None,
+            body: None,
             identity: None,
         }
     }

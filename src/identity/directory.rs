@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Consumers, Entry, hmac, jwt, mtls};
+use super::{Consumers, Entry, forward_auth, hmac, introspection, jwt, mtls};
 use crate::observability::Metrics;
 use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, nearest};
 
@@ -320,4 +320,8 @@ kinds! {
     jwt,
     /// Signatures of requests (RFC 9421).
     hmac,
+    /// Servers that are asked about tokens (RFC 7662).
+    introspection,
+    /// Services that are asked about requests.
+    forward_auth,
 }

@@ -12,6 +12,7 @@
 //! by the new provider from the one before.
 
 pub mod api_key;
+mod answers;
 mod authorities;
 pub mod basic;
 mod capacity;
@@ -20,7 +21,9 @@ mod client;
 mod consumer;
 mod directory;
 mod distinguished_name;
+pub mod forward_auth;
 pub mod hmac;
+pub mod introspection;
 mod json;
 pub mod jwt;
 pub mod keys;

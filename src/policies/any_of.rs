@@ -28,7 +28,8 @@ use crate::text::{Spanned, nearest};
 pub struct Config(Vec<Spanned<Box<str>>>);
 
 /// The policies that are authenticators.
-pub const AUTHENTICATORS: [&str; 2] = ["mtls", "hmac"];
+pub const AUTHENTICATORS: [&str; 5] =
+    ["mtls", "jwt", "hmac", "introspection", "forward_auth"];
 
 /// Whether a policy is an authenticator.
 pub fn is_authenticator(policy: &str) -> bool {

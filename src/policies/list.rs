@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, acl, any_of, compression, cors, hmac, https_redirect, ip_access,
-    jwt, mtls, request_headers, response_headers, security_headers, size_limits,
+    BuildScope, Hooks, Policy, acl, any_of, compression, cors, forward_auth, hmac, https_redirect,
+    introspection, ip_access, jwt, mtls, request_headers, response_headers, security_headers,
+    size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
@@ -111,6 +112,10 @@ policies! {
     jwt,
     /// Who calls is proven by a signature of the request.
     hmac,
+    /// Who calls is said by the server that gave the token out.
+    introspection,
+    /// A service decides.
+    forward_auth,
     /// Which of several authenticators have to prove who calls.
     any_of,
     /// What a caller must be, have or do to come in.

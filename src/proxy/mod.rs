@@ -14,6 +14,7 @@ mod bodies;
 mod bodiless;
 mod client_address;
 mod credentials;
+mod early_body;
 mod engine;
 mod exchange;
 mod forwarding;
@@ -43,6 +44,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use tokio::sync::mpsc;
 
+use crate::policies::Flow;
 use crate::response::Code;
 use crate::routing::Snapshot;
 use crate::upstream::{Failure, Upload, Verdict};
@@ -82,14 +84,13 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
         let begun = exchange.begin(session, &self.snapshot.load());
-        let request = session.req_header();
         let reply = match begun {
             ControlFlow::Break(reply) => Some(reply),
             ControlFlow::Continue(planned) if exchange.route.pipeline.gate().is_open() => {
-                exchange.act(request, planned)
+                exchange.act(session.req_header(), planned)
             }
             // Boxed, so that other requests do not carry the size of this future.
-            ControlFlow::Continue(planned) => match Box::pin(exchange.identify(request)).await {
+            ControlFlow::Continue(planned) => match Box::pin(identify(session, exchange)).await? {
                 ControlFlow::Break(reply) => Some(reply),
                 ControlFlow::Continue(()) => {
                     let hidden = exchange.route.pipeline.credentials();
@@ -308,6 +309,19 @@ impl ProxyHttp for Proxy {
     ) -> bool {
         true
     }
+}
+
+/// Finds out who calls, by the request's header and, where somebody has to see it, its body.
+async fn identify(session: &mut Session, exchange: &mut Exchange) -> Result<Flow> {
+    let limit = exchange.route.pipeline.gate().body();
+    if let (Some(limit), Some(connection)) = (limit, &exchange.connection) {
+        let deadline = connection.listener.timeouts.request_body_idle.as_std();
+        match early_body::read(session, limit, deadline).await? {
+            Ok(body) => exchange.facts.body = Some(body),
+            Err(reply) => return Ok(ControlFlow::Break(reply)),
+        }
+    }
+    Ok(exchange.identify(session.req_header()).await)
 }
 
 /// An engine error that stands for a code; the exchange keeps the code itself.

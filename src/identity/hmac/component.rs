@@ -178,7 +178,7 @@ impl Component {
     }
 
     /// Appends its value for a request.
-    fn write(&self, to: &mut String, message: &Message<'_>) -> Result<(), Wrong> {
+    pub fn write(&self, to: &mut String, message: &Message<'_>) -> Result<(), Wrong> {
         match self {
             Component::Method => to.push_str(message.method.as_str()),
             Component::TargetUri => {

@@ -23,13 +23,12 @@ use serde::Deserialize;
 use super::directory::Reads;
 use super::{Build, Capacity, Entry, Identity, Kind};
 use crate::text::{Duration, Subject};
-use component::Component;
 use key::Key;
 use replay::{Shown, Window};
 use signature::{Rules, Verified, verify};
 use structured::Bare;
 
-pub use component::{Message, Required};
+pub use component::{Component, Message, Required};
 pub use digest::Digests;
 pub use signature::{SIGNATURE, SIGNATURE_INPUT};
 pub use signing_key::{Keys, PublicKey, SigningKey};

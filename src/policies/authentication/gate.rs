@@ -17,6 +17,7 @@ pub struct Gate {
     authenticators: Box<[Arc<dyn Authenticator>]>,
     lets_anonymous_in: bool,
     is_closed: bool,
+    body: Option<usize>,
 }
 
 /// Why authenticators cannot be put together.
@@ -61,6 +62,7 @@ impl Gate {
         Ok(Gate {
             lets_anonymous_in: authenticators.iter().all(lets_in),
             is_closed: false,
+            body: authenticators.iter().filter_map(|it| it.body()).max(),
             authenticators: authenticators.into(),
         })
     }
@@ -78,6 +80,11 @@ impl Gate {
         self.authenticators.is_empty() && !self.is_closed
     }
 
+    /// Up to how many bytes of a body have to be there before anybody is asked.
+    pub fn body(&self) -> Option<usize> {
+        self.body
+    }
+
     /// Finds out who calls; `None` is anybody, where that is allowed.
     pub async fn pass(&self, view: View<'_>) -> ControlFlow<Reply, Option<Arc<Identity>>> {
         let step = match &*self.authenticators {
@@ -90,6 +97,7 @@ impl Gate {
         };
         match outcome {
             Outcome::Proven(identity) => ControlFlow::Continue(Some(identity)),
+            Outcome::Anybody => ControlFlow::Continue(None),
             Outcome::Answer(reply) => ControlFlow::Break(*reply),
             Outcome::Absent if self.lets_anonymous_in => ControlFlow::Continue(None),
             Outcome::Absent => ControlFlow::Break(self.refuse(view, None)),

@@ -6,6 +6,7 @@
 //!
 //! Which authenticator of several decides is said by `any_of`, see [`super::any_of`].
 
+pub mod bearer;
 mod forward;
 mod gate;
 
@@ -75,6 +76,11 @@ pub trait Scheme: Kind {
 
     /// What a caller is told that has shown no good credential; `refusal` is why, where one was shown.
     fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge;
+
+    /// Up to how many bytes of a body it has to see, which is in `view.facts.body` then. The request waits for it.
+    fn body(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A place of a request where a credential may stand.
@@ -102,6 +108,8 @@ pub enum Outcome {
     Absent,
     Proven(Arc<Identity>),
     Refused(Refusal),
+    /// It is not asked any further who calls.
+    Anybody,
     /// The request is the authenticator's own to answer.
     Answer(Box<Reply>),
 }
@@ -203,6 +211,9 @@ pub trait Authenticator: Send + Sync {
 
     /// The first provider's.
     fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge;
+
+    /// Up to how many bytes of a body its providers have to see.
+    fn body(&self) -> Option<usize>;
 }
 
 impl<K: Scheme> Authenticator for Authentication<K> {
@@ -229,6 +240,10 @@ impl<K: Scheme> Authenticator for Authentication<K> {
         provider.map_or(Challenge::None, |provider| {
             provider.challenge(view, refusal)
         })
+    }
+
+    fn body(&self) -> Option<usize> {
+        self.providers.iter().filter_map(|it| it.body()).max()
     }
 }
 
@@ -266,7 +281,10 @@ fn first<'a, T: Sync>(
 }
 
 fn is_decided(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Proven(_) | Outcome::Answer(_))
+    matches!(
+        outcome,
+        Outcome::Proven(_) | Outcome::Anybody | Outcome::Answer(_)
+    )
 }
 
 /// Of two refusals, that of a server that could not be asked counts: the credential may be good. Otherwise the first.
@@ -315,6 +333,7 @@ mod tests {
             Outcome::Absent => "absent",
             Outcome::Proven(_) => "proven",
             Outcome::Refused(refusal) => refusal.code.slug(),
+            Outcome::Anybody => "anybody",
             Outcome::Answer(_) => "answer",
         };
         assert_eq!(said, expected);

@@ -1,0 +1,159 @@
+//! `forward_auth`: a service of the operator's decides.
+//!
+//! ```toml
+//! [identity.forward_auth.main]
+//! url = "http://127.0.0.1:9000/verify"
+//! response_headers = ["x-user-id"]
+//! identity = { subject = "x-user-id", roles = "x-user-roles" }
+//! remember = { by = ["authorization", "cookie", "@method", "@authority", "@path"], for = "30s" }
+//!
+//! [routes.orders]
+//! match = { path = "/orders/{*rest}" }
+//! respond = { status = 200 }
+//! policies.forward_auth = {}
+//! ```
+//!
+//! The service is asked about every request of the route, as Traefik and Envoy do: with GET, or the request's own
+//! method, at `url`, with `X-Forwarded-Method`, `-Uri`, `-Host`, `-Proto`, `-For` and `X-Request-Id` by the gateway and
+//! those headers of the request that `request_headers` lists. What a client sends under the names of the gateway's
+//! own never gets there. These credentials stay in the request, for the upstream may want them as well.
+//!
+//! # Its answer
+//! - 2xx lets the request go on. The headers in `response_headers` go to the upstream in the place of whatever the
+//!   client sent under these names, `identity` says which of all headers tell who calls, and nothing else of the answer
+//!   is looked at. Names in `identity` that are not in `response_headers` go no further.
+//! - 401, 403 and 3xx are the client's: status, body, `Content-Type` and the headers in `answer_headers`. Redirects are
+//!   never followed. That is the end of the request also where `any_of` has others to ask, so it stands last there.
+//! - Anything else, and no answer within `client.timeout`, is a service that cannot be asked: 503
+//!   `authentication_unavailable`, or with `on_server_down = "allow"` the request goes on as an anonymous caller's.
+//!
+//! # Bodies
+//! With `body`, the whole body is read first, goes to the service, and then on to the upstream as it came. It may have
+//! at most 64 KiB, which is what can be kept of it; a longer one gets 413 `payload_too_large`.
+//!
+//! # What is remembered
+//! Nothing, unless `remember` says what requests have to have in common. Then an answer that allows is for all that
+//! do, for as long as `for` says; the body belongs to it where the service gets it. Refusals are not remembered.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::authentication::{
+    self, Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+};
+use super::{BuildScope, Hooks, OnUpstreamRequest};
+use crate::facts::{View, host};
+use crate::identity::forward_auth::{Asked, Decision, Denied, Provider};
+use crate::identity::hmac::Message;
+use crate::identity::{Directory, Kind, Providers};
+use crate::response::{Code, Reply};
+use crate::text::HeaderPattern;
+
+impl Scheme for Provider {
+    fn providers(directory: &Directory) -> &Providers<Provider> {
+        &directory.forward_auth
+    }
+
+    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+        let View { facts, request } = view;
+        let asked = Asked {
+            message: Message {
+                method: &request.method,
+                scheme: facts.scheme.as_str(),
+                authority: host(request).unwrap_or_default(),
+                path: request.uri.path(),
+                query: request.uri.query(),
+                headers: &request.headers,
+            },
+            client: facts.client,
+            request_id: facts.request_id.as_str(),
+            body: Scheme::body(self).and(facts.body.clone()),
+        };
+        match self.known(&asked) {
+            Some(identity) => Step::Now(Outcome::Proven(identity)),
+            None => Step::Later(Box::pin(async move { outcome(self.ask(asked).await) })),
+        }
+    }
+
+    fn credentials(&self) -> Vec<Credential> {
+        Vec::new()
+    }
+
+    /// Every request has what it looks for.
+    fn challenge(&self, _: View<'_>, _: Option<&Refusal>) -> Challenge {
+        Challenge::None
+    }
+
+    fn body(&self) -> Option<usize> {
+        Provider::body(self)
+    }
+}
+
+fn outcome(decision: Decision) -> Outcome {
+    match decision {
+        Decision::Allowed(identity) => Outcome::Proven(identity),
+        Decision::Unasked => Outcome::Anybody,
+        Decision::Denied(Denied {
+            status,
+            headers,
+            body,
+        }) => {
+            let reply = Reply::content(status, headers, body);
+            Outcome::Answer(Box::new(
+                reply.cause("forward_auth: the service refuses it"),
+            ))
+        }
+        Decision::Unavailable => Outcome::Refused(Refusal {
+            code: Code::AuthenticationUnavailable,
+            cause: "the service of forward_auth cannot be asked".into(),
+        }),
+    }
+}
+
+/// Asks services, and hands on what they say to upstreams.
+pub struct Policy(Arc<Authentication<Provider>>);
+
+impl super::Policy for Policy {
+    const NAME: &'static str = Provider::NAME;
+    type Config = authentication::Config;
+
+    fn build(config: &authentication::Config, scope: &mut BuildScope<'_>) -> Option<Policy> {
+        Authentication::build(config, scope).map(|it| Policy(Arc::new(it)))
+    }
+
+    fn hooks(self: &Arc<Self>, hooks: &mut Hooks) {
+        self.0.hooks(hooks);
+        let providers = self.0.providers().iter();
+        let names = providers.flat_map(|it| it.response_headers());
+        let names: Vec<_> = names.cloned().map(HeaderPattern::Exact).collect();
+        if !names.is_empty() {
+            hooks.manage(names);
+            hooks.on_upstream_request(self.clone());
+        }
+    }
+}
+
+impl OnUpstreamRequest for Policy {
+    fn on_upstream_request(&self, headers: &mut HeaderMap, view: View<'_>) {
+        for provider in self.0.providers() {
+            for name in provider.response_headers() {
+                headers.remove(name);
+            }
+        }
+        let Some(identity) = &view.facts.identity else {
+            return;
+        };
+        let mut providers = self.0.providers().iter();
+        let Some(provider) = providers.find(|it| it.has_proven(identity)) else {
+            return;
+        };
+        for name in provider.response_headers() {
+            let value = identity.claims.get(name.as_str());
+            let value = value.and_then(|value| HeaderValue::from_str(value.as_str()?).ok());
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
