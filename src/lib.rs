@@ -101,6 +101,9 @@
 //! | A configuration that cannot be served changes nothing | `tests/gateway/reload.rs`: `what_cannot_be_had_changes_nothing`; `tests/cli/reload.rs` |
 //! | Reloads, listeners that come and go, new certificates and new binaries lose no request and cut no stream | `tests/gateway/changes.rs` |
 //! | A certificate proves its consumer and nobody else, and no header does | `tests/gateway/mtls.rs` |
+//! | A key that a provider publishes is good and one that it has withdrawn is not, whether or not it can be asked; there is one fetch at a time, and none for a request | `tests/gateway/keys.rs`: `rotation_and_outage`; `src/identity/keys/source_tests.rs` |
+//! | Keys come from where the configuration says, and from no address that a token chose | `tests/gateway/keys.rs`: `no_token_chooses_where_keys_come_from`; `src/identity/keys/source_tests.rs`: `discovery_finds_the_keys_of_the_issuer_and_of_no_other` |
+//! | Other servers that know who calls are verified, hold nobody for long, and send nobody elsewhere | `tests/gateway/identity_client.rs` |
 //! | Of several authenticators the first proof decides, a bad credential is never anonymous, and authenticators that contradict one another are refused at load | `src/policies/authentication/mod.rs`; `tests/config/reject/any-of-missing.toml` |
 //! | Policies of a listener decide before a 404 or 405 does | `tests/gateway/ip_access.rs`: `it_decides_before_routes_are_told_apart` |
 //! | The client's address is what trusted hops vouch for, and nothing else opens a door | `tests/gateway/ip_access.rs`: `strangers_cannot_say_who_they_are` |

@@ -45,6 +45,8 @@ pub(super) struct State {
     generation: AtomicU64,
     pub(super) metrics: KeyMetrics,
     pub(super) remote: Option<Remote>,
+    /// Whether the document that was taken up last has no key.
+    is_empty: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -278,6 +280,7 @@ impl State {
             generation: AtomicU64::new(next_generation()),
             metrics,
             remote,
+            is_empty: AtomicBool::new(false),
             tasks: Mutex::default(),
         }
     }
@@ -291,11 +294,21 @@ impl State {
         })
     }
 
-    /// Uses a set from now on; one that is the same changes nothing.
+    /// Uses a set from now on; one that is the same changes nothing. Tells of what is new about it.
     pub(super) fn adopt(&self, set: KeySet) {
-        if **self.keys.load() == set {
-            return;
+        let is_same = **self.keys.load() == set;
+        // There may have been none before, either.
+        let was_empty = self.is_empty.swap(set.is_empty(), Ordering::Relaxed);
+        if !is_same || set.is_empty() && !was_empty {
+            self.tell(&set);
         }
+        match is_same {
+            true => self.metrics.used(set.keys().len()),
+            false => self.set(Arc::new(set)),
+        }
+    }
+
+    fn tell(&self, set: &KeySet) {
         for skipped in set.skipped() {
             let (key, why) = (&skipped.key, skipped.why);
             log::info!("identity.{}: the key {key:?} is not used: {why}", self.name);
@@ -303,7 +316,6 @@ impl State {
         if set.is_empty() {
             log::warn!("identity.{}: there is no key that could be used", self.name);
         }
-        self.set(Arc::new(set));
     }
 
     pub(super) fn set(&self, set: Arc<KeySet>) {
