@@ -137,7 +137,9 @@ impl Client {
         if !is_good {
             subject
                 .error(url.span, format!("must be https, got {}", url.as_str()))
-                .help("or set allow_http = true, and everybody on the way can read and change everything");
+                .help(
+                    "with allow_http = true everybody on the way could read and change everything",
+                );
         }
         is_good
     }

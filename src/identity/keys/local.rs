@@ -87,8 +87,12 @@ impl Place {
             }
             Err(error) => {
                 let problem = subject.error(span, &error);
+                // It may be what nobody should see.
+                problem.is_private = matches!(self, Place::Inline(_));
                 if matches!(error, LocalError::InlineSecret) {
-                    problem.help("write secret = { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }");
+                    problem.help(
+                        "write secret = { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }",
+                    );
                 }
                 None
             }

@@ -1,7 +1,7 @@
 //! The keys of one provider, wherever they come from.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,8 +41,6 @@ pub(super) struct State {
     /// `jwt.main`
     pub(super) name: Box<str>,
     keys: ArcSwap<KeySet>,
-    /// Of the keys, or of some before them: it is changed after them.
-    generation: AtomicU64,
     pub(super) metrics: KeyMetrics,
     pub(super) remote: Option<Remote>,
     /// Whether the document that was taken up last has no key.
@@ -151,24 +149,15 @@ impl Source {
         let look = place.path().and_then(|path| Look::at(&path));
         let set = place.load(span, subject)?;
         let state = State::new(parts.name, parts.metrics, None);
-        // What was verified with the same keys before stays so.
-        if let Some(before) = parts.before.filter(|before| *before.current() == set) {
-            state
-                .generation
-                .store(before.generation(), Ordering::Release);
-        }
-        state.keys.store(Arc::new(set));
+        // The same set as before where nothing has changed, so that what was verified with it stays so.
+        let same = parts.before.map(|before| before.state.keys.load_full());
+        let same = same.filter(|before| **before == set);
+        state.keys.store(same.unwrap_or_else(|| Arc::new(set)));
         Some(Source {
             state: Arc::new(state),
             client: None,
             local: Some((place, look)),
         })
-    }
-
-    /// Changes with the keys, and is never the same for others. What was verified is remembered for as long as this
-    /// stays what it was before the keys were asked for.
-    pub fn generation(&self) -> u64 {
-        self.state.generation.load(Ordering::Acquire)
     }
 
     /// The keys, where nothing newer is worth waiting for: among them is one of the name that a token says, or no
@@ -182,9 +171,9 @@ impl Source {
         is_final.then_some(set)
     }
 
-    /// The keys as they are now, whatever is asked of them.
-    pub fn current(&self) -> Arc<KeySet> {
-        self.state.keys.load_full()
+    /// The keys as they are now, whatever is asked of them. Others are another `Arc`, and the same ones never are.
+    pub fn current(&self) -> Guard<Arc<KeySet>> {
+        self.state.keys.load()
     }
 
     /// Waits until there is a key of this name, or until a fetch that began later than this call has shown that there
@@ -192,7 +181,7 @@ impl Source {
     /// cool-down is over. Waits for the cool-down and a fetch at most.
     pub async fn renewed(&self, kid: Option<&str>) -> Result<Arc<KeySet>, Unavailable> {
         let Some(remote) = &self.state.remote else {
-            return Ok(self.current());
+            return Ok(self.state.keys.load_full());
         };
         let Ok(_place) = remote.waiting.try_acquire() else {
             return Err(Unavailable);
@@ -224,11 +213,6 @@ impl Source {
             tasks.spawn(local::watch(weak, place.clone(), *look));
         }
     }
-}
-
-fn next_generation() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What a source is compiled with.
@@ -264,9 +248,9 @@ fn issuer_url(
             client.check(&url, &mut subject).then_some(url.value)
         }
         Err(error) => {
-            subject
-                .error(issuer.span, error)
-                .help(format!("its keys are asked of it, since there is no {key}"));
+            subject.error(issuer.span, error).help(format!(
+                "it is asked for its keys; those that are here need {key} = {{ file = \"…\" }}"
+            ));
             None
         }
     }
@@ -277,7 +261,6 @@ impl State {
         State {
             name,
             keys: ArcSwap::default(),
-            generation: AtomicU64::new(next_generation()),
             metrics,
             remote,
             is_empty: AtomicBool::new(false),
@@ -321,7 +304,6 @@ impl State {
     pub(super) fn set(&self, set: Arc<KeySet>) {
         self.metrics.used(set.keys().len());
         self.keys.store(set);
-        self.generation.store(next_generation(), Ordering::Release);
         if let Some(remote) = &self.remote {
             remote.unknown.forget();
         }
