@@ -34,6 +34,7 @@ mod pem;
 mod url;
 
 #[cfg(test)]
+#[allow(dead_code, reason = "the tests of the gateway use the rest of it")]
 #[path = "../../tests/gateway/harness/tokens.rs"]
 pub(crate) mod tokens;
 

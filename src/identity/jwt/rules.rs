@@ -51,8 +51,9 @@ impl Rules {
             return Err(Refused::Type);
         }
         self.check_audience(claims.get("aud"))?;
-        let is_missing = |name: &Box<str>| matches!(claims.get(&**name), None | Some(Value::Null));
-        if self.required.iter().any(is_missing) {
+        let mut required = self.required.iter();
+        let is_missing = |name: &str| matches!(claims.get(name), None | Some(Value::Null));
+        if required.any(|name| is_missing(name)) {
             return Err(Refused::ClaimMissing);
         }
         self.check_times(claims, now)

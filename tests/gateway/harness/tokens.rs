@@ -26,7 +26,7 @@ pub struct Signer {
 }
 
 enum SigningKey {
-    Mac(hmac::Key),
+    Mac(Box<hmac::Key>),
     Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     Elliptic(EcdsaKeyPair),
     Edwards(Ed25519KeyPair),
@@ -62,7 +62,7 @@ impl Signer {
     /// One whose secret is this, whatever else that is.
     pub fn of_secret(secret: &[u8]) -> Signer {
         Signer {
-            key: SigningKey::Mac(hmac::Key::new(hmac::HMAC_SHA256, secret)),
+            key: SigningKey::Mac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret))),
             plain: secret.to_vec(),
             ..Signer::new("HS256", "secret")
         }
@@ -132,7 +132,11 @@ fn secret(algorithm: hmac::Algorithm, length: usize) -> Made {
     // As people write it into a file: nothing in it that an editor would change.
     let text = encode(bytes).into_bytes();
     let jwk = json!({ "kty": "oct", "k": encode(&text) });
-    (SigningKey::Mac(hmac::Key::new(algorithm, &text)), jwk, text)
+    (
+        SigningKey::Mac(Box::new(hmac::Key::new(algorithm, &text))),
+        jwk,
+        text,
+    )
 }
 
 fn rsa(padding: &'static dyn RsaEncoding) -> Made {
