@@ -8,7 +8,7 @@ use ahash::RandomState;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{hmac, mtls};
+use super::{api_key, basic, hmac, mtls};
 use crate::text::{Name, Span, Spanned};
 
 /// Somebody who calls: a partner, a program, a team. What it shows to prove that is listed by kind.
@@ -28,6 +28,12 @@ pub struct Config {
     pub certificates: Vec<Spanned<mtls::Certificate>>,
     /// Keys that the consumer signs its requests with, for `hmac`. Default: none.
     pub signing_keys: Vec<Spanned<hmac::SigningKey>>,
+    /// Keys that prove the consumer, for `api_key`: their hashes, as `northgate key` prints them. At most two may be good
+    /// at a time. Default: none.
+    pub api_keys: Vec<Spanned<api_key::ApiKey>>,
+    /// Passwords that prove the consumer, for `basic`: their hashes, of argon2id or bcrypt; at most two. The name is the
+    /// consumer's. `northgate key password` makes one. Default: none.
+    pub passwords: Vec<Spanned<basic::PasswordHash>>,
 }
 
 /// Somebody whom the configuration knows.

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Consumers, Entry, forward_auth, hmac, introspection, jwt, mtls};
+use super::{Consumers, Entry, api_key, basic, forward_auth, hmac, introspection, jwt, mtls};
 use crate::observability::Metrics;
 use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, nearest};
 
@@ -324,4 +324,8 @@ kinds! {
     introspection,
     /// Services that are asked about requests.
     forward_auth,
+    /// Keys of consumers.
+    api_key,
+    /// Names and passwords of consumers.
+    basic,
 }

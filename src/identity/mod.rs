@@ -17,6 +17,7 @@ mod authorities;
 pub mod basic;
 mod capacity;
 mod certificate;
+mod challenge;
 mod client;
 mod consumer;
 mod directory;

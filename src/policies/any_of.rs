@@ -28,8 +28,15 @@ use crate::text::{Spanned, nearest};
 pub struct Config(Vec<Spanned<Box<str>>>);
 
 /// The policies that are authenticators.
-pub const AUTHENTICATORS: [&str; 5] =
-    ["mtls", "jwt", "hmac", "introspection", "forward_auth"];
+pub const AUTHENTICATORS: [&str; 7] = [
+    "mtls",
+    "jwt",
+    "hmac",
+    "introspection",
+    "forward_auth",
+    "api_key",
+    "basic",
+];
 
 /// Whether a policy is an authenticator.
 pub fn is_authenticator(policy: &str) -> bool {

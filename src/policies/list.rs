@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, acl, any_of, compression, cors, forward_auth, hmac, https_redirect,
-    introspection, ip_access, jwt, mtls, request_headers, response_headers, security_headers,
-    size_limits,
+    BuildScope, Hooks, Policy, acl, any_of, api_key, basic, compression, cors, forward_auth, hmac,
+    https_redirect, introspection, ip_access, jwt, mtls, request_headers, response_headers,
+    security_headers, size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
@@ -116,6 +116,10 @@ policies! {
     introspection,
     /// A service decides.
     forward_auth,
+    /// Who calls is proven by a key.
+    api_key,
+    /// Who calls is proven by a name and a password.
+    basic,
     /// Which of several authenticators have to prove who calls.
     any_of,
     /// What a caller must be, have or do to come in.

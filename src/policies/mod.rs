@@ -20,6 +20,8 @@ pub mod authentication;
 
 mod acl;
 mod any_of;
+mod api_key;
+mod basic;
 mod compression;
 mod cors;
 mod forward_auth;

@@ -121,6 +121,9 @@ error_index! {
     /// The request header is larger than the listener's `limits.header_bytes` or has more fields than
     /// `limits.headers`.
     HeadersTooLarge = 431 "headers_too_large" "The request header is too large", RESOURCE_EXHAUSTED Client "DPE";
+    /// The name in `Authorization: Basic` was tried with too many wrong passwords, by whomever; `Retry-After` says when it
+    /// may be tried again. See `identity.basic.NAME.failures`.
+    TooManyAttempts = 429 "too_many_attempts" "Too many attempts", RESOURCE_EXHAUSTED Client "UA";
     /// The client went away before the exchange was complete. Only ever seen in the log and the metrics.
     ClientClosed = 499 "client_closed" "The client closed the connection", CANCELLED Client "DC";
     /// The client took its response more slowly than the listener's `limits.response_min_rate`, and was cut off. Only
@@ -134,7 +137,8 @@ error_index! {
     /// The route, or the upstream that it forwards to, has mistakes in its configuration, and `gateway.on_error` has the
     /// gateway serve without it. The log and `northgate check` say what is wrong.
     Quarantined = 503 "quarantined" "This is out of service", UNAVAILABLE Gateway "-";
-    /// Whether the credential is good can be said only by a server that does not answer.
+    /// Whether the credential is good can be said only by a server that does not answer, or there are more passwords to
+    /// check than there are turns for.
     AuthenticationUnavailable = 503 "authentication_unavailable" "Nobody can be authenticated now", UNAVAILABLE Gateway "UA";
     /// The method is one that the gateway does not forward to anybody (`CONNECT`, `TRACE`).
     MethodNotImplemented = 501 "method_not_implemented" "The method is not implemented", UNIMPLEMENTED Client "DPE";

@@ -18,6 +18,12 @@ impl HeaderName {
     }
 }
 
+impl From<http::HeaderName> for HeaderName {
+    fn from(name: http::HeaderName) -> HeaderName {
+        HeaderName(name)
+    }
+}
+
 impl Deref for HeaderName {
     type Target = http::HeaderName;
 

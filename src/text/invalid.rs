@@ -87,6 +87,10 @@ pub enum Invalid {
     TimestampOffset { got: Box<str> },
     #[error("must be a time from 1970 to 9998, got {}", quoted(.got))]
     TimestampRange { got: Box<str> },
+    #[error("must be 1 to 64 letters, digits, \"_\", \".\", \"~\" or \"-\", got {}", quoted(.got))]
+    Word { got: Box<str> },
+    #[error("must be 1 to 64 visible characters of ASCII and spaces, without quotes and backslashes, got {}", quoted(.got))]
+    Realm { got: Box<str> },
     #[error("must be a percentage such as \"20%\" or \"0.5%\", got {}", quoted(.got))]
     Percent { got: Box<str> },
     #[error("must be a percentage with its sign, such as \"{got}%\", got {got}")]

@@ -84,7 +84,22 @@ fn errors_prints_the_index() {
 
 fn toml(path: &Path) -> Value {
     let text = std::fs::read_to_string(path).expect("the file can be read");
-    toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let document = toml::from_str(&text);
+    let mut document = document.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    dates_as_strings(&mut document);
+    document
+}
+
+/// Which is what editors take them for: JSON, of which the schema is, has no dates.
+fn dates_as_strings(value: &mut Value) {
+    match value {
+        Value::Object(table) => match table.get("$__toml_private_datetime") {
+            Some(date) => *value = date.clone(),
+            None => table.values_mut().for_each(dates_as_strings),
+        },
+        Value::Array(elements) => elements.iter_mut().for_each(dates_as_strings),
+        _ => {}
+    }
 }
 
 fn toml_files(folder: &str) -> Vec<PathBuf> {

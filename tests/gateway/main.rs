@@ -5,6 +5,8 @@ mod origins;
 
 mod acl;
 mod actions;
+mod api_key;
+mod basic;
 mod caps;
 mod changes;
 mod client_address;

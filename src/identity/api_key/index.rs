@@ -33,7 +33,7 @@ pub struct Proof {
 impl Index {
     /// No two keys have the same hash.
     pub(super) fn new(mut keys: Vec<Proof>) -> Index {
-        keys.sort_unstable_by(|one, other| one.hash.cmp(&other.hash));
+        keys.sort_unstable_by_key(|one| one.hash);
         let bits = keys.len().max(1).ilog2().min(24);
         let shift = u32::BITS - bits;
         let mut starts = Vec::with_capacity((1 << bits) + 1);

@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use subtle::ConstantTimeEq;
 
-use super::Owner;
+use super::checker::Owner;
 use super::hash::PasswordHash;
 use super::login::Login;
 use crate::identity::Identity;
