@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::demo_keys::{Signer, api_key, consumer};
 use crate::config::{compile, load_text};
 use crate::demo;
 use crate::gateway;
@@ -20,7 +21,14 @@ impl Command {
     pub(super) fn run(self) -> ExitCode {
         super::start_log();
         let metrics = Metrics::new();
-        let mut loaded = load_text("conf/shop.toml", SHOP);
+        let (key_set, key) = match Signer::open().and_then(|it| Ok((it.key_set(), api_key()?))) {
+            Ok((key_set, key)) => (key_set.to_string(), key),
+            Err(error) => {
+                eprintln!("error: the demo's keys cannot be had: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let mut loaded = load_text("conf/shop.toml", &format!("{SHOP}{}", consumer(&key)));
         let configuration = compile(&mut loaded, &metrics);
         let Some(configuration) = configuration else {
             super::report(&loaded);
@@ -34,7 +42,7 @@ impl Command {
             .build();
         let (stop, stopped) = watch::channel(false);
         let opened = runtime.map(|runtime| {
-            let shop = runtime.block_on(demo::start(demo::Ports::default(), stopped));
+            let shop = runtime.block_on(demo::start(demo::Ports::default(), key_set, stopped));
             (runtime, shop)
         });
         let (runtime, shop) = match opened {
@@ -74,14 +82,18 @@ const WELCOME: &str = r#"
     curl -s  http://127.0.0.1:8080/products/7
     curl -s  http://127.0.0.1:8080/users/7
     curl -i  http://127.0.0.1:8080/orders/7                  # x-api-version set, server and x-internal-* stripped
-    curl -i  http://127.0.0.1:8080/payments -H 'content-type: application/json' \
-             -d '{"order_id":42,"amount_cents":4999,"currency":"EUR","card_token":"tok_visa_4242"}'
     curl -sk https://127.0.0.1:8443/users/7                  # HTTP/2 over TLS
     curl -s  http://127.0.0.1:8080/echo/hello                # what an upstream gets to see
     curl -sN http://127.0.0.1:8080/orders/events             # server-sent events, as they come
     curl -i  http://127.0.0.1:8080/order/7                   # redirected
     curl -i  -X DELETE http://127.0.0.1:8080/products/7      # 405, with Allow
     curl -i  http://127.0.0.1:8080/nowhere                   # 404, as a problem document
+
+  Who calls? Payments want an API key; other callers get 401:
+
+    curl -i  http://127.0.0.1:8080/payments -X POST
+    curl -i  http://127.0.0.1:8080/payments -H "x-api-key: $(NORTHGATE key demo)" -H 'content-type: application/json' \
+             -d '{"order_id":42,"amount_cents":4999,"currency":"EUR","card_token":"tok_visa_4242"}'
 
   Let an upstream fail for ten seconds, and look again; after three failed health checks it is left out:
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
+use super::demo_keys;
 use crate::identity::api_key::{self, KeyHash, LONGEST_KEY, Prefix};
 use crate::identity::basic::{LONGEST_LOGIN, PasswordHash};
 use crate::text::{Duration, Name, Timestamp};
@@ -30,6 +31,7 @@ enum Action {
     New(New),
     Hash(Hash),
     Password(Password),
+    Demo(Demo),
 }
 
 /// Make a key: the first line is the key, the second what goes into `api_keys` of its consumer.
@@ -58,6 +60,10 @@ struct Hash {
 #[derive(Debug, Args)]
 struct Password {}
 
+/// Print the API key of the demo, and nothing else. It was made on this machine, and is good in this machine's demo.
+#[derive(Debug, Args)]
+struct Demo {}
+
 /// What a key is good for.
 #[derive(Debug, Args)]
 struct Terms {
@@ -74,7 +80,10 @@ impl Command {
         let made = match self.action {
             Action::New(new) => new.make(),
             Action::Hash(hash) => hash.make(),
-            Action::Password(_) => password(),
+            Action::Password(Password {}) => password(),
+            Action::Demo(Demo {}) => demo_keys::api_key()
+                .map(|key| Zeroizing::new(format!("{}\n", *key)))
+                .map_err(|error| error.to_string()),
         };
         match made {
             Ok(text) => super::print(&text),

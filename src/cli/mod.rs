@@ -8,6 +8,7 @@ mod admin_client;
 mod check;
 mod completions;
 mod demo;
+mod demo_keys;
 mod diff;
 mod errors;
 mod explain;
@@ -17,6 +18,7 @@ mod man;
 mod reload;
 mod run;
 mod schema;
+mod token;
 mod upgrade;
 
 use std::io::IsTerminal;
@@ -48,6 +50,7 @@ enum Command {
     Schema(schema::Command),
     Errors(errors::Command),
     Key(key::Command),
+    Token(token::Command),
     Demo(demo::Command),
     Completions(completions::Command),
     Man(man::Command),
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

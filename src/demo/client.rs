@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use super::{Addresses, Ports, Shop, start};
 
+pub(super) const KEY_SET: &str = r#"{"keys":[]}"#;
+
 /// Far more than any answer takes; a test that waits this long has found a bug.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,7 +37,7 @@ impl Shopper {
             products: 0,
             payments: 0,
         };
-        let shop = start(ports, shutdown)
+        let shop = start(ports, KEY_SET.to_owned(), shutdown)
             .await
             .expect("the kernel has four ports left");
         Self {

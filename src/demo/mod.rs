@@ -12,6 +12,8 @@
 //! | `POST /_demo/fail` | fails, or only slows down, the requests of the next while; `GET` shows it, `DELETE` ends it |
 //! | any method `/_demo/echo`, `/_demo/echo/{*rest}` | the request as this service received it |
 //!
+//! Users publish the keys that their tokens are signed with, at `/.well-known/jwks.json`; who signs is not their matter.
+//!
 //! Every answer carries `server`, `x-powered-by` and `x-internal-shard`, headers that a gateway should strip.
 //!
 //! **Invariant:** the shop knows nothing of the gateway. It imports no other room, listens on loopback only and
@@ -81,10 +83,14 @@ pub struct Shop {
 }
 
 /// Opens the shop: binds all four services, then serves them on the current Tokio runtime until `shutdown` turns
-/// true or loses its sender.
+/// true or loses its sender. `key_set` is what users publish for verifying the tokens that they are given, a JWKS.
 ///
 /// Nothing is served unless every port could be bound; the error names the service and the address that could not.
-pub async fn start(ports: Ports, shutdown: watch::Receiver<bool>) -> io::Result<Shop> {
+pub async fn start(
+    ports: Ports,
+    key_set: String,
+    shutdown: watch::Receiver<bool>,
+) -> io::Result<Shop> {
     let users = bind("users", ports.users).await?;
     let orders = bind("orders", ports.orders).await?;
     let products = bind("products", ports.products).await?;
@@ -100,7 +106,7 @@ pub async fn start(ports: Ports, shutdown: watch::Receiver<bool>) -> io::Result<
     let mut open = |listener, name, latency_ms, routes: Router| {
         services.spawn(Service::new(name, latency_ms).serve(listener, routes, shutdown.clone()));
     };
-    open(users, "users", 1..=4, users::routes());
+    open(users, "users", 1..=4, users::routes(key_set));
     open(
         orders,
         "orders",
@@ -162,7 +168,7 @@ mod tests {
             products: port,
             payments: 0,
         };
-        let error = start(ports, shutdown).await.unwrap_err();
+        let error = start(ports, String::new(), shutdown).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(
             error.to_string().contains(&format!(

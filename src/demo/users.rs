@@ -1,6 +1,7 @@
 //! The users service: who shops here.
 
 use axum::extract::{Path, Query};
+use axum::http::header;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -65,10 +66,15 @@ struct User {
     cart_id: u32,
 }
 
-pub(super) fn routes() -> Router {
+pub(super) fn routes(key_set: String) -> Router {
+    let json = (header::CONTENT_TYPE, "application/jwk-set+json");
     Router::new()
         .route("/users", get(list))
         .route("/users/{id}", get(one))
+        .route(
+            "/.well-known/jwks.json",
+            get(async move || ([json], key_set.clone())),
+        )
 }
 
 /// The cart of a user. Each user has one and each cart one user, but not by the same number, as in real shops.
@@ -130,7 +136,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::demo::client::{Shopper, get};
+    use crate::demo::client::{KEY_SET, Shopper, get};
+
+    #[tokio::test]
+    async fn the_keys_of_tokens_are_published() {
+        let shop = Shopper::enter().await;
+        let keys = get(shop.addresses.users, "/.well-known/jwks.json").await;
+        assert_eq!((keys.status, &*keys.body), (200, KEY_SET));
+        shop.leave().await;
+    }
 
     #[tokio::test]
     async fn a_user_is_the_same_each_time() {

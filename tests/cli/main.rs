@@ -10,6 +10,7 @@ mod diff;
 mod documents;
 mod explain;
 mod health;
+mod key;
 mod last_good;
 mod reload;
 mod run;

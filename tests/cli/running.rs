@@ -171,11 +171,17 @@ pub fn until(is_so: impl Fn() -> bool) {
 
 /// What a connection of its own says to a GET, as far as it says anything.
 pub fn get(address: &str, path: &str) -> String {
+    get_with(address, path, "")
+}
+
+/// As [`get`], with lines of header that end in CR LF.
+pub fn get_with(address: &str, path: &str, header: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the gateway accepts");
     stream
         .set_read_timeout(Some(DEADLINE))
         .expect("a deadline is set");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{header}connection: close\r\n\r\n");
     stream
         .write_all(request.as_bytes())
         .expect("the gateway reads");

@@ -1,8 +1,10 @@
-//! A configuration of many routes: it must load in little memory, and every route of it must serve.
+//! A configuration of many routes, and one of many consumers: it must load in little memory, and all of it must serve.
 
 use std::fmt::Write;
 
-use super::running::{Running, get};
+use northgate::identity::api_key::KeyHash;
+
+use super::running::{Running, get, get_with};
 
 /// The bar is 500 MB for 50,000 routes; this leaves room for routes that say more than these.
 const MOST_MEMORY: usize = 300_000_000;
@@ -54,6 +56,46 @@ set = {{ x-item = "{{path.id}}" }}
         let _ = write!(
             toml,
             "\n[routes.old-{number}]\nmatch = {{ path = \"/v1/service{number}/old\" }}\nredirect = {{ to = \"/v1/service{number}/new\" }}\n"
+        );
+    }
+    toml
+}
+
+/// Consumers with an API key each.
+const CONSUMERS: usize = 100_000;
+/// What a consumer, its key and what is proven by it may take, while the configuration is read and after.
+const MOST_MEMORY_OF_CONSUMERS: usize = 400_000_000;
+
+#[test]
+fn a_hundred_thousand_consumers_load_in_little_memory() {
+    let mut gateway = Running::start(&many_consumers());
+    let address = gateway.serving("public");
+    let peak = gateway.peak_memory();
+    assert!(peak < MOST_MEMORY_OF_CONSUMERS, "{peak} bytes");
+    for number in [0, CONSUMERS / 2, CONSUMERS - 1] {
+        for (key, status) in [(key(number), 200), (key(number + CONSUMERS), 401)] {
+            let response = get_with(&address, "/", &format!("x-api-key: {key}\r\n"));
+            let line = format!("HTTP/1.1 {status} ");
+            assert!(response.starts_with(&line), "{key}: {response}");
+        }
+    }
+    gateway.terminate();
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+fn key(number: usize) -> String {
+    format!("a-key-of-another-gateway-{number}")
+}
+
+fn many_consumers() -> String {
+    let mut toml = String::from(
+        "[listeners.public]\nbind = \"127.0.0.1:0\"\n\n[routes.all]\nmatch = { path = \"/\" }\nrespond = { status = 200 }\npolicies.api_key = {}\n\n",
+    );
+    for number in 0..CONSUMERS {
+        let hash = KeyHash::of(key(number).as_bytes());
+        let _ = writeln!(
+            toml,
+            "[consumers.consumer-{number}]\nplan = \"gold\"\nroles = [\"partner\"]\nscopes = [\"orders:read\", \"orders:write\"]\napi_keys = [{{ hash = \"{hash}\", id = \"key-{number}\", expires = 2999-01-31, scopes = [\"orders:read\"] }}]"
         );
     }
     toml

@@ -37,6 +37,7 @@ fn help_and_version_exit_with_0() {
         "schema",
         "errors",
         "key",
+        "token",
         "demo",
         "completions",
         "man",
