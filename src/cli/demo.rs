@@ -81,7 +81,6 @@ const WELCOME: &str = r#"
     curl -s  'http://127.0.0.1:8080/products?per_page=3'
     curl -s  http://127.0.0.1:8080/products/7
     curl -s  http://127.0.0.1:8080/users/7
-    curl -i  http://127.0.0.1:8080/orders/7                  # x-api-version set, server and x-internal-* stripped
     curl -sk https://127.0.0.1:8443/users/7                  # HTTP/2 over TLS
     curl -s  http://127.0.0.1:8080/echo/hello                # what an upstream gets to see
     curl -sN http://127.0.0.1:8080/orders/events             # server-sent events, as they come
@@ -89,11 +88,14 @@ const WELCOME: &str = r#"
     curl -i  -X DELETE http://127.0.0.1:8080/products/7      # 405, with Allow
     curl -i  http://127.0.0.1:8080/nowhere                   # 404, as a problem document
 
-  Who calls? Payments want an API key; other callers get 401:
+  Who calls? Orders want a token, payments an API key, support a role; others get 401 or 403:
 
-    curl -i  http://127.0.0.1:8080/payments -X POST
+    curl -i  http://127.0.0.1:8080/orders/7
+    curl -i  http://127.0.0.1:8080/orders/7 -H "authorization: Bearer $(NORTHGATE token)"
     curl -i  http://127.0.0.1:8080/payments -H "x-api-key: $(NORTHGATE key demo)" -H 'content-type: application/json' \
              -d '{"order_id":42,"amount_cents":4999,"currency":"EUR","card_token":"tok_visa_4242"}'
+    curl -i  http://127.0.0.1:8080/support/users/7 -H "authorization: Bearer $(NORTHGATE token)"
+    curl -i  http://127.0.0.1:8080/support/users/7 -H "authorization: Bearer $(NORTHGATE token --role support)"
 
   Let an upstream fail for ten seconds, and look again; after three failed health checks it is left out:
 

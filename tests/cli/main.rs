@@ -6,6 +6,7 @@ mod program;
 mod running;
 
 mod check;
+mod demo;
 mod diff;
 mod documents;
 mod explain;

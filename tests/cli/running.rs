@@ -45,7 +45,6 @@ impl Running {
     }
 
     /// As [`Running::spawn`], with what it prints.
-    #[allow(dead_code, reason = "for tests/upgrade")]
     pub fn spawn_with_output(mut command: Command) -> (Running, ChildStdout) {
         command.stdout(Stdio::piped());
         let mut running = Running::of(command);

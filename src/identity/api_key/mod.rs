@@ -14,7 +14,7 @@ mod provider;
 pub use hash::{InvalidHash, KeyHash};
 pub use key::{NewKey, NoRandomness, Prefix, make};
 pub use listed::{ApiKey, ApiKeyTable};
-pub use place::Places;
+pub use place::{Places, Shown};
 pub use provider::{Config, Known, Provider};
 
 /// What is longer was not made to be a key.
