@@ -11,8 +11,8 @@
 //! A reload that changes anything about identities compiles all providers anew; what must outlive that is taken over
 //! by the new provider from the one before.
 
-pub mod api_key;
 mod answers;
+pub mod api_key;
 mod authorities;
 pub mod basic;
 mod capacity;
