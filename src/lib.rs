@@ -129,7 +129,8 @@
 //! | An expression means what CEL says, is as bounded as it is checked, and no text makes one panic; what has no value for a request is never a yes | `src/facts/expression/fuzz.rs`, `src/facts/expression/tests.rs`: `what_has_no_value_is_an_error` |
 //! | Nobody but the gateway says who calls: what it tells any upstream of that, no client can send on any route, in any spelling | `tests/gateway/forwarding_identity.rs`: `no_client_says_who_calls_over_http1`, `no_client_says_who_calls_over_http2`, `reloads_know_what_is_reserved` |
 //! | Who has not proven everything that an `acl` asks for comes in nowhere, and what cannot be told is a no | `tests/gateway/acl.rs`: `each_requirement_lets_in_whom_it_should` |
-//! | Credentials leave a request with the authenticators | `src/proxy/credentials.rs` |
+//! | Upstreams can verify who calls, and no token of the gateway's outlives the proof that it tells of | `tests/gateway/identity_token.rs`: `an_upstream_verifies_who_calls`, `keys_are_rotated_without_a_token_that_nobody_can_verify` |
+//! | Credentials leave a request with the authenticators, and are said nowhere | `src/proxy/credentials.rs`; `tests/gateway/identity_token.rs`: `secrets_are_said_nowhere` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
 //! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
 //! | The client is the first from the right who is no trusted hop, and nobody forges what the gateway says of it, in any spelling | `tests/gateway/client_address.rs` |

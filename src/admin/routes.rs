@@ -8,7 +8,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
@@ -34,6 +36,7 @@ pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
+        .route("/jwks.json", get(jwks))
         .merge(guarded)
         .with_state(Arc::new(state))
 }
@@ -94,6 +97,14 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> (StatusCode, &'static str)
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     }
+}
+
+/// The keys that verify the tokens of the policy `identity_token`. They are public, and upstreams have no token for
+/// this listener.
+async fn jwks(Shared(state): Shared<Arc<State>>) -> Response {
+    let keys = state.snapshot.load().identity.issuer.jwks();
+    let how_long = [(CACHE_CONTROL, "max-age=60")];
+    (how_long, Json(keys)).into_response()
 }
 
 /// Has the configuration loaded anew. 200 where it serves now, 422 where it is bad and nothing has changed.

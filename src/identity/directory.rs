@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::issuer::{self, Issuer};
 use super::{Consumers, Entry, api_key, basic, forward_auth, hmac, introspection, jwt, mtls};
 use crate::observability::Metrics;
 use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, nearest};
@@ -248,6 +249,8 @@ macro_rules! kinds {
         #[schemars(rename = "IdentityConfig")]
         pub struct Config {
             $($(#[doc = $doc])+ pub $name: BTreeMap<Name, Spanned<<$name::Provider as Kind>::Config>>,)+
+            /// The gateway's own tokens for upstreams.
+            pub issuer: Option<issuer::Config>,
         }
 
         /// Everything that proves who calls. Immutable; it belongs to a snapshot.
@@ -255,6 +258,8 @@ macro_rules! kinds {
         pub struct Directory {
             $(pub $name: Providers<$name::Provider>,)+
             pub consumers: Arc<Consumers>,
+            /// What tells upstreams who calls.
+            pub issuer: Arc<Issuer>,
             /// What it was compiled from; `None` where files were read, which may have changed.
             pub written: Option<Fingerprint>,
         }
@@ -287,12 +292,24 @@ macro_rules! kinds {
                 $(let $name = Providers::build(
                     &config.$name, before.map(|it| &it.$name), &surroundings, diagnostics,
                 );)+
+                let issuer = config.issuer.as_ref();
+                if issuer.is_some_and(issuer::Config::reads_files) {
+                    reads.set(true);
+                }
+                let mut subject = Subject::new(diagnostics, "identity");
+                let issuer = Arc::new(Issuer::build(
+                    &issuer.cloned().unwrap_or_default(),
+                    definitions.folder,
+                    before.map(|before| &*before.issuer),
+                    &mut subject.key("issuer"),
+                ));
                 // Had it mistakes, nobody would tell of them again.
                 let is_whole = diagnostics.error_count() == errors && !reads.get();
                 Arc::new(Directory {
                     $($name,)+
                     written: is_whole.then_some(definitions.written),
                     consumers,
+                    issuer,
                 })
             }
 

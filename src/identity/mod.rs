@@ -25,6 +25,7 @@ mod distinguished_name;
 pub mod forward_auth;
 pub mod hmac;
 pub mod introspection;
+mod issuer;
 mod json;
 pub mod jwt;
 pub mod keys;
@@ -49,6 +50,7 @@ pub use certificate::{CertificateField, ClientCertificate};
 pub use client::{Client, ClientConfig, ClientError};
 pub use consumer::{Config as ConsumerConfig, Consumer, Consumers, Entry};
 pub use directory::{Build, Config, Definitions, Directory, Kind, Providers};
+pub use issuer::Issuer;
 pub use mapping::{Mapping, MappingConfig, Proof, Unmapped};
 pub(crate) use pem::{
     PemError, read_bytes, read_chain, read_key, read_revocation_lists, warn_of_readers,

@@ -16,6 +16,12 @@ pub struct AccessRecord<'a> {
     pub listener: &'a str,
     pub route: &'a str,
     pub consumer: Option<&'a str>,
+    /// Whom the proof is about that the caller has shown.
+    pub subject: Option<&'a str>,
+    /// A name of what was shown that is no secret.
+    pub credential: Option<&'a str>,
+    /// The kind that proved who calls.
+    pub authenticator: Option<&'a str>,
     /// The subject of the client's certificate.
     pub certificate: Option<&'a str>,
     pub client: Option<IpAddr>,
@@ -76,6 +82,9 @@ impl AccessRecord<'_> {
         quoted(out, b",\"path\":", Some(self.path));
         quoted(out, b",\"host\":", self.host);
         quoted(out, b",\"consumer\":", self.consumer);
+        quoted(out, b",\"subject\":", self.subject);
+        quoted(out, b",\"credential\":", self.credential);
+        quoted(out, b",\"authenticator\":", self.authenticator);
         quoted(out, b",\"client_certificate\":", self.certificate);
         if let Some(upstream) = self.upstream {
             plain(out, b",\"upstream\":\"", upstream);
@@ -278,6 +287,9 @@ mod tests {
             listener: "public",
             route: "get-order",
             consumer: None,
+            subject: None,
+            credential: None,
+            authenticator: None,
             certificate: None,
             client: Some("192.0.2.1".parse().unwrap()),
             method: "GET",

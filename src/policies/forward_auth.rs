@@ -128,6 +128,13 @@ impl super::Policy for Policy {
         let names = providers.flat_map(|it| it.response_headers());
         let names: Vec<_> = names.cloned().map(HeaderPattern::Exact).collect();
         if !names.is_empty() {
+            hooks.reserve(
+                self.0
+                    .providers()
+                    .iter()
+                    .flat_map(|it| it.response_headers())
+                    .cloned(),
+            );
             hooks.manage(names);
             hooks.on_upstream_request(self.clone());
         }

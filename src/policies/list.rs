@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
     BuildScope, Hooks, Policy, acl, any_of, api_key, basic, compression, cors, forward_auth, hmac,
-    https_redirect, introspection, ip_access, jwt, mtls, request_headers, response_headers,
-    security_headers, size_limits,
+    https_redirect, identity_token, introspection, ip_access, jwt, mtls, request_headers,
+    response_headers, security_headers, size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
@@ -128,6 +128,8 @@ policies! {
     compression,
     /// How long bodies may be.
     size_limits,
+    /// A token for the upstream that says who calls.
+    identity_token,
     /// Headers of the request that the upstream gets.
     request_headers,
     /// Headers of the response that the client gets.

@@ -28,6 +28,7 @@ mod forward_auth;
 mod header_edits;
 mod hmac;
 mod https_redirect;
+mod identity_token;
 mod introspection;
 mod ip_access;
 mod jwt;

@@ -9,6 +9,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use super::exchange::{Exchange, final_status};
 use crate::facts::host;
+use crate::identity::Identity;
 use crate::listener::Connection;
 use crate::observability::{AccessRecord, unix_time};
 use crate::response::Code;
@@ -51,6 +52,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             },
         };
         let attempt = exchange.attempt.as_ref();
+        let identity = exchange.facts.identity.as_deref();
         log.append(&AccessRecord {
             time: unix_time(now).saturating_sub(total),
             listener: exchange
@@ -58,11 +60,10 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
                 .as_ref()
                 .map_or("", |connection| &connection.listener.name),
             route: &exchange.route.name,
-            consumer: exchange
-                .facts
-                .identity
-                .as_ref()
-                .and_then(|identity| identity.consumer()),
+            consumer: identity.and_then(Identity::consumer),
+            subject: identity.map(|identity| &*identity.subject),
+            credential: identity.and_then(|identity| identity.credential.as_deref()),
+            authenticator: identity.map(|identity| identity.authenticator),
             certificate: exchange
                 .facts
                 .certificate

@@ -28,6 +28,7 @@ mod http2_floods;
 mod http2_hostile;
 mod https_redirect;
 mod identity_client;
+mod identity_token;
 mod introspection;
 mod ip_access;
 mod jwt;
