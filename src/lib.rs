@@ -91,7 +91,7 @@
 //! | Running code has no `unwrap`, no `panic!` and no blocking sleep; `unsafe` is forbidden | `tests/structure/`: `running_code_neither_panics_nor_blocks`; lints in `Cargo.toml` |
 //! | Text from files never panics, whatever it is | `src/text/reader/hostile_tests.rs` |
 //! | A large file is read in pieces and says what it says as a whole | `src/text/pieces/tests.rs`; every test of `src/text/reader/tests.rs` compares the two |
-//! | Fifty thousand routes load in under 300 MB | `tests/cli/size.rs` |
+//! | Fifty thousand routes load in under 300 MB, a hundred thousand consumers in under 400 | `tests/cli/size.rs` |
 //! | Every problem of a configuration has a place, and its words are pinned | `tests/config.rs`: `every_problem_says_where_it_is`, `rejected_files_are_rejected_in_the_words_that_are_pinned` |
 //! | The winner among routes is the greatest [`Precedence`](routing::Precedence), whatever the trie does to be quick | `src/routing/property.rs` |
 //! | The order in a file decides nothing | `tests/gateway/routing.rs`: `the_order_in_the_file_does_not_matter` |
@@ -100,6 +100,10 @@
 //! | Kept connections see a new configuration with their next request, requests in flight keep theirs; what is defined as before is untouched | `tests/gateway/reload.rs` |
 //! | A configuration that cannot be served changes nothing | `tests/gateway/reload.rs`: `what_cannot_be_had_changes_nothing`; `tests/cli/reload.rs` |
 //! | Reloads, listeners that come and go, new certificates and new binaries lose no request and cut no stream | `tests/gateway/changes.rs` |
+//! | Nothing in the configuration and the state folder of a gateway is an API key or a password | `tests/cli/key.rs`: `nothing_in_the_files_of_a_gateway_is_a_key_or_a_password` |
+//! | A key proves its consumer, in the places that are looked at alone, and only while it is listed | `tests/gateway/api_key.rs` |
+//! | Passwords are checked in bounded turns beside the threads that serve, and nobody learns which names there are | `tests/gateway/basic.rs` |
+//! | Every line that the demo prints works as it is printed | `tests/cli/demo.rs` |
 //! | A certificate proves its consumer and nobody else, and no header does | `tests/gateway/mtls.rs` |
 //! | A key that a provider publishes is good and one that it has withdrawn is not, whether or not it can be asked; there is one fetch at a time, and none for a request | `tests/gateway/keys.rs`: `rotation_and_outage`; `src/identity/keys/source_tests.rs` |
 //! | Keys come from where the configuration says, and from no address that a token chose | `tests/gateway/keys.rs`: `no_token_chooses_where_keys_come_from`; `src/identity/keys/source_tests.rs`: `discovery_finds_the_keys_of_the_issuer_and_of_no_other` |
