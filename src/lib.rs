@@ -166,6 +166,9 @@
 //! | A remembered token ends with itself, with its key and with the configuration | `tests/gateway/jwt.rs`: `a_remembered_token_ends_when_it_says`, `a_withdrawn_key_takes_the_remembered_tokens_with_it`, `who_is_whom_is_told_anew_with_each_configuration` |
 //! | What is shown of a configuration shows no secret | `src/config/secrets.rs` |
 //! | The package installs, serves low ports with a key of root's, reloads, is upgraded without losing a request, comes back after a crash and leaves nothing, under a real systemd | `tests/package/run`; the image: `tests/package/container` |
+//! | A signed request is good for what was signed, and once, and a body that is another never becomes whole at an origin | `tests/gateway/hmac.rs`: `no_attack_on_signatures_succeeds`, `nothing_is_shown_twice`, `a_changed_body_is_broken_off`; RFC 9421 appendix B in `src/identity/hmac/signature/tests.rs` |
+//! | An introspection server lets nobody in by an answer that does not say so, and by its absence nobody beyond the end of a token | `tests/gateway/introspection.rs`: `no_answer_lets_in_whom_it_should_not`, `what_a_server_that_is_down_means_is_a_choice` |
+//! | Of what a service of `forward_auth` answers nothing goes on but what is listed, and a body that it sees reaches the upstream whole | `tests/gateway/forward_auth.rs`: `what_the_service_says_is_what_the_upstream_gets`, `a_body_that_the_service_sees_reaches_the_upstream_whole` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading

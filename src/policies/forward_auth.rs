@@ -19,8 +19,8 @@
 //! own never gets there. These credentials stay in the request, for the upstream may want them as well.
 //!
 //! # Its answer
-//! - 2xx lets the request go on. The headers in `response_headers` go to the upstream in the place of whatever the
-//!   client sent under these names, `identity` says which of all headers tell who calls, and nothing else of the answer
+//! - 2xx lets the request go on. The headers in `response_headers` go to the upstream; what clients send under these
+//!   names, in whatever spelling, is dropped on every route of the gateway. `identity` says which of all headers tell who calls, and nothing else of the answer
 //!   is looked at. Names in `identity` that are not in `response_headers` go no further.
 //! - 401, 403 and 3xx are the client's: status, body, `Content-Type` and the headers in `answer_headers`. Redirects are
 //!   never followed. That is the end of the request also where `any_of` has others to ask, so it stands last there.
@@ -48,7 +48,6 @@ use crate::identity::forward_auth::{Asked, Decision, Denied, Provider};
 use crate::identity::hmac::Message;
 use crate::identity::{Directory, Kind, Providers};
 use crate::response::{Code, Reply};
-use crate::text::HeaderPattern;
 
 impl Scheme for Provider {
     fn providers(directory: &Directory) -> &Providers<Provider> {
@@ -126,28 +125,17 @@ impl super::Policy for Policy {
         self.0.hooks(hooks);
         let providers = self.0.providers().iter();
         let names = providers.flat_map(|it| it.response_headers());
-        let names: Vec<_> = names.cloned().map(HeaderPattern::Exact).collect();
+        let names: Vec<_> = names.cloned().collect();
         if !names.is_empty() {
-            hooks.reserve(
-                self.0
-                    .providers()
-                    .iter()
-                    .flat_map(|it| it.response_headers())
-                    .cloned(),
-            );
-            hooks.manage(names);
+            hooks.reserve(names);
             hooks.on_upstream_request(self.clone());
         }
     }
 }
 
+/// What clients have sent by these names is gone.
 impl OnUpstreamRequest for Policy {
     fn on_upstream_request(&self, headers: &mut HeaderMap, view: View<'_>) {
-        for provider in self.0.providers() {
-            for name in provider.response_headers() {
-                headers.remove(name);
-            }
-        }
         let Some(identity) = &view.facts.identity else {
             return;
         };

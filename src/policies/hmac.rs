@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [consumers.billing]
-//! signing_keys = [{ id = "billing-2026", secret = { env = "BILLING_KEY" } }]
+//! signing_keys = [{ id = "billing-2026", secret = { credential = "billing.key" } }]
 //!
 //! [consumers.partner]
 //! signing_keys = [{ id = "partner-1", public_key = { pem = """

@@ -4,7 +4,7 @@
 //! [identity.introspection.main]
 //! url = "https://id.example.com/token/introspection"
 //! client_id = "gateway"
-//! client_secret = { env = "INTROSPECTION_SECRET" }
+//! client_secret = { credential = "introspection.secret" }
 //! audiences = ["shop"]
 //! remember = "30s"
 //!

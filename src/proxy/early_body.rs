@@ -28,7 +28,8 @@ pub(super) async fn read(
         return Ok(Err(too_large()));
     }
     if session.req_header().headers.contains_key(EXPECT) {
-        session.write_continue_response().await?;
+        let told = session.write_continue_response().await;
+        told.map_err(|error| error.into_down())?;
     }
     session.enable_retry_buffering();
     match tokio::time::timeout(deadline, read_up_to(session, limit)).await {
@@ -44,7 +45,9 @@ fn too_large() -> Reply {
 /// `None` where there is more.
 async fn read_up_to(session: &mut Session, limit: usize) -> Result<Option<Bytes>, Box<Error>> {
     let mut body = BytesMut::new();
-    while let Some(part) = session.read_request_body().await? {
+    // The engine does not say everywhere that it is the client who cannot be read.
+    let of_client = |error: Box<Error>| error.into_down();
+    while let Some(part) = session.read_request_body().await.map_err(of_client)? {
         if body.len() + part.len() > limit {
             return Ok(None);
         }

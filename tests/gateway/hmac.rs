@@ -278,6 +278,8 @@ async fn a_signature_proves_its_consumer() {
                 );
                 let seen = origin.seen().pop().unwrap();
                 assert_eq!(seen.header("x-who"), Some(who), "{what}");
+                let credentials = (seen.header("signature"), seen.header("signature-input"));
+                assert_eq!(credentials, (None, None), "{what}");
                 let line = shop.gateway.log_of(&answer).await;
                 assert_eq!(line["consumer"], who.split('/').next().unwrap(), "{what}");
             }

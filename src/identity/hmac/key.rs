@@ -1,5 +1,7 @@
 //! Keys that signatures of requests are made with, each bound to its one algorithm.
 
+use std::ops::RangeInclusive;
+
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
@@ -8,6 +10,9 @@ use aws_lc_rs::signature::{
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 use thiserror::Error;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// As long as the hash: a shorter one could be found before the hash is broken (RFC 2104 section 3).
 const SHORTEST_SECRET: usize = 32;
@@ -43,6 +48,8 @@ pub enum KeyError {
 }
 
 const HMAC_SHA256: &str = "hmac-sha256";
+const RSA: &str = "rsa-pss-sha512";
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// The algorithms of public keys by their registered names (RFC 9421 section 6.2). `rsa-v1_5-sha256` is left out: for
 /// RSA there is the better padding.
@@ -50,7 +57,7 @@ static PUBLIC: [(&str, &dyn VerificationAlgorithm); 4] = [
     ("ed25519", &ED25519),
     ("ecdsa-p256-sha256", &ECDSA_P256_SHA256_FIXED),
     ("ecdsa-p384-sha384", &ECDSA_P384_SHA384_FIXED),
-    ("rsa-pss-sha512", &RSA_PSS_2048_8192_SHA512),
+    (RSA, &RSA_PSS_2048_8192_SHA512),
 ];
 
 impl Key {
@@ -70,7 +77,9 @@ impl Key {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| KeyError::NotPem)?;
         let parsed = PUBLIC.iter().find_map(|(name, algorithm)| {
             let key = ParsedPublicKey::new(*algorithm, &*der).ok()?;
-            Some(Kind::Public(name, key))
+            // The library looks at the size only when it verifies.
+            let is_sized = *name != RSA || rsa_bits(&der).is_some_and(|it| RSA_BITS.contains(&it));
+            is_sized.then(|| Kind::Public(name, key))
         });
         parsed.map(Key).ok_or(KeyError::Kind)
     }
@@ -89,6 +98,14 @@ impl Key {
             Kind::Shared(key) => hmac::verify(key, base, signature).is_ok(),
             Kind::Public(_, key) => key.verify_sig(base, signature).is_ok(),
         }
+    }
+}
+
+fn rsa_bits(der: &[u8]) -> Option<usize> {
+    let (_, key) = SubjectPublicKeyInfo::from_der(der).ok()?;
+    match key.parsed().ok()? {
+        PublicKey::RSA(key) => Some(key.key_size()),
+        _ => None,
     }
 }
 
