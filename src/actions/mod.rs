@@ -1,8 +1,9 @@
 //! Actions: what answers a request once the policies let it through.
 //!
 //! In: an action's config and, per request, a [`View`] of its facts. Out: a [`Reply`] that the gateway makes
-//! itself, or where and how to forward. An action must never know sessions: the proxy room writes its reply.
+//! itself, at once or after asking others, or where and how to forward. An action must never know sessions: the proxy room writes its reply.
 
+mod login;
 mod redirect;
 mod respond;
 mod rewrite;
@@ -13,6 +14,7 @@ use crate::facts::View;
 use crate::response::{Code, Reply};
 use crate::upstream::Upstream;
 
+pub use login::Login;
 pub use redirect::{Config as RedirectConfig, Redirect};
 pub use respond::{Config as RespondConfig, Respond};
 pub use rewrite::{Config as RewriteConfig, Rewrite};
@@ -26,6 +28,8 @@ pub enum Action {
     Redirect(Redirect),
     /// Answers with fixed content.
     Respond(Respond),
+    /// Answers what logins at a provider need; see [`Action::later`].
+    Login(Login),
     /// Answers that the route has mistakes, and is not served for that.
     Quarantined,
     /// Nothing: the fallback, which never gets as far as its action.
@@ -46,7 +50,15 @@ impl Action {
             Action::Redirect(redirect) => Some(redirect.reply(view)),
             Action::Respond(respond) => Some(respond.reply()),
             Action::Quarantined => Some(Reply::failure(Code::Quarantined)),
-            Action::Proxy(_) | Action::Nothing => None,
+            Action::Proxy(_) | Action::Login(_) | Action::Nothing => None,
+        }
+    }
+
+    /// The action where it has to ask somebody before it can reply, or to read the request's body.
+    pub fn later(&self) -> Option<&Login> {
+        match self {
+            Action::Login(login) => Some(login),
+            _ => None,
         }
     }
 
@@ -56,6 +68,7 @@ impl Action {
             Action::Proxy(proxy) => format!("upstream {}", proxy.upstream.name()),
             Action::Redirect(redirect) => format!("redirect {}", redirect.status()),
             Action::Respond(respond) => format!("respond {}", respond.status()),
+            Action::Login(login) => format!("login {}", login.provider().core().name()),
             Action::Quarantined => "quarantined".into(),
             Action::Nothing => "nothing".into(),
         }

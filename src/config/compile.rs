@@ -21,6 +21,7 @@ use crate::identity::{self, Directory};
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
+use crate::stores::Stores;
 use crate::text::{Diagnostics, Sources, Span, Subject, give_way};
 use crate::upstream::{self, Upstream};
 
@@ -120,7 +121,8 @@ fn compile_on(
         .map(|gateway| gateway.config.value.clone())
         .unwrap_or_default();
     gateway.check(&mut Subject::new(diagnostics, "gateway"));
-    let identity = identities(document, sources, metrics, before, diagnostics);
+    let stores = stores(document, sources, before, diagnostics);
+    let identity = identities(document, sources, (metrics, &stores), before, diagnostics);
     let references = References {
         sources,
         identity: &identity,
@@ -206,6 +208,8 @@ fn compile_on(
         diagnostics,
     );
     warnings::of_open_routes(tables.iter().map(|shared| &*shared.table), diagnostics);
+    let every = tables.iter().map(|shared| &*shared.table);
+    warnings::of_logins(every, document, &identity, diagnostics);
     let views = listeners
         .into_iter()
         .map(|compiled| {
@@ -230,6 +234,7 @@ fn compile_on(
         // What a route with mistakes tells its upstream is not known, and its upstream may still believe it.
         snapshot.reserved.extend(&before.reserved);
     }
+    snapshot.stores = stores;
     Ok(Some(Configuration {
         files: files.clone(),
         snapshot,
@@ -240,11 +245,29 @@ fn compile_on(
     }))
 }
 
+/// Servers that several gateways keep what they share in.
+fn stores(
+    document: &Document,
+    sources: &Sources,
+    before: Option<&Snapshot>,
+    diagnostics: &mut Diagnostics,
+) -> Arc<Stores> {
+    let before = before.map(|before| &*before.stores);
+    let mut subject = Subject::new(diagnostics, "stores");
+    let mut stores = Stores::default();
+    for (name, store) in &document.stores {
+        let folder = sources.folder(store.name.span.source);
+        let config = &store.config.value;
+        stores.add(name, config, folder, before, &mut subject.key(name));
+    }
+    Arc::new(stores)
+}
+
 /// What proves who calls.
 fn identities(
     document: &Document,
     sources: &Sources,
-    metrics: &Metrics,
+    (metrics, stores): (&Metrics, &Stores),
     before: Option<&Snapshot>,
     diagnostics: &mut Diagnostics,
 ) -> Arc<Directory> {
@@ -267,6 +290,7 @@ fn identities(
         root,
         entries: entries.collect(),
         metrics,
+        stores,
         written: kept::identities(document),
     };
     Directory::build(&definitions, before.map(|it| &it.identity), diagnostics)
@@ -343,6 +367,19 @@ struct Shared {
     fallback: Arc<Route>,
 }
 
+/// Why a route cannot do what its own definition and the policies that it inherits say together, and what to write.
+fn problem(route: &Route) -> Option<(String, String)> {
+    if let Some(problem) = route.pipeline.gate_problem() {
+        return Some((problem.to_string(), problem.help()));
+    }
+    let mut policies = route.pipeline.origins().iter();
+    let is_locked = route.action.later().is_some() && policies.any(|it| it.policy == "oidc");
+    is_locked.then(|| {
+        let what = "has the policy oidc in force: whoever has not logged in could not log in";
+        (what.to_owned(), "write policies.oidc = \"off\"".to_owned())
+    })
+}
+
 /// The routes of a group's table, each with its pipeline.
 fn pipelines<'r>(
     group: &Group,
@@ -370,10 +407,10 @@ fn pipelines<'r>(
             timeout: route.timeout,
             metrics: route.metrics.clone(),
         };
-        if let Some(problem) = compiled.pipeline.gate_problem() {
+        if let Some((problem, help)) = problem(&compiled) {
             let mut routes = Subject::new(diagnostics, "routes");
             let mut subject = routes.key(&route.name);
-            subject.error(route.span, problem).help(problem.help());
+            subject.error(route.span, problem).help(help);
             if !quarantine.contain(Kind::Route, &route.name, 1) {
                 continue;
             }

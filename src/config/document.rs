@@ -13,7 +13,7 @@ use crate::text::{
     self, Broken, Diagnostics, Fingerprint, Name, Named, Read, Section, SourceId, Sources, Span,
     Spanned, Table, give_way,
 };
-use crate::{admin, identity, listener, policies, routing, upstream};
+use crate::{admin, identity, listener, policies, routing, stores, upstream};
 
 /// Named objects of one kind.
 pub type Objects<T> = BTreeMap<Name, Named<T>>;
@@ -25,6 +25,7 @@ pub struct Document {
     pub admin: Option<Section<admin::Config>>,
     pub identity: Option<Section<identity::Config>>,
     pub consumers: Objects<identity::ConsumerConfig>,
+    pub stores: Objects<stores::Config>,
     pub listeners: Objects<listener::Config<policies::Config>>,
     pub upstreams: Objects<upstream::Config>,
     pub routes: Objects<routing::Config>,
@@ -61,6 +62,7 @@ impl Document {
         once(&mut self.admin, read.admin, "admin", diagnostics);
         once(&mut self.identity, read.identity, "identity", diagnostics);
         add(&mut self.consumers, read.consumers, "consumer", diagnostics);
+        add(&mut self.stores, read.stores, "store", diagnostics);
         add(&mut self.listeners, read.listeners, "listener", diagnostics);
         add(&mut self.upstreams, read.upstreams, "upstream", diagnostics);
         for route in read
@@ -96,7 +98,7 @@ impl Document {
     }
 }
 
-pub(super) const OBJECTS: [&str; 4] = ["consumers", "listeners", "upstreams", "routes"];
+pub(super) const OBJECTS: [&str; 5] = ["consumers", "stores", "listeners", "upstreams", "routes"];
 
 /// What one file says.
 #[derive(Default)]
@@ -106,6 +108,7 @@ struct Sections {
     admin: Option<Section<admin::Config>>,
     identity: Option<Section<identity::Config>>,
     consumers: Vec<Named<identity::ConsumerConfig>>,
+    stores: Vec<Named<stores::Config>>,
     listeners: Vec<Named<listener::Config<policies::Config>>>,
     upstreams: Vec<Named<upstream::Config>>,
     routes: Vec<Named<routing::Config>>,
@@ -116,12 +119,13 @@ struct Sections {
 impl Sections {
     /// `table` is the file, or a piece of it.
     fn take(&mut self, mut table: Table<'_, '_>, is_known: &impl Fn(&Name, Fingerprint) -> bool) {
-        let [consumers, listeners, upstreams, routes] = OBJECTS;
+        let [consumers, stores, listeners, upstreams, routes] = OBJECTS;
         self.include = self.include.take().or(table.take("include"));
         self.gateway = self.gateway.take().or(table.section("gateway"));
         self.admin = self.admin.take().or(table.section("admin"));
         self.identity = self.identity.take().or(table.section("identity"));
         self.consumers.extend(table.objects(consumers));
+        self.stores.extend(table.objects(stores));
         let broken = &mut self.broken;
         sort(
             table.all_objects(listeners, |_, _| false),
@@ -155,6 +159,9 @@ impl Sections {
             .iter_mut()
             .for_each(|it| place(&mut it.fingerprint));
         self.consumers
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.stores
             .iter_mut()
             .for_each(|it| place(&mut it.fingerprint));
         self.listeners

@@ -57,13 +57,16 @@ pub(super) fn scopes(document: &Document) -> Fingerprint {
     Fingerprint::of_all(gateway.into_iter().chain([identity]).chain(listeners))
 }
 
-/// Everything that is said about identities.
+/// Everything that is said about identities, and the stores that they may be kept in.
 pub(super) fn identities(document: &Document) -> Fingerprint {
     let section = document.identity.as_ref();
     let section = section.map(|section| ("identity", section.fingerprint));
     let consumers = document.consumers.values();
     let consumers = consumers.map(|consumer| (consumer.name.as_str(), consumer.fingerprint));
-    Fingerprint::of_all(section.into_iter().chain(consumers))
+    let stores = document.stores.values();
+    let stores = stores.map(|store| (store.name.as_str(), store.fingerprint));
+    let stores = ("stores", Fingerprint::of_all(stores));
+    Fingerprint::of_all(section.into_iter().chain([stores]).chain(consumers))
 }
 
 /// Whether the routes that were not read can be taken over: `scopes` is what they would depend on now.

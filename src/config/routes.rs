@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::changes::Kind;
 use super::document::Document;
 use super::quarantine::Quarantine;
-use crate::actions::{Action, Proxy, Redirect, Respond, Rewrite};
+use crate::actions::{Action, Login, Proxy, Redirect, Respond, Rewrite};
 use crate::facts::Variables;
+use crate::identity::Directory;
 use crate::observability::{Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{self, Matcher};
@@ -79,7 +80,7 @@ pub(super) fn compile(
         let errors = subject.error_count();
         let parameters = matcher.path().captures();
         let action = resolve_action(config, place, upstreams, &mut subject)
-            .and_then(|wanted| wanted.build(config, parameters, &mut subject));
+            .and_then(|wanted| wanted.build(config, parameters, references.identity, &mut subject));
         let variables = Variables::Route(parameters);
         let layer = Layer::build(
             &config.policies,
@@ -141,6 +142,7 @@ enum Wanted<'d> {
     Proxy(Option<Arc<Upstream>>),
     Redirect(&'d crate::actions::RedirectConfig),
     Respond(&'d Spanned<crate::actions::RespondConfig>),
+    Login(&'d Spanned<Name>),
 }
 
 fn resolve_action<'d>(
@@ -153,6 +155,7 @@ fn resolve_action<'d>(
         ("upstream", config.upstream.as_ref().map(|it| it.span)),
         ("redirect", config.redirect.as_ref().map(|it| it.span)),
         ("respond", config.respond.as_ref().map(|it| it.span)),
+        ("login", config.login.as_ref().map(|it| it.span)),
     ];
     let actions: Vec<_> = places
         .into_iter()
@@ -174,6 +177,9 @@ fn resolve_action<'d>(
         }
         return None;
     }
+    if let Some(login) = &config.login {
+        return Some(Wanted::Login(login));
+    }
     match (&config.upstream, &config.redirect, &config.respond) {
         (Some(named), ..) => Some(Wanted::Proxy(match upstreams.get(&named.value) {
             Some(upstream) => upstream.clone(),
@@ -187,7 +193,7 @@ fn resolve_action<'d>(
         (.., Some(respond)) => Some(Wanted::Respond(respond)),
         (None, None, None) => {
             let problem = subject.error(span, "has no action");
-            problem.help("give it upstream, redirect or respond");
+            problem.help("give it upstream, redirect, respond or login");
             None
         }
     }
@@ -213,9 +219,14 @@ impl Wanted<'_> {
         self,
         config: &routing::Config,
         parameters: &[Box<str>],
+        identity: &Directory,
         subject: &mut Subject<'_>,
     ) -> Option<Action> {
         match self {
+            Wanted::Login(name) => {
+                let provider = identity.oidc.named(name, &mut subject.key("login"))?;
+                Some(Action::Login(Login::new(provider)))
+            }
             Wanted::Proxy(upstream) => {
                 let rewrite = match &config.rewrite {
                     None => Some(None),

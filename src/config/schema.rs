@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::GatewayConfig;
-use crate::{admin, identity, listener, policies, routing, upstream};
+use crate::{admin, identity, listener, policies, routing, stores, upstream};
 
 /// The configuration of Northgate.
 #[derive(JsonSchema)]
@@ -23,6 +23,8 @@ struct Language {
     identity: Option<identity::Config>,
     /// By name.
     consumers: Option<BTreeMap<String, identity::ConsumerConfig>>,
+    /// By name.
+    stores: Option<BTreeMap<String, stores::Config>>,
     /// By name.
     listeners: Option<BTreeMap<String, listener::Config<policies::Config>>>,
     /// By name.

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ahash::RandomState;
+use http::{HeaderMap, Method};
 
 use super::document::Document;
 use super::kept;
 use crate::actions::Action;
+use crate::identity::Directory;
 use crate::policies::is_authenticator;
-use crate::routing::{Route, Snapshot, Table};
-use crate::text::{Diagnostics, Span};
+use crate::routing::{Lookup, RequestParts, Route, Snapshot, Table};
+use crate::text::{Diagnostics, Span, Subject};
 
 /// `before` is what runs, of which routes are kept.
 pub(super) fn of_unused(
@@ -88,6 +90,49 @@ pub(super) fn of_open_routes<'t>(
     diagnostics.warning(*first, what).help(
         "add one where it was forgotten; where everybody is meant, say so in the route's policies: jwt = \"off\"",
     );
+}
+
+/// Logins that could not end, since nobody would take what the provider sends the browser back with.
+pub(super) fn of_logins<'t>(
+    tables: impl Iterator<Item = &'t Table<Arc<Route>>> + Clone,
+    document: &Document,
+    identity: &Directory,
+    diagnostics: &mut Diagnostics,
+) {
+    for (name, provider) in identity.oidc.all() {
+        let callback = provider.core().callback();
+        let headers = HeaderMap::new();
+        let back = RequestParts {
+            host: callback.host(),
+            path: callback.uri().path(),
+            query: None,
+            method: &Method::GET,
+            headers: &headers,
+        };
+        let serves = |table: &Table<Arc<Route>>| match table.find(&back) {
+            Lookup::Found(route, _) => {
+                let login = route.action.later();
+                login.is_some_and(|login| Arc::ptr_eq(login.provider(), provider))
+            }
+            Lookup::MethodNotAllowed(_) | Lookup::NotFound => false,
+        };
+        let written = document.identity.as_ref();
+        let written = written.and_then(|section| section.config.oidc.get(name));
+        if let Some(written) = written
+            && !tables.clone().any(serves)
+        {
+            let (folder, _) = provider.core().callback_path();
+            let mut subject = Subject::new(diagnostics, "identity");
+            let mut subject = subject.key("oidc");
+            let mut subject = subject.key(name);
+            let what = "has a callback_url that no route serves: no login comes to its end";
+            subject
+                .warning(written.callback_url.span, what)
+                .help(format!(
+                    "add [routes.{name}-login] with match = {{ path = \"{folder}{{*rest}}\" }} and login = \"{name}\""
+                ));
+        }
+    }
 }
 
 pub(super) fn of_shadows<'t>(

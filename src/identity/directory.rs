@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::issuer::{self, Issuer};
-use super::{Consumers, Entry, api_key, basic, forward_auth, hmac, introspection, jwt, mtls};
+use super::{Consumers, Entry, api_key, basic, forward_auth, hmac, introspection, jwt, mtls, oidc};
 use crate::observability::Metrics;
+use crate::stores::Stores;
 use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, nearest};
 
 /// One way of proving who calls. The type that implements it is the provider, compiled from its configuration.
@@ -55,6 +56,7 @@ pub struct Build<'a, K: Kind> {
     pub credentials: &'a Arc<K::Credentials>,
     pub consumers: &'a Arc<Consumers>,
     pub metrics: &'a Metrics,
+    pub stores: &'a Stores,
     /// The one that had its name before this reload.
     pub before: Option<&'a Arc<K>>,
     folder: &'a Path,
@@ -108,26 +110,32 @@ impl<K: Kind> Providers<K> {
         if names.is_empty() {
             return self.only(span, subject).into_iter().collect();
         }
-        let mut found = Vec::with_capacity(names.len());
         let mut list = subject.key("providers");
-        for (index, name) in names.iter().enumerate() {
-            match self.named.get(name.as_str()) {
-                Some(provider) => found.extend(provider.clone()),
-                None => {
-                    let mut subject = list.index(index);
-                    let what = format!("there is no [identity.{}.{}]", K::NAME, name.value);
-                    let problem = subject.error(name.span, what);
-                    let known = self.named.keys().map(|name| &**name);
-                    if let Some(near) = nearest(name, known) {
-                        problem.help(format!("did you mean {near:?}?"));
-                    }
-                }
-            }
+        let named = names.iter().enumerate();
+        let found = named.map(|(index, name)| self.named(name, &mut list.index(index)));
+        let found: Vec<_> = found.collect();
+        let found: Option<_> = found.into_iter().collect();
+        found.unwrap_or_default()
+    }
+
+    /// The provider of this name. `None` after a diagnostic, or where the provider itself has mistakes.
+    pub fn named(&self, name: &Spanned<Name>, subject: &mut Subject<'_>) -> Option<Arc<K>> {
+        if let Some(provider) = self.named.get(name.as_str()) {
+            return provider.clone();
         }
-        match found.len() == names.len() {
-            true => found,
-            false => Vec::new(),
+        let what = format!("there is no [identity.{}.{}]", K::NAME, name.value);
+        let problem = subject.error(name.span, what);
+        let known = self.named.keys().map(|name| &**name);
+        if let Some(near) = nearest(name, known) {
+            problem.help(format!("did you mean {near:?}?"));
         }
+        None
+    }
+
+    /// Every provider that is configured and has no mistakes.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Arc<K>)> {
+        let named = self.named.iter();
+        named.filter_map(|(name, provider)| Some((&**name, provider.as_ref()?)))
     }
 
     fn only(&self, span: Span, subject: &mut Subject<'_>) -> Option<Arc<K>> {
@@ -168,6 +176,7 @@ impl<K: Kind> Providers<K> {
             entries,
             consumers,
             metrics,
+            stores,
             folder,
             root,
             reads,
@@ -186,6 +195,7 @@ impl<K: Kind> Providers<K> {
                 credentials: &credentials,
                 consumers,
                 metrics,
+                stores,
                 before,
                 folder,
                 reads,
@@ -221,6 +231,7 @@ struct Surroundings<'a> {
     entries: &'a [Entry<'a>],
     consumers: &'a Arc<Consumers>,
     metrics: &'a Metrics,
+    stores: &'a Stores,
     folder: &'a Path,
     root: Span,
     reads: Reads<'a>,
@@ -236,6 +247,7 @@ pub struct Definitions<'d> {
     pub root: Span,
     pub entries: Vec<Entry<'d>>,
     pub metrics: &'d Metrics,
+    pub stores: &'d Stores,
     /// Of all of it.
     pub written: Fingerprint,
 }
@@ -284,6 +296,7 @@ macro_rules! kinds {
                     entries: &definitions.entries,
                     consumers: &consumers,
                     metrics: definitions.metrics,
+                    stores: definitions.stores,
                     folder: definitions.folder,
                     root: definitions.root,
                     reads: Reads(&reads),
@@ -345,4 +358,6 @@ kinds! {
     api_key,
     /// Names and passwords of consumers.
     basic,
+    /// Providers of OpenID Connect that browsers log in at.
+    oidc,
 }

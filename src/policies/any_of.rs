@@ -28,7 +28,7 @@ use crate::text::{Spanned, nearest};
 pub struct Config(Vec<Spanned<Box<str>>>);
 
 /// The policies that are authenticators.
-pub const AUTHENTICATORS: [&str; 7] = [
+pub const AUTHENTICATORS: [&str; 8] = [
     "mtls",
     "jwt",
     "hmac",
@@ -36,6 +36,7 @@ pub const AUTHENTICATORS: [&str; 7] = [
     "forward_auth",
     "api_key",
     "basic",
+    "oidc",
 ];
 
 /// Whether a policy is an authenticator.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
     BuildScope, Hooks, Policy, acl, any_of, api_key, basic, compression, cors, forward_auth, hmac,
-    https_redirect, identity_token, introspection, ip_access, jwt, mtls, request_headers,
+    https_redirect, identity_token, introspection, ip_access, jwt, mtls, oidc, request_headers,
     response_headers, security_headers, size_limits,
 };
 use crate::facts::Variables;
@@ -120,6 +120,8 @@ policies! {
     api_key,
     /// Who calls is proven by a name and a password.
     basic,
+    /// Who calls is proven by a login of the browser.
+    oidc,
     /// Which of several authenticators have to prove who calls.
     any_of,
     /// What a caller must be, have or do to come in.

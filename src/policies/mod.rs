@@ -35,6 +35,7 @@ mod jwt;
 mod list;
 mod mtls;
 mod networks;
+mod oidc;
 mod pipeline;
 mod request_headers;
 mod reserved;

@@ -19,6 +19,7 @@ mod engine;
 mod exchange;
 mod forwarding;
 mod h2_request;
+mod later;
 mod multiplexed;
 mod names;
 mod record;
@@ -98,6 +99,13 @@ impl ProxyHttp for Proxy {
                     exchange.act(session.req_header(), planned)
                 }
             },
+        };
+        let reply = match reply {
+            // Boxed, as above.
+            None if exchange.attempt.is_none() => {
+                Some(Box::pin(later::reply(session, exchange)).await)
+            }
+            reply => reply,
         };
         match reply {
             None => Ok(false),

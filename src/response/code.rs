@@ -137,6 +137,14 @@ error_index! {
     /// The route, or the upstream that it forwards to, has mistakes in its configuration, and `gateway.on_error` has the
     /// gateway serve without it. The log and `northgate check` say what is wrong.
     Quarantined = 503 "quarantined" "This is out of service", UNAVAILABLE Gateway "-";
+    /// A login did not come to its end: it was not begun in this browser, or too long ago, has been finished before, or
+    /// what the browser has brought from the provider is no good. It can be begun again. Only the log's `cause` says
+    /// which.
+    LoginFailed = 400 "login_failed" "The login did not succeed", UNAUTHENTICATED Client "UA";
+    /// The provider did not let the person in, or has let somebody in whom nothing here knows.
+    LoginRefused = 403 "login_refused" "The login was refused", PERMISSION_DENIED Client "UA";
+    /// The wish to log out comes from a page of another site, or the provider's logout token is no good.
+    LogoutRefused = 400 "logout_refused" "The logout was refused", PERMISSION_DENIED Client "UA";
     /// Whether the credential is good can be said only by a server that does not answer, or there are more passwords to
     /// check than there are turns for.
     AuthenticationUnavailable = 503 "authentication_unavailable" "Nobody can be authenticated now", UNAVAILABLE Gateway "UA";

@@ -10,6 +10,7 @@ use crate::identity::Directory;
 use crate::listener::Listener;
 use crate::observability::AccessLog;
 use crate::policies::Reserved;
+use crate::stores::Stores;
 use crate::text::Fingerprint;
 use crate::upstream::{Room, Upstream};
 
@@ -30,6 +31,7 @@ pub struct Snapshot {
     pub identity: Arc<Directory>,
     /// What no client can send, on whichever route.
     pub reserved: Reserved,
+    pub stores: Arc<Stores>,
     /// Where exchanges are told of, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
     /// What the definitions say that all routes depend on; `None` where they depend on files as well.
@@ -55,6 +57,7 @@ impl Snapshot {
             room,
             identity: Arc::default(),
             reserved: Reserved::default(),
+            stores: Arc::default(),
             access_log: None,
             scopes: None,
             gone: Vec::new(),

@@ -128,10 +128,15 @@ async fn what_the_service_says_is_what_the_upstream_gets() {
         let line = gateway.log_of(&answer).await;
         assert_eq!(line["consumer"], "acme");
         // Where nobody is asked, nobody can say who it is either.
-        let ask = get("/open").header("x-user-id", "root").header("X_User_Note", "root");
+        let ask = get("/open")
+            .header("x-user-id", "root")
+            .header("X_User_Note", "root");
         assert_eq!(gateway.client(pair.client).send(ask).await.status, 200);
         let seen = shop.seen().pop().unwrap();
-        assert_eq!((seen.header("x-user-id"), seen.header("x_user_note")), (None, None));
+        assert_eq!(
+            (seen.header("x-user-id"), seen.header("x_user_note")),
+            (None, None)
+        );
         assert_eq!(service.seen().len(), 1);
     })
     .await;

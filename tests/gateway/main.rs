@@ -38,6 +38,7 @@ mod lifecycle;
 mod listeners;
 mod mtls;
 mod observability;
+mod oidc;
 mod paths;
 mod proxy_protocol;
 mod proxying;

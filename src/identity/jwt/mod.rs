@@ -15,3 +15,5 @@ mod verifier;
 pub use config::Config;
 pub use provider::{Judged, Provider, Unsettled, Waiting};
 pub use refused::Refused;
+pub(in crate::identity) use rules::{Rules, Types};
+pub(in crate::identity) use verifier::Plausible;

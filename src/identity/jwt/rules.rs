@@ -8,26 +8,28 @@ use crate::identity::keys::Algorithms;
 
 /// What is asked of every token, whoever signed it.
 #[derive(Debug)]
-pub(super) struct Rules {
-    pub(super) algorithms: Algorithms,
-    pub(super) types: Types,
-    pub(super) issuer: Box<str>,
+pub(in crate::identity) struct Rules {
+    pub(in crate::identity) algorithms: Algorithms,
+    pub(in crate::identity) types: Types,
+    pub(in crate::identity) issuer: Box<str>,
     /// One of them must be among the token's; `None` where tokens for anybody are taken.
-    pub(super) audiences: Option<Box<[Box<str>]>>,
-    pub(super) required: Box<[Box<str>]>,
+    pub(in crate::identity) audiences: Option<Box<[Box<str>]>>,
+    pub(in crate::identity) required: Box<[Box<str>]>,
     /// How far the clocks of two machines may be apart, in seconds.
-    pub(super) leeway: u64,
+    pub(in crate::identity) leeway: u64,
     /// From `iat` to `exp`, in seconds.
-    pub(super) longest_life: Option<u64>,
+    pub(in crate::identity) longest_life: Option<u64>,
 }
 
 /// Which `typ` a token may have. They are compared as media types: in any case, with or without `application/`.
 #[derive(Debug, PartialEq)]
-pub(super) enum Types {
+pub(in crate::identity) enum Types {
     /// None, `JWT` or `at+jwt` (RFC 9068): what access tokens have. Tokens for something else say so, `logout+jwt`.
     Usual,
     /// One of these, and not none.
     Only(Box<[Box<str>]>),
+    /// One of these, or none.
+    NoneOr(&'static [&'static str]),
 }
 
 impl Rules {
@@ -110,6 +112,8 @@ impl Types {
         match (self, typ) {
             (Types::Usual, None) => true,
             (Types::Usual, Some(typ)) => is_type("JWT", typ) || is_type("at+jwt", typ),
+            (Types::NoneOr(_), None) => true,
+            (Types::NoneOr(several), Some(typ)) => several.iter().any(|one| is_type(one, typ)),
             (Types::Only(_), None) => false,
             (Types::Only(several), Some(typ)) => several.iter().any(|one| is_type(one, typ)),
         }

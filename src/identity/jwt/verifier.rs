@@ -20,7 +20,7 @@ pub(super) struct Verifier {
 
 /// What is known of a token once everything but its signature is.
 #[derive(Debug)]
-pub(super) struct Plausible<'t> {
+pub(in crate::identity) struct Plausible<'t> {
     token: Token<'t>,
     /// The second from which it does not count any more.
     pub(super) until: u64,
@@ -34,12 +34,7 @@ impl Verifier {
         token: &'t [u8],
         now: u64,
     ) -> Result<Plausible<'t>, Refused> {
-        if token.len() > self.longest_token {
-            return Err(Refused::TooLong);
-        }
-        let token = Token::parse(token)?;
-        let until = self.rules.check(&token.header, &token.claims, now)?;
-        Ok(Plausible { token, until })
+        Plausible::check(token, &self.rules, self.longest_token, now)
     }
 
     /// Who the token proves, if one of these keys has signed it.
@@ -58,12 +53,32 @@ impl Verifier {
     }
 }
 
-impl Plausible<'_> {
+impl<'t> Plausible<'t> {
+    /// As [`Verifier::plausible`], for tokens that prove no caller: those of logins.
+    pub(in crate::identity) fn check(
+        token: &'t [u8],
+        rules: &Rules,
+        longest: usize,
+        now: u64,
+    ) -> Result<Plausible<'t>, Refused> {
+        if token.len() > longest {
+            return Err(Refused::TooLong);
+        }
+        let token = Token::parse(token)?;
+        let until = rules.check(&token.header, &token.claims, now)?;
+        Ok(Plausible { token, until })
+    }
+
+    /// What the token says, which counts only if [`Plausible::check_signature`] has nothing against it.
+    pub(in crate::identity) fn into_claims(self) -> serde_json::Map<String, serde_json::Value> {
+        self.token.claims
+    }
+
     pub(super) fn kid(&self) -> Option<&str> {
         self.token.header.kid.as_deref()
     }
 
-    fn check_signature(&self, keys: &KeySet) -> Result<(), Refused> {
+    pub(in crate::identity) fn check_signature(&self, keys: &KeySet) -> Result<(), Refused> {
         let algorithm = self.token.header.algorithm;
         if keys.lacks(self.kid()) {
             return Err(Refused::UnknownKey);

@@ -6,12 +6,13 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::identity::{ClientConfig, Url};
+use crate::identity::{ClientConfig, MappingConfig, Url};
 use crate::text::{Duration, Name, Secret, Spanned};
 
 /// Browser login at a provider of OpenID Connect.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "OidcConfig")]
 pub struct Config {
     /// The provider as it calls itself, byte for byte. Its other addresses and its keys are found from here
     /// (`/.well-known/openid-configuration`).
@@ -42,6 +43,9 @@ pub struct Config {
     /// Where sessions are and how long they last.
     #[serde(default)]
     pub session: SessionConfig,
+    /// Which claims say what of the person.
+    #[serde(default)]
+    pub claims: MappingConfig,
     /// How the provider is asked.
     #[serde(default)]
     pub client: ClientConfig,
@@ -61,6 +65,7 @@ pub enum ClientAuth {
 /// Sessions of one provider.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "OidcSessionConfig")]
 pub struct SessionConfig {
     /// What cookies and stored sessions are sealed with: secrets of at least 32 bytes, from `openssl rand -base64 32`.
     /// The first seals and all open, so a new one is put first and the old one removed after `lifetime`. Default: one

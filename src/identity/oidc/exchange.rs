@@ -92,6 +92,21 @@ pub async fn redeem(
     credentials: &Credentials,
     parameters: &[(&str, &str)],
 ) -> Result<Granted, ExchangeError> {
+    let request = request(endpoint, credentials, parameters)?;
+    let response = client.send(request).await?;
+    match response.status().as_u16() {
+        200 => serde_json::from_slice(response.body())
+            .map_err(|_| ExchangeError::Malformed("no tokens")),
+        400 => Err(refusal(response.body())),
+        status => Err(unavailable(status)),
+    }
+}
+
+fn request(
+    endpoint: &Url,
+    credentials: &Credentials,
+    parameters: &[(&str, &str)],
+) -> Result<Request<Bytes>, ExchangeError> {
     let mut form = Serializer::new(String::new());
     form.extend_pairs(parameters);
     let mut request = Request::post(endpoint.as_str())
@@ -103,8 +118,7 @@ pub async fn redeem(
             request = request.header(AUTHORIZATION, basic(&credentials.id, secret)?);
         }
         (Some(secret), ClientAuth::Post) => {
-            let secret = std::str::from_utf8(secret);
-            let secret = secret
+            let secret = std::str::from_utf8(secret)
                 .map_err(|_| ExchangeError::Unavailable("the client secret is not UTF-8".into()))?;
             form.append_pair("client_id", &credentials.id)
                 .append_pair("client_secret", secret);
@@ -114,14 +128,7 @@ pub async fn redeem(
         }
     }
     let request = request.body(Bytes::from(form.finish()));
-    let request = request.map_err(|_| ExchangeError::Malformed("its token endpoint"))?;
-    let response = client.send(request).await?;
-    match response.status().as_u16() {
-        200 => serde_json::from_slice(response.body())
-            .map_err(|_| ExchangeError::Malformed("no tokens")),
-        400 => Err(refusal(response.body())),
-        status => Err(unavailable(status)),
-    }
+    request.map_err(|_| ExchangeError::Malformed("its token endpoint"))
 }
 
 /// RFC 6749 section 5.2. Everything but a grant that is no good is a matter between the two of us.

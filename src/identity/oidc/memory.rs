@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use super::session::{Session, SessionId};
+use super::session::{BrowserSession, SessionId};
 
 /// Sessions by id, of which those that were not used for the longest time make room for new ones.
 ///
 /// In shards, each under a lock that is held for one look-up: requests hardly ever wait for each other.
-pub struct Memory(Box<[Mutex<LruCache<SessionId, Arc<Session>>>]>);
+pub struct Memory(Box<[Mutex<LruCache<SessionId, Arc<BrowserSession>>>]>);
 
 const SHARDS: usize = 16;
 /// A map of fewer is one shard, in which the least used is really the least used of all.
@@ -37,16 +37,16 @@ impl Memory {
         }
     }
 
-    pub fn find(&self, id: &SessionId) -> Option<Arc<Session>> {
+    pub fn find(&self, id: &SessionId) -> Option<Arc<BrowserSession>> {
         lock(self.shard(id)?).get(id).cloned()
     }
 
     /// Adds a session, or puts it in the place of an older one of this id.
-    pub fn insert(&self, id: SessionId, session: Arc<Session>, now: u64, idle: u64) {
+    pub fn insert(&self, id: SessionId, session: Arc<BrowserSession>, now: u64, idle: u64) {
         let Some(shard) = self.shard(&id) else { return };
         let mut shard = lock(shard);
         for _ in 0..TIDIED {
-            let is_over = |session: &Session| now >= session.used().saturating_add(idle);
+            let is_over = |session: &BrowserSession| now >= session.used().saturating_add(idle);
             if !shard
                 .peek_lru()
                 .is_some_and(|(_, session)| is_over(session))
@@ -59,7 +59,7 @@ impl Memory {
     }
 
     /// Replaces a session that is still there: what has been ended meanwhile stays ended.
-    pub fn replace(&self, id: &SessionId, session: &Arc<Session>) -> bool {
+    pub fn replace(&self, id: &SessionId, session: &Arc<BrowserSession>) -> bool {
         let Some(shard) = self.shard(id) else {
             return false;
         };
@@ -72,12 +72,12 @@ impl Memory {
         }
     }
 
-    pub fn remove(&self, id: &SessionId) -> Option<Arc<Session>> {
+    pub fn remove(&self, id: &SessionId) -> Option<Arc<BrowserSession>> {
         lock(self.shard(id)?).pop(id)
     }
 
     /// Ends every session that is as wanted, and gives how many there were. Looks at all of them.
-    pub fn remove_where(&self, is_wanted: impl Fn(&Session) -> bool) -> usize {
+    pub fn remove_where(&self, is_wanted: impl Fn(&BrowserSession) -> bool) -> usize {
         let removed = self.0.iter().map(|shard| {
             let mut shard = lock(shard);
             let before = shard.len();
@@ -88,7 +88,7 @@ impl Memory {
     }
 
     /// Ids are random, so any part of one spreads them evenly.
-    fn shard(&self, id: &SessionId) -> Option<&Mutex<LruCache<SessionId, Arc<Session>>>> {
+    fn shard(&self, id: &SessionId) -> Option<&Mutex<LruCache<SessionId, Arc<BrowserSession>>>> {
         let first = id.as_bytes().first().copied().unwrap_or_default();
         self.0.get(usize::from(first) % self.0.len())
     }

@@ -71,6 +71,10 @@ impl Discovery {
         self.known.load_full()
     }
 
+    pub fn is_known(&self) -> bool {
+        self.known.load().is_some()
+    }
+
     /// What is known, or what the provider says now. Many who ask at once cause one request.
     pub async fn metadata(
         &self,

@@ -1,11 +1,38 @@
-//! Login of browsers at a provider of OpenID Connect: the mechanism behind the policy `oidc` and the action `login`.
+//! Login of browsers at a provider of OpenID Connect: what is behind the policy `oidc` and the action `login`.
+//!
+//! In: cookies, and what the provider sends by the browser, by its token endpoint and by its back channel. Out: who a
+//! session is of, and where a browser has to go next. Sessions are kept here or in a store; a browser holds a sealed
+//! number and nothing else. This must never know which route a request has come by, and never say to a browser what
+//! a provider has said.
+//!
+//! # One login
+//! ```text
+//!  browser ── GET /orders ─────────────► no session: a seed is drawn; state, nonce and verifier come from it
+//!          ◄─ 302, the seed sealed in a cookie ── provider: login ── callback?state&code&iss
+//!          ── GET callback ────────────► the cookie of this state opens; code + verifier ──► provider: tokens
+//!                                        ID token: signature, iss, aud, azp, exp, nonce; claims ──► identity
+//!          ◄─ 302 to /orders, a new session's id sealed in a cookie, the login's cookie gone
+//! ```
+
+mod build;
+mod callback;
 mod config;
-pub mod cookie;
-pub mod exchange;
-pub mod memory;
-pub mod metadata;
-pub mod pending;
-pub mod seal;
-pub mod session;
-pub mod shared;
-pub use config::Config;
+mod cookie;
+mod exchange;
+mod logout;
+mod memory;
+mod metadata;
+mod pending;
+mod provider;
+mod renewal;
+mod seal;
+mod session;
+mod sessions;
+mod shared;
+mod token;
+
+pub use build::Provider;
+pub use callback::{Failure, FailureKind};
+pub use config::{ClientAuth, Config, OnStoreDown, SessionConfig};
+pub use provider::{Core, Looked, Settled, Step, is_target};
+pub use session::{BrowserSession, SessionId};

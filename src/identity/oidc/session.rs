@@ -98,7 +98,7 @@ impl Record {
 
 /// A session as one node remembers it.
 #[derive(Debug)]
-pub struct Session {
+pub struct BrowserSession {
     pub record: Record,
     pub identity: Arc<Identity>,
     /// Which build of the provider has made the identity: another may see another in the same claims.
@@ -109,9 +109,14 @@ pub struct Session {
     confirmed: AtomicU64,
 }
 
-impl Session {
-    pub fn new(record: Record, identity: Arc<Identity>, mapped_by: u64, now_ms: u64) -> Session {
-        Session {
+impl BrowserSession {
+    pub fn new(
+        record: Record,
+        identity: Arc<Identity>,
+        mapped_by: u64,
+        now_ms: u64,
+    ) -> BrowserSession {
+        BrowserSession {
             record,
             identity,
             mapped_by,
@@ -165,9 +170,9 @@ pub mod tests {
         }
     }
 
-    pub fn session(subject: &str, sid: &str, ends: u64, now: u64) -> Arc<Session> {
+    pub fn session(subject: &str, sid: &str, ends: u64, now: u64) -> Arc<BrowserSession> {
         let record = record(subject, sid, ends);
-        Arc::new(Session::new(record, Arc::default(), 0, now * 1000))
+        Arc::new(BrowserSession::new(record, Arc::default(), 0, now * 1000))
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! deadline. Nothing here sleeps in order to let something else happen.
 
 mod body;
+mod chromium;
 mod client;
 pub mod frames;
 mod gateway;
@@ -13,11 +14,13 @@ mod pair;
 mod provider;
 mod raw;
 mod raw_h2;
+mod redis;
 mod tls;
 pub mod tokens;
 mod wait;
 
 pub use body::{Body, channel, empty, full};
+pub use chromium::Chromium;
 pub use client::{Answer, Client, Incoming, Io};
 pub use gateway::{Draft, Gateway};
 pub use message::{Ask, delete, get, head, post, reply, request, status, text};
@@ -26,6 +29,7 @@ pub use pair::{Protocol, over_each_pair};
 pub use provider::Provider;
 pub use raw::{RawClient, RawOrigin};
 pub use raw_h2::{H2Outcome, exchange_h2};
+pub use redis::Redis;
 pub use tls::{Authority, Certificate};
 pub use wait::{PATIENCE, assert_fired, eventually, within};
 

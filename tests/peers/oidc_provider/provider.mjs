@@ -112,6 +112,8 @@ const settings = {
   extraTokenClaims: async (ctx, token) => people[token.accountId],
   findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id, ...people[id] }) }),
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+  // Its own asks no address of this machine, and so no gateway for a back-channel logout.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   // Nobody is asked to consent.
   loadExistingGrant: async ({ oidc }) => {
     const { client, session, provider, resourceServers } = oidc;

@@ -1,0 +1,42 @@
+//! Actions that reply only after asking others, or after reading the request's body.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use pingora::proxy::Session;
+
+use super::exchange::Exchange;
+use crate::response::{Code, Reply};
+
+/// For the whole body. None of these is large.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The reply of the route's action.
+pub(super) async fn reply(session: &mut Session, exchange: &Exchange) -> Reply {
+    let Some(action) = exchange.route.action.later() else {
+        return Reply::failure(Code::Internal);
+    };
+    let wanted = action.wants_body(exchange.view(session.req_header()));
+    let body = match wanted {
+        None => Bytes::new(),
+        Some(most) => match tokio::time::timeout(BODY_DEADLINE, read(session, most)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(code)) => return Reply::failure(code).closing(),
+            Err(_) => return Reply::failure(Code::RequestTimeout).closing(),
+        },
+    };
+    let view = exchange.view(session.req_header());
+    action.answer(view, &body).await
+}
+
+async fn read(session: &mut Session, most: usize) -> Result<Bytes, Code> {
+    let mut body = BytesMut::new();
+    loop {
+        let part = session.downstream_session.read_request_body().await;
+        match part.map_err(|_| Code::ClientClosed)? {
+            None => return Ok(body.freeze()),
+            Some(part) if body.len() + part.len() > most => return Err(Code::PayloadTooLarge),
+            Some(part) => body.extend_from_slice(&part),
+        }
+    }
+}
