@@ -4,7 +4,7 @@
 //! [identity.jwt.main]
 //! issuer = "https://id.example.com/"
 //! audiences = ["shop"]
-//! keys = { url = "https://id.example.com/jwks.json" }
+//! jwks = { url = "https://id.example.com/jwks.json" }
 //! claims = { roles = "realm_access.roles" }
 //!
 //! [upstreams.orders]
@@ -28,7 +28,7 @@
 //! client gets 401 `credential_refused` with a challenge by RFC 6750.
 //!
 //! # Keys
-//! They come from `keys`: a `url`, a `file`, `inline` text or a `secret`; without it from the issuer, by OpenID Connect
+//! They come from `jwks`: a `url`, a `file`, `inline` text or a `secret`; without it from the issuer, by OpenID Connect
 //! Discovery:
 //!
 //! ```toml

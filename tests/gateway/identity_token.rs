@@ -13,7 +13,7 @@ const GATEWAY: &str = r#"
     [identity.jwt.main]
     issuer = "https://id.test/"
     audiences = ["shop"]
-    keys = { file = "$keys" }
+    jwks = { file = "$keys" }
 
     [upstreams.shop]
     endpoints = ["$shop"]

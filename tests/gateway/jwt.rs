@@ -86,7 +86,7 @@ async fn claims_become_the_identity() {
                 [identity.jwt.main]
                 issuer = "https://id.test/"
                 audiences = ["shop"]
-                keys = { inline = '$jwks' }
+                jwks = { inline = '$jwks' }
                 claims = { consumer = "azp", roles = "realm_access.roles", groups = "https://shop.test/groups" }
 
                 [consumers.acme]
@@ -160,12 +160,12 @@ async fn a_token_is_judged_by_the_provider_that_it_names() {
         [identity.jwt.one]
         issuer = "https://one.test"
         audiences = ["shop"]
-        keys = { inline = '$one' }
+        jwks = { inline = '$one' }
 
         [identity.jwt.two]
         issuer = "https://two.test"
         audiences = ["shop"]
-        keys = { inline = '$two' }
+        jwks = { inline = '$two' }
 
         [routes.both]
         match = { path = "/both" }
@@ -221,7 +221,7 @@ async fn a_remembered_token_ends_when_it_says() {
         [identity.jwt.main]
         issuer = "https://id.test/"
         audiences = ["shop"]
-        keys = { inline = '$jwks' }
+        jwks = { inline = '$jwks' }
         leeway = "1s"
 
         [routes.orders]
@@ -276,7 +276,7 @@ async fn a_withdrawn_key_takes_the_remembered_tokens_with_it() {
         [identity.jwt.main]
         issuer = "https://id.test/"
         audiences = ["shop"]
-        keys = { file = "$jwks" }
+        jwks = { file = "$jwks" }
 
         [routes.orders]
         match = { path = "/orders" }
@@ -323,7 +323,7 @@ async fn who_is_whom_is_told_anew_with_each_configuration() {
             [identity.jwt.main]
             issuer = "https://id.test/"
             audiences = ["shop"]
-            keys = { inline = '$jwks' }
+            jwks = { inline = '$jwks' }
             claims = { consumer = "azp" }
 
             [consumers.acme]
@@ -373,12 +373,12 @@ async fn keys_are_waited_for_where_there_are_none_of_the_name() {
         [identity.jwt.main]
         issuer = "https://id.test/"
         audiences = ["shop"]
-        keys = { url = "http://$provider/jwks", cooldown = "100ms" }
+        jwks = { url = "http://$provider/jwks", cooldown = "100ms" }
 
         [identity.jwt.gone]
         issuer = "https://gone.test/"
         audiences = ["shop"]
-        keys = { url = "http://127.0.0.1:1/jwks", cooldown = "100ms" }
+        jwks = { url = "http://127.0.0.1:1/jwks", cooldown = "100ms" }
 
         [routes.orders]
         match = { path = "/orders" }
@@ -419,7 +419,7 @@ async fn a_caller_learns_what_is_wanted_and_not_what_was_wrong() {
         [identity.jwt.main]
         issuer = "https://id.test/"
         audiences = ["shop"]
-        keys = { inline = '$jwks' }
+        jwks = { inline = '$jwks' }
 
         [routes.orders]
         match = { path = "/orders" }

@@ -14,7 +14,7 @@ const GATEWAY: &str = r#"
     [identity.jwt.main]
     issuer = "https://id.test/"
     audiences = ["shop", "till"]
-    keys = { inline = '$jwks' }
+    jwks = { inline = '$jwks' }
     required_claims = ["tenant"]
     max_lifetime = "1h"
     max_token_size = "12KiB"
@@ -22,7 +22,7 @@ const GATEWAY: &str = r#"
     [identity.jwt.elsewhere]
     issuer = "https://id.test/"
     audiences = ["shop"]
-    keys = { inline = '$jwks' }
+    jwks = { inline = '$jwks' }
     header = "x-token"
     cookie = "token"
     query = "token"
@@ -30,7 +30,7 @@ const GATEWAY: &str = r#"
     [identity.jwt.secret]
     issuer = "https://id.test/"
     audiences = ["shop"]
-    keys = { secret = { file = "$secret" } }
+    jwks = { secret = { file = "$secret" } }
     algorithms = ["HS256"]
 
     [upstreams.shop]

@@ -56,7 +56,7 @@ async fn metric(gateway: &Gateway, series: &str) -> Option<u64> {
 #[tokio::test]
 async fn a_real_provider_is_discovered_and_followed() {
     let provider = Provider::start().await;
-    let quick = r#"keys = { refresh = "2s", cooldown = "100ms" }"#;
+    let quick = r#"jwks = { refresh = "2s", cooldown = "100ms" }"#;
     let gateway = gateway(provider.issuer(), quick).await;
     let client = gateway.http1();
     let mut first = Vec::new();
@@ -211,7 +211,7 @@ async fn rotation_and_outage() {
     provider.rotate(0);
     provider.is_up(true);
     let keys = format!(
-        "keys = {{ url = \"http://{}/jwks\", refresh = \"400ms\", max_stale = \"1500ms\", cooldown = \"100ms\" }}",
+        "jwks = {{ url = \"http://{}/jwks\", refresh = \"400ms\", max_stale = \"1500ms\", cooldown = \"100ms\" }}",
         provider.origin
     );
     let gateway = Arc::new(gateway(ISSUER, &keys).await);
@@ -334,7 +334,7 @@ async fn no_token_chooses_where_keys_come_from() {
     let document = jwks([&own]);
     let origin = Origin::http1(move |_| text(document.clone()));
     let issuer = "https://id.shop.test/";
-    let config = format!("keys = {{ url = \"http://{origin}/jwks\", cooldown = \"50ms\" }}");
+    let config = format!("jwks = {{ url = \"http://{origin}/jwks\", cooldown = \"50ms\" }}");
     let gateway = gateway(issuer, &config).await;
     let client = gateway.http1();
     assert_eq!(ask(&client, &own.token(&claims(issuer))).await, 200);
@@ -364,7 +364,7 @@ async fn no_token_chooses_where_keys_come_from() {
 async fn a_provider_that_says_nothing_holds_nobody_for_long() {
     let silent = RawOrigin::serving(|_stream, _| std::future::pending());
     let config = format!(
-        "keys = {{ url = \"http://{silent}/jwks\", cooldown = \"50ms\", client = {{ timeout = \"300ms\" }} }}"
+        "jwks = {{ url = \"http://{silent}/jwks\", cooldown = \"50ms\", client = {{ timeout = \"300ms\" }} }}"
     );
     let issuer = "https://id.shop.test/";
     let gateway = gateway(issuer, &config).await;
@@ -392,7 +392,7 @@ async fn reloads_take_over_what_was_fetched() {
     let document = jwks([&signer]);
     let origin = Origin::http1(move |_| text(document.clone()));
     let issuer = "https://id.shop.test/";
-    let config = format!("keys = {{ url = \"http://{origin}/jwks\" }}");
+    let config = format!("jwks = {{ url = \"http://{origin}/jwks\" }}");
     let mut gateway = gateway(issuer, &config).await;
     let client = gateway.http1();
     let token = signer.token(&claims(issuer));
@@ -420,7 +420,7 @@ async fn a_key_file_is_read_again_when_it_changes() {
     let issuer = "shop";
     let gateway = gateway(
         issuer,
-        &format!("keys = {{ file = \"{}\" }}", path.display()),
+        &format!("jwks = {{ file = \"{}\" }}", path.display()),
     )
     .await;
     let client = gateway.http1();

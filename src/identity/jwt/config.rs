@@ -21,6 +21,7 @@ pub struct Config {
     /// those that somebody else has got and hands on.
     pub audiences: Spanned<Setting<Vec<Box<str>>>>,
     /// Where the keys come from. Default: what the issuer publishes by OpenID Connect Discovery.
+    #[serde(rename = "jwks")]
     pub keys: Option<Spanned<keys::Config>>,
     /// The algorithms that tokens may be signed by; each key serves those of its own type among them. Default: all,
     /// which are HS256, HS384 and HS512 for a secret and the others for keys that are published.

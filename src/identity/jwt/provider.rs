@@ -148,7 +148,7 @@ impl Kind for Provider {
         let remembered = config.remembered(&mut context.subject);
         let before = context.before.map(|before| &before.keys);
         let (keys, issuer) = (config.keys.as_ref(), Some(&config.issuer));
-        let keys = Source::build("keys", keys, issuer, before, context);
+        let keys = Source::build("jwks", keys, issuer, before, context);
         let verifier = Verifier {
             rules: rules?,
             mapping: Mapping::new(&config.claims, context.consumers),

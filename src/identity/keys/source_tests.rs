@@ -45,7 +45,7 @@ fn compile(
     let mut diagnostics = Diagnostics::new();
     let mut subject = Subject::new(&mut diagnostics, "main");
     let parts = Parts {
-        key: "keys",
+        key: "jwks",
         name: "jwt.main".into(),
         metrics: Metrics::new().keys("jwt.main"),
         folder: std::path::Path::new("/"),
@@ -457,7 +457,7 @@ fn what_cannot_be_is_said() {
             ..Config::default()
         },
         None,
-        "main.keys.url must be https",
+        "main.jwks.url must be https",
     );
     check(
         Config {
@@ -466,7 +466,7 @@ fn what_cannot_be_is_said() {
             ..Config::default()
         },
         None,
-        "main.keys.inline: the keys come from url already",
+        "main.jwks.inline: the keys come from url already",
     );
     check(
         Config {
@@ -475,7 +475,7 @@ fn what_cannot_be_is_said() {
             ..Config::default()
         },
         None,
-        "main.keys.max_stale must not be shorter than refresh",
+        "main.jwks.max_stale must not be shorter than refresh",
     );
     check(
         Config {
@@ -484,23 +484,23 @@ fn what_cannot_be_is_said() {
             ..Config::default()
         },
         None,
-        "main.keys.cooldown must not be longer than 10s",
+        "main.jwks.cooldown must not be longer than 10s",
     );
     let of = |text: &str| Config {
         inline: inline(text),
         ..Config::default()
     };
-    check(of("{}"), None, "main.keys.inline: the key set has no array");
+    check(of("{}"), None, "main.jwks.inline: the key set has no array");
     check(
         of("hello"),
         None,
-        "main.keys.inline has no key that could be used",
+        "main.jwks.inline has no key that could be used",
     );
     let shared = Signer::new("HS256", "h");
     check(
         of(&jwks([&shared])),
         None,
-        "main.keys.inline has a shared secret in it",
+        "main.jwks.inline has a shared secret in it",
     );
     assert!(compile(of(&jwks([&Signer::new("EdDSA", "a")])), None, None).is_ok());
     assert!(compile(Config::default(), Some("https://id.test"), None).is_ok());
