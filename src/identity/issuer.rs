@@ -124,7 +124,7 @@ impl Issuer {
         before: Option<&Issuer>,
         subject: &mut Subject<'_>,
     ) -> Issuer {
-        let mut read = |secret: &Spanned<Secret>, subject: &mut Subject<'_>| {
+        let read = |secret: &Spanned<Secret>, subject: &mut Subject<'_>| {
             let content = match secret.read(folder) {
                 Ok(content) => content,
                 Err(error) => {
