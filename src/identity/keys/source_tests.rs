@@ -1,5 +1,6 @@
 //! Sources of keys against servers of all sorts.
 
+#[cfg(test)]
 mod origin;
 
 use std::path::PathBuf;
