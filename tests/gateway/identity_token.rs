@@ -188,7 +188,7 @@ async fn secrets_are_said_nowhere() {
     let more = "[routes.cookie]\nmatch = { path = \"/cookie\" }\nupstream = \"shop\"\n\
                 policies.jwt = { providers = [\"places\"] }\n\
                 policies.acl = { scopes = [\"missing\"], explain = true, allow = 'identity.claims.tenant == request.query.tenant' }\n\
-                [identity.jwt.places]\nissuer = \"https://id.test/\"\naudiences = [\"shop\"]\nkeys = { file = \"$keys\" }\n\
+                [identity.jwt.places]\nissuer = \"https://id.test/\"\naudiences = [\"shop\"]\njwks = { file = \"$keys\" }\n\
                 cookie = \"session\"\nquery = \"access_token\"\n";
     let shop = Shop::start(more).await;
     let canary = "CANARY5ecret";
