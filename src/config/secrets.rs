@@ -41,6 +41,9 @@ const WHOLE_WORDS: [&str; 4] = ["pass", "private", "pwd", "sig"];
 /// Keys that only sound like it.
 const INNOCENT: [&str; 3] = ["authorities", "authority", "client_auth"];
 
+/// Kinds of authenticators and their policies, below `identity` and `policies`: names, which only sound like it, too.
+const KINDS: [&str; 2] = ["api_key", "jwt"];
+
 /// Headers that say nothing in confidence.
 const HARMLESS_HEADERS: [&str; 36] = [
     "accept",
@@ -88,6 +91,8 @@ const REFERENCES: [&str; 3] = ["file", "env", "credential"];
 #[derive(Clone, Copy)]
 enum Within {
     Options,
+    /// `identity` or `policies`: options by the names of kinds.
+    Kinds,
     /// `request_headers` or `response_headers`.
     Edits,
     /// `respond`.
@@ -101,14 +106,18 @@ enum Within {
 
 impl Within {
     fn below(self, key: &str) -> Within {
-        if is_secret(key) {
+        let is_kind = matches!(self, Within::Kinds) && KINDS.contains(&key);
+        if is_secret(key) && !is_kind {
             return Within::Secret;
         }
         match (self, key) {
             (Within::Secret, _) => Within::Secret,
             (Within::Headers, name) if !is_harmless(name) => Within::Header,
             (Within::Edits, "set" | "add") | (Within::Response, "headers") => Within::Headers,
-            (Within::Options, "request_headers" | "response_headers") => Within::Edits,
+            (Within::Options, "identity" | "policies") => Within::Kinds,
+            (Within::Options | Within::Kinds, "request_headers" | "response_headers") => {
+                Within::Edits
+            }
             (Within::Options, "respond") => Within::Response,
             (Within::Header, _) => Within::Header,
             _ => Within::Options,
@@ -232,6 +241,13 @@ mod tests {
             "headers x-api-key",
             "headers X-Auth",
             "api_keys",
+            "passwords",
+            "consumers acme api_keys",
+            "consumers acme passwords",
+            "identity jwt main keys inline",
+            "identity jwt main secret",
+            "jwt policies",
+            "set api_key",
             "query access_token",
             "PASSWORD",
             "match headers cookie exact",
@@ -273,6 +289,18 @@ mod tests {
             json!({ "cert": "a", "key": { "file": "k" }, "pass": "x" }),
             json!({ "cert": "a", "key": { "file": "k" }, "pass": "***" }),
         );
+    }
+
+    #[test]
+    fn kinds_of_authenticators_are_no_secrets() {
+        for path in [
+            "identity jwt main issuer",
+            "identity api_key main header",
+            "policies jwt providers",
+            "routes shop policies api_key anonymous",
+        ] {
+            check(path, json!("abc"), json!("abc"));
+        }
     }
 
     #[test]

@@ -56,13 +56,21 @@ impl Keys {
         }
     }
 
+    /// Fills in those of them that the configuration names.
     fn fill(&self, toml: &str, shop: &Origin) -> Draft {
-        Gateway::draft(toml)
-            .with("one", hash(&self.one))
-            .with("two", hash(&self.two))
-            .with("other", hash(&self.other))
-            .with("old", hash(&self.old))
-            .with("shop", shop)
+        let keys = [
+            ("one", &self.one),
+            ("two", &self.two),
+            ("other", &self.other),
+            ("old", &self.old),
+        ];
+        let named = keys
+            .into_iter()
+            .filter(|(name, _)| toml.contains(&format!("\"${name}\"")));
+        named.fold(
+            Gateway::draft(toml).with("shop", shop),
+            |draft, (name, key)| draft.with(name, hash(key)),
+        )
     }
 }
 
