@@ -1,5 +1,6 @@
 //! From a document to what runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
 use crate::stores::Stores;
-use crate::text::{Diagnostics, Sources, Span, Subject, give_way};
+use crate::text::{Diagnostics, Name, Sources, Span, Subject, give_way};
 use crate::upstream::{self, Upstream};
 
 /// A configuration that can run.
@@ -189,10 +190,11 @@ fn compile_on(
         kept.into_iter().flatten().collect::<Vec<_>>()
     };
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
+    let mut told = BTreeSet::new();
     let tables: Vec<Shared> = groups
         .iter()
         .map(|group| {
-            let routes = pipelines(group, &routes, &mut quarantine, diagnostics);
+            let routes = pipelines(group, &routes, &mut quarantine, &mut told, diagnostics);
             Shared {
                 table: Arc::new(table(routes, &kept_of(group))),
                 fallback: Arc::new(fallback(&group.layer, &fallback_metrics)),
@@ -385,6 +387,7 @@ fn pipelines<'r>(
     group: &Group,
     routes: &'r [CompiledRoute],
     quarantine: &mut Quarantine,
+    told: &mut BTreeSet<Name>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<(&'r str, &'r Matcher, Arc<Route>)> {
     let mut all = Vec::with_capacity(routes.len());
@@ -408,9 +411,12 @@ fn pipelines<'r>(
             metrics: route.metrics.clone(),
         };
         if let Some((problem, help)) = problem(&compiled) {
-            let mut routes = Subject::new(diagnostics, "routes");
-            let mut subject = routes.key(&route.name);
-            subject.error(route.span, problem).help(help);
+            // Once: it may be in the tables of several groups, and may be out of service for something else already.
+            if told.insert(route.name.clone()) && !quarantine.has(Kind::Route, &route.name) {
+                let mut routes = Subject::new(diagnostics, "routes");
+                let mut subject = routes.key(&route.name);
+                subject.error(route.span, problem).help(help);
+            }
             if !quarantine.contain(Kind::Route, &route.name, 1) {
                 continue;
             }

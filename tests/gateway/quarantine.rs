@@ -174,6 +174,46 @@ fn what_cannot_be_kept_to_one_object_is_refused() {
     );
 }
 
+/// A route is in a table for each group of listeners that inherit the same policies.
+#[tokio::test]
+async fn a_route_without_a_way_in_is_bad_once_on_all_listeners() {
+    let bad = r#"
+        [routes.bad]
+        match = { path = "/bad" }
+        respond = { status = 200 }
+        policies.acl = { roles = ["support"] }
+    "#;
+    let unknown = bad.replace("respond = { status = 200 }", "upstream = \"god\"");
+    let listeners = r#"
+        [listeners.public]
+        bind = "127.0.0.1:0"
+        [listeners.other]
+        bind = "127.0.0.1:0"
+        policies.response_headers.set = { x-a = "1" }
+    "#;
+    for bad in [bad, &unknown] {
+        let gateway = Gateway::start(&[START, listeners, bad].concat()).await;
+        for listener in ["public", "other"] {
+            let client = Client::of(gateway.address_of(listener), Protocol::Http1);
+            let answer = client.send(get("/bad")).await;
+            answer.assert_problem(503, "quarantined");
+            assert_eq!(client.send(get("/good")).await.text(), "everything");
+        }
+        let metrics = gateway.metrics().await;
+        assert!(metrics.contains("northgate_config_quarantined{kind=\"route\"} 1\n"));
+        gateway.stop().await;
+    }
+    let refused = [
+        &START.replace("on_error = \"quarantine\"", ""),
+        listeners,
+        bad,
+    ]
+    .concat();
+    let mut loaded = load_text("a.toml", &refused);
+    assert!(compile(&mut loaded, &Metrics::new()).is_none());
+    assert_eq!(loaded.diagnostics.error_count(), 1, "it is told once");
+}
+
 #[test]
 fn without_the_option_every_mistake_is_refused() {
     let start = START.replace("on_error = \"quarantine\"", "");
