@@ -94,8 +94,8 @@ const WELCOME: &str = r#"
     curl -i  http://127.0.0.1:8080/orders/7 -H "authorization: Bearer $(NORTHGATE token)"
     curl -i  http://127.0.0.1:8080/payments -H "x-api-key: $(NORTHGATE key demo)" -H 'content-type: application/json' \
              -d '{"order_id":42,"amount_cents":4999,"currency":"EUR","card_token":"tok_visa_4242"}'
-    curl -i  http://127.0.0.1:8080/support/users/7 -H "authorization: Bearer $(NORTHGATE token)"
-    curl -i  http://127.0.0.1:8080/support/users/7 -H "authorization: Bearer $(NORTHGATE token --role support)"
+    curl -i  http://127.0.0.1:8080/support/payments/7 -H "authorization: Bearer $(NORTHGATE token)"
+    curl -i  http://127.0.0.1:8080/support/payments/7 -H "authorization: Bearer $(NORTHGATE token --role support)"
 
   Let an upstream fail for ten seconds, and look again; after three failed health checks it is left out:
 

@@ -25,7 +25,7 @@ const LINES: [(&str, &str); 20] = [
     ("/orders/7", "\"code\":\"unauthenticated\""),
     ("/orders/7 -H", "x-api-version: v1"),
     ("/payments", "HTTP/1.1 201"),
-    ("/support/users/7", "\"code\":\"access_denied\""),
+    ("/support/payments/7", "\"code\":\"access_denied\""),
     ("--role support", "\"id\":7"),
     ("/_demo/fail", ""),
     ("-i  http://127.0.0.1:8080/products/7", "HTTP/1.1 503"),
