@@ -24,16 +24,17 @@
 //!
 //! # Guessing
 //! A name that nobody has takes as long as one that somebody has, and is answered alike. After `failures` wrong passwords
-//! in a row for a name there is 429 `too_many_attempts` until some of them are forgotten. Nobody is locked out by that who
-//! is remembered.
+//! in a row for a name from one address (IPv6: from one /64) there is 429 `too_many_attempts` until some of them are
+//! forgotten; from all addresses together a name has 50 times as many. Nobody is locked out by that who is remembered, and
+//! to lock out somebody elsewhere takes 50 addresses. Where `any_of` has other authenticators these are asked all the
+//! same.
 //!
 //! # What is refused
 //! Name and password are UTF-8 without control characters, in base64 with its padding, in one `Authorization` header, of
 //! at most 512 bytes. They are compared byte by byte: what looks alike and is written with other code points is another
 //! password. Over connections that are not encrypted anybody on the way can read both.
 
-use http::HeaderValue;
-use http::header::{AUTHORIZATION, RETRY_AFTER};
+use http::header::AUTHORIZATION;
 
 use super::authentication::{
     Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
@@ -41,7 +42,7 @@ use super::authentication::{
 use crate::facts::View;
 use crate::identity::basic::{Provider, Shown, Verdict};
 use crate::identity::{Directory, Providers};
-use crate::response::{Code, Reply};
+use crate::response::Code;
 
 pub type Policy = Authentication<Provider>;
 
@@ -55,14 +56,22 @@ impl Scheme for Provider {
             Shown::Nothing => Step::Now(Outcome::Absent),
             Shown::Known(identity) => Step::Now(Outcome::Proven(identity)),
             Shown::Refused(why) => Step::Now(Outcome::Refused(Refusal::bad(why.to_string()))),
-            Shown::Unknown(login) => Step::Later(Box::pin(async {
-                match self.check(login).await {
+            Shown::Unknown(login) => Step::Later(Box::pin(async move {
+                match self.check(login, view.facts.client).await {
                     Verdict::Proven(identity) => Outcome::Proven(identity),
                     Verdict::Wrong => {
                         Outcome::Refused(Refusal::bad("there is no such name with this password"))
                     }
-                    Verdict::TooMany(wait) => later(Code::TooManyAttempts, wait.as_secs() + 1),
-                    Verdict::Busy => later(Code::AuthenticationUnavailable, 1),
+                    Verdict::TooMany(wait) => {
+                        let cause = "there were too many wrong passwords";
+                        let refusal = Refusal::unjudged(Code::TooManyAttempts, cause);
+                        Outcome::Refused(refusal.after(wait.as_secs() + 1))
+                    }
+                    Verdict::Busy => {
+                        let cause = "more passwords are to be checked than can be";
+                        let refusal = Refusal::unjudged(Code::AuthenticationUnavailable, cause);
+                        Outcome::Refused(refusal.after(1))
+                    }
                 }
             })),
         }
@@ -75,12 +84,4 @@ impl Scheme for Provider {
     fn challenge(&self, _: View<'_>, _: Option<&Refusal>) -> Challenge {
         Challenge::Header(Provider::challenge(self).clone())
     }
-}
-
-fn later(code: Code, seconds: u64) -> Outcome {
-    let mut reply = Reply::failure(code);
-    reply
-        .headers
-        .push((RETRY_AFTER, HeaderValue::from(seconds)));
-    Outcome::Answer(Box::new(reply))
 }

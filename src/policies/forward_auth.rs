@@ -103,10 +103,10 @@ fn outcome(decision: Decision) -> Outcome {
                 reply.cause("forward_auth: the service refuses it"),
             ))
         }
-        Decision::Unavailable => Outcome::Refused(Refusal {
-            code: Code::AuthenticationUnavailable,
-            cause: "the service of forward_auth cannot be asked".into(),
-        }),
+        Decision::Unavailable => Outcome::Refused(Refusal::unjudged(
+            Code::AuthenticationUnavailable,
+            "the service of forward_auth cannot be asked",
+        )),
     }
 }
 

@@ -90,10 +90,10 @@ impl Scheme for Provider {
             Proof::None => Outcome::Absent,
             Proof::Good(identity) => Outcome::Proven(identity),
             Proof::Bad(cause) => Outcome::Refused(Refusal::bad(cause)),
-            Proof::Full => Outcome::Refused(Refusal {
-                code: Code::AuthenticationUnavailable,
-                cause: "as many signatures are remembered as can be".into(),
-            }),
+            Proof::Full => Outcome::Refused(Refusal::unjudged(
+                Code::AuthenticationUnavailable,
+                "as many signatures are remembered as can be",
+            )),
         })
     }
 

@@ -62,10 +62,10 @@ impl Scheme for Provider {
             Err(slot) => Step::Later(Box::pin(async move {
                 match self.ask(token, &slot).await {
                     Ok(verdict) => outcome(verdict),
-                    Err(_) => Outcome::Refused(Refusal {
-                        code: Code::AuthenticationUnavailable,
-                        cause: "the introspection server cannot be asked".into(),
-                    }),
+                    Err(_) => Outcome::Refused(Refusal::unjudged(
+                        Code::AuthenticationUnavailable,
+                        "the introspection server cannot be asked",
+                    )),
                 }
             })),
         }

@@ -128,10 +128,10 @@ async fn settled(provider: &Provider, waiting: Waiting<'_>) -> Outcome {
     match provider.settle(waiting).await {
         Ok(identity) => Outcome::Proven(identity),
         Err(Unsettled::Refused(why)) => refused(why),
-        Err(Unsettled::Unavailable) => Outcome::Refused(Refusal {
-            code: Code::AuthenticationUnavailable,
-            cause: "the keys of the issuer are not to be had".into(),
-        }),
+        Err(Unsettled::Unavailable) => Outcome::Refused(Refusal::unjudged(
+            Code::AuthenticationUnavailable,
+            "the keys of the issuer are not to be had",
+        )),
     }
 }
 

@@ -78,10 +78,10 @@ impl Scheme for Provider {
                 match core.settle(id).await {
                     Settled::Good(session) => Outcome::Proven(session.identity.clone()),
                     Settled::Over(_) => self.stranger(view).await,
-                    Settled::Unavailable(cause) => Outcome::Refused(Refusal {
-                        code: Code::AuthenticationUnavailable,
-                        cause: cause.to_string().into(),
-                    }),
+                    Settled::Unavailable(cause) => Outcome::Refused(Refusal::unjudged(
+                        Code::AuthenticationUnavailable,
+                        cause.to_string(),
+                    )),
                 }
             })),
             Looked::Forged(cause) => Step::Now(Outcome::Refused(Refusal::bad(cause))),

@@ -7,6 +7,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 use futures_util::future::join_all;
+use northgate::identity::api_key::{KeyHash, Prefix, make};
 use northgate::identity::basic::PasswordHash;
 
 use crate::harness::*;
@@ -286,6 +287,70 @@ async fn guesses_are_bounded_and_who_is_remembered_goes_on() {
     next.apply(&mut gateway).await.expect("it is good");
     let answer = client.send(ask(&login("ann:right"))).await;
     answer.assert_problem(429, "too_many_attempts");
+}
+
+#[tokio::test]
+async fn nobody_locks_out_somebody_elsewhere() {
+    let shop = Origin::http1(|_| text("served"));
+    let toml = [
+        "[listeners.public]\nbind = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n",
+        "[consumers.ann]\npasswords = [\"$hash\"]\n[identity.basic.main]\nfailures = 2\n",
+        ROUTE,
+    ]
+    .concat();
+    let draft = Gateway::draft(&toml).with("shop", &shop);
+    let gateway = draft.with("hash", hash("right")).start().await;
+    let client = gateway.http1();
+    let from = async |address: &str, text: &str| {
+        let ask = ask(&login(text)).header("x-forwarded-for", address);
+        client.send(ask).await
+    };
+    for (attacker, neighbour) in [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::ffff"),
+    ] {
+        for guess in ["ann:a", "ann:b"] {
+            let answer = from(attacker, guess).await;
+            answer.assert_problem(401, "credential_refused");
+        }
+        let answer = from(neighbour, "ann:right").await;
+        answer.assert_problem(429, "too_many_attempts");
+    }
+    // Nothing is remembered of it so far.
+    assert_eq!(from("192.0.2.9", "ann:right").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_checked_is_no_hindrance_to_a_good_key() {
+    let shop = Origin::http1(|_| text("served"));
+    let toml = [
+        "[consumers.ann]\npasswords = [\"$hash\"]\napi_keys = [\"$key\"]\n",
+        "[identity.basic.main]\nfailures = 1\n",
+        &ROUTE.replace(
+            "basic = {}",
+            "basic = {}\napi_key = {}\nany_of = [\"basic\", \"api_key\"]",
+        ),
+    ]
+    .concat();
+    let key = make(&Prefix::default()).expect("randomness").text;
+    let gateway = Gateway::draft(&toml)
+        .with("hash", hash("right"))
+        .with("key", KeyHash::of(key.as_bytes()))
+        .with("shop", &shop)
+        .start()
+        .await;
+    let client = gateway.http1();
+    let stale = || ask(&login("ann:stale"));
+    let answer = client.send(stale()).await;
+    answer.assert_problem(401, "credential_refused");
+    let answer = client.send(stale()).await;
+    answer.assert_problem(429, "too_many_attempts");
+    assert!(answer.header("retry-after").is_some());
+    let answer = client.send(stale().header("x-api-key", "no key")).await;
+    answer.assert_problem(429, "too_many_attempts");
+    assert!(answer.header("retry-after").is_some());
+    let answer = client.send(stale().header("x-api-key", &key)).await;
+    assert_eq!(answer.status, 200, "the key is good");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Checks in turns, with what is remembered and what is counted.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub enum Verdict {
     Proven(Arc<Identity>),
     /// The name has no such password, or there is no such name; nobody outside can tell which.
     Wrong,
-    /// The name was guessed for too often; how long until it may be tried again.
+    /// The client, or all together, guessed for the name too often; how long until it may be tried again.
     TooMany(Duration),
     /// There is more to check than there are turns for.
     Busy,
@@ -44,7 +45,7 @@ pub struct Bounds {
     pub waiting: usize,
     /// How long a request waits for its check to be done.
     pub patience: Duration,
-    /// Failures in a row that a name may have, and how many are forgotten in each minute.
+    /// Failures in a row that a client may have with a name, and how many are forgotten in each minute.
     pub failures: u16,
     /// How long a login that was good is good without another check.
     pub remember: Duration,
@@ -91,43 +92,47 @@ impl Checker {
     }
 
     /// Checks a login in its turn, off this thread. It takes the same time whether or not the name is known.
-    pub async fn check(&self, unknown: Box<Unknown>) -> Verdict {
+    pub async fn check(&self, unknown: Box<Unknown>, client: IpAddr) -> Verdict {
         let Unknown { login, sealed } = *unknown;
-        let name: Box<str> = login.name().into();
-        let known = self.accounts.account(&name);
-        let Some(account) = known.or_else(|| self.accounts.stranger(&name)) else {
+        let known = self.accounts.account(login.name());
+        let Some(account) = known.or_else(|| self.accounts.stranger(login.name())) else {
             return Verdict::Wrong;
         };
-        if let Err(wait) = self.attempts.charge(&name) {
-            return Verdict::TooMany(wait);
-        }
+        let attempt = match self.attempts.begin(login.name(), client) {
+            Ok(attempt) => attempt,
+            Err(wait) => return Verdict::TooMany(wait),
+        };
         let (account, is_known, time) = (account.clone(), known.is_some(), self.bounds.remember);
+        // It is settled in there, since a check that has begun goes on to its end, whether or not anybody waits for it;
+        // one that never begins is no attempt.
         let check = move || {
             // While it waited for its turn, another request may have shown the same.
             if account.remembers(&sealed) {
                 return Some(account.identity.clone());
             }
             let password = account.verify(login.password());
-            let password = password.filter(|_| is_known)?;
+            let Some(password) = password.filter(|_| is_known) else {
+                attempt.fail();
+                return None;
+            };
             account.remember(sealed, password, time);
             Some(account.identity.clone())
         };
         match self.turns.run(check).await {
-            Ok(Some(identity)) => {
-                self.attempts.refund(&name);
-                Verdict::Proven(identity)
-            }
+            Ok(Some(identity)) => Verdict::Proven(identity),
             Ok(None) => Verdict::Wrong,
-            Err(Busy) => {
-                self.attempts.refund(&name);
-                Verdict::Busy
-            }
+            Err(Busy) => Verdict::Busy,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds {
@@ -137,6 +142,8 @@ mod tests {
         failures: 5,
         remember: Duration::from_secs(60),
     };
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn owner(name: &str, passwords: &[&PasswordHash]) -> Owner {
         Owner {
@@ -162,7 +169,7 @@ mod tests {
             Ok(identity) => return format!("known {}", identity.text("subject").expect("one")),
             Err(unknown) => unknown,
         };
-        match checker.check(unknown).await {
+        match checker.check(unknown, HERE).await {
             Verdict::Proven(identity) => identity.text("subject").expect("one"),
             Verdict::Wrong => "wrong".to_owned(),
             Verdict::TooMany(_) => "too many".to_owned(),
@@ -238,6 +245,47 @@ mod tests {
             "too many",
             "a reload forgets no failures"
         );
+    }
+
+    /// Asks again for as long as the answer is this one.
+    async fn ask_past(checker: &Checker, text: &str, answer: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let said = ask(checker, text).await;
+            if said != answer {
+                return said;
+            }
+            assert!(Instant::now() < deadline, "always {answer}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn guesses_count_that_outlast_the_patience() {
+        let bounds = Bounds {
+            at_a_time: 1,
+            patience: Duration::ZERO,
+            failures: 2,
+            ..BOUNDS
+        };
+        let ann = checker(bounds, vec![owner("ann", &[&hash("old")])], None);
+        assert_eq!(ask(&ann, "ann:guess").await, "busy");
+        assert_eq!(ask_past(&ann, "ann:guess", "busy").await, "too many");
+        // Two were checked to their end, and the rest never began.
+        let now = checker(bounds, vec![owner("ann", &[&hash("old")])], Some(&ann));
+        assert_eq!(ask_past(&now, "ann:old", "busy").await, "too many");
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_with_a_good_password_has_not_failed() {
+        let bounds = Bounds {
+            failures: 1,
+            remember: Duration::ZERO,
+            ..BOUNDS
+        };
+        let ann = checker(bounds, vec![owner("ann", &[&hash("old")])], None);
+        assert!(ask(&ann, "ann:old").now_or_never().is_none(), "it begins");
+        assert_eq!(ask_past(&ann, "ann:old", "too many").await, "ann");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! What finds out whose name and password it is.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 
@@ -34,8 +35,9 @@ pub struct Config {
     pub waiting: Bounded<0, 10000>,
     /// How long a request waits for its check to be done; then it gets 503. Default `"5s"`.
     pub timeout: Duration,
-    /// How many wrong passwords in a row a name may be tried with, and how many are forgotten in each minute. Who is
-    /// over that gets 429, whether or not the name is anybody's; a login that is remembered goes on. Default 10.
+    /// How many wrong passwords in a row a name may be tried with from one address (IPv6: one /64), and how many are
+    /// forgotten in each minute; from all addresses together it is 50 times as many. Who is over that gets 429, whether
+    /// or not the name is anybody's; a login that is remembered goes on. Default 10.
     pub failures: Bounded<1, 1000>,
 }
 
@@ -123,9 +125,9 @@ impl Provider {
         }
     }
 
-    /// Checks a login in its turn, off this thread. It ends within the provider's `timeout`.
-    pub async fn check(&self, unknown: Box<Unknown>) -> Verdict {
-        self.checker.check(unknown).await
+    /// Checks a login of a client in its turn, off this thread. It ends within the provider's `timeout`.
+    pub async fn check(&self, unknown: Box<Unknown>, client: IpAddr) -> Verdict {
+        self.checker.check(unknown, client).await
     }
 
     /// The value of `WWW-Authenticate` (RFC 7617 section 2.1: names and passwords are UTF-8).

@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use http::header::WWW_AUTHENTICATE;
+use http::HeaderValue;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 
 use super::{Anonymous, Authenticator, Challenge, Outcome, Refusal, Step, first};
 use crate::facts::View;
@@ -111,6 +112,8 @@ impl Gate {
         let mut reply = Reply::failure(code);
         if let Some(refusal) = refusal {
             reply = reply.cause(refusal.cause.clone());
+            let wait = refusal.retry_after.map(HeaderValue::from);
+            reply.headers.extend(wait.map(|wait| (RETRY_AFTER, wait)));
         }
         if code.status() != http::StatusCode::UNAUTHORIZED {
             return reply;

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -120,6 +120,8 @@ pub struct Refusal {
     pub code: Code,
     /// For the log alone: a caller that is told why guesses better.
     pub cause: Cow<'static, str>,
+    /// In how many seconds it may be judged, where that is known: `Retry-After`.
+    pub retry_after: Option<u64>,
 }
 
 impl Refusal {
@@ -128,6 +130,33 @@ impl Refusal {
         Refusal {
             code: Code::CredentialRefused,
             cause: cause.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Whether the credential is good is not known.
+    pub fn unjudged(code: Code, cause: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal {
+            code,
+            ..Refusal::bad(cause)
+        }
+    }
+
+    /// Ask again after so many seconds.
+    pub fn after(self, seconds: u64) -> Refusal {
+        Refusal {
+            retry_after: Some(seconds),
+            ..self
+        }
+    }
+
+    /// A credential that was not judged may be good, so it counts for more than a bad one; and most where nothing but
+    /// the gateway's side is to blame.
+    fn weight(&self) -> u8 {
+        match self.code.status() {
+            StatusCode::UNAUTHORIZED => 0,
+            status if status.is_server_error() => 2,
+            _ => 1,
         }
     }
 }
@@ -287,14 +316,13 @@ fn is_decided(outcome: &Outcome) -> bool {
     )
 }
 
-/// Of two refusals, that of a server that could not be asked counts: the credential may be good. Otherwise the first.
+/// Of two refusals, the weightier counts, and otherwise the first.
 fn weigh(before: Outcome, now: Outcome) -> Outcome {
     match (before, now) {
         (before, Outcome::Absent) => before,
         (Outcome::Refused(before), Outcome::Refused(now)) => {
-            let is_unsure =
-                now.code.status().is_server_error() && !before.code.status().is_server_error();
-            Outcome::Refused(if is_unsure { now } else { before })
+            let is_weightier = now.weight() > before.weight();
+            Outcome::Refused(if is_weightier { now } else { before })
         }
         (_, now) => now,
     }
@@ -305,8 +333,7 @@ mod tests {
     use super::*;
 
     fn refused(code: Code) -> Outcome {
-        let cause = Cow::Borrowed("");
-        Outcome::Refused(Refusal { code, cause })
+        Outcome::Refused(Refusal::unjudged(code, ""))
     }
 
     fn proven() -> Outcome {
@@ -344,6 +371,7 @@ mod tests {
         let absent: fn() -> Outcome = || Outcome::Absent;
         let bad: fn() -> Outcome = || refused(Code::CredentialRefused);
         let down: fn() -> Outcome = || refused(Code::AuthenticationUnavailable);
+        let later: fn() -> Outcome = || refused(Code::TooManyAttempts);
         let good: fn() -> Outcome = proven;
         let never: fn() -> Outcome = || unreachable!("it was decided before");
         for late in [0b000_u8, 0b001, 0b010, 0b100, 0b111, 0b110] {
@@ -359,6 +387,10 @@ mod tests {
             check(&asked([bad, absent, absent]), "credential_refused").await;
             check(&asked([bad, down, absent]), "authentication_unavailable").await;
             check(&asked([down, bad, bad]), "authentication_unavailable").await;
+            check(&asked([later, good, never]), "proven").await;
+            check(&asked([later, absent, bad]), "too_many_attempts").await;
+            check(&asked([bad, later, absent]), "too_many_attempts").await;
+            check(&asked([later, down, bad]), "authentication_unavailable").await;
         }
     }
 }
