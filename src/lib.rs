@@ -103,6 +103,8 @@
 //! | Nothing in the configuration and the state folder of a gateway is an API key or a password | `tests/cli/key.rs`: `nothing_in_the_files_of_a_gateway_is_a_key_or_a_password` |
 //! | A key proves its consumer, in the places that are looked at alone, and only while it is listed | `tests/gateway/api_key.rs` |
 //! | Passwords are checked in bounded turns beside the threads that serve, and nobody learns which names there are | `tests/gateway/basic.rs` |
+//! | Guesses count for the client that makes them, and nobody locks out somebody elsewhere | `tests/gateway/basic.rs`: `nobody_locks_out_somebody_elsewhere`; `src/identity/basic/checker.rs` |
+//! | No header that credentials are read from is dropped from requests before the gate | `tests/config/reject/forward-credentials.toml`; `tests/gateway/forwarding_identity.rs`: `a_header_of_credentials_can_be_written_and_is_still_read_elsewhere` |
 //! | Every line that the demo prints works as it is printed | `tests/cli/demo.rs` |
 //! | A certificate proves its consumer and nobody else, and no header does | `tests/gateway/mtls.rs` |
 //! | A key that a provider publishes is good and one that it has withdrawn is not, whether or not it can be asked; there is one fetch at a time, and none for a request | `tests/gateway/keys.rs`: `rotation_and_outage`; `src/identity/keys/source_tests.rs` |

@@ -138,6 +138,11 @@ impl<K: Kind> Providers<K> {
         named.filter_map(|(name, provider)| Some((&**name, provider.as_ref()?)))
     }
 
+    /// As [`Providers::all`], and the one that nobody has configured.
+    pub fn each(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.named.values().flatten().chain(&self.usual)
+    }
+
     fn only(&self, span: Span, subject: &mut Subject<'_>) -> Option<Arc<K>> {
         let mut named = self.named.values();
         match (named.next(), named.next()) {
@@ -218,8 +223,7 @@ impl<K: Kind> Providers<K> {
     }
 
     fn start(&self) {
-        let named = self.named.values().flatten();
-        named.chain(&self.usual).for_each(K::start);
+        self.each().for_each(K::start);
     }
 }
 

@@ -20,6 +20,7 @@ mod certificate;
 mod challenge;
 mod client;
 mod consumer;
+mod credential_headers;
 mod directory;
 mod distinguished_name;
 pub mod forward_auth;
@@ -49,6 +50,9 @@ pub use capacity::Capacity;
 pub use certificate::{CertificateField, ClientCertificate};
 pub use client::{Client, ClientConfig, ClientError};
 pub use consumer::{Config as ConsumerConfig, Consumer, Consumers, Entry};
+pub use credential_headers::{
+    TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS, is_for_credentials, is_twin,
+};
 pub use directory::{Build, Config, Definitions, Directory, Kind, Providers};
 pub use issuer::Issuer;
 pub use mapping::{Mapping, MappingConfig, Proof, Unmapped};

@@ -20,7 +20,8 @@
 //!
 //! # Its answer
 //! - 2xx lets the request go on. The headers in `response_headers` go to the upstream; what clients send under these
-//!   names, in whatever spelling, is dropped on every route of the gateway. `identity` says which of all headers tell who calls, and nothing else of the answer
+//!   names, in whatever spelling, is dropped on every route of the gateway, so none of them is one that credentials are
+//!   read from, such as `Authorization`. `identity` says which of all headers tell who calls, and nothing else of the answer
 //!   is looked at. Names in `identity` that are not in `response_headers` go no further.
 //! - 401, 403 and 3xx are the client's: status, body, `Content-Type` and the headers in `answer_headers`. Redirects are
 //!   never followed. That is the end of the request also where `any_of` has others to ask, so it stands last there.
@@ -40,13 +41,13 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 
 use super::authentication::{
-    self, Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+    self, Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step, is_read,
 };
 use super::{BuildScope, Hooks, OnUpstreamRequest};
 use crate::facts::{View, host};
 use crate::identity::forward_auth::{Asked, Decision, Denied, Provider};
 use crate::identity::hmac::Message;
-use crate::identity::{Directory, Kind, Providers};
+use crate::identity::{Directory, Kind, Providers, TAKES_CREDENTIALS};
 use crate::response::{Code, Reply};
 
 impl Scheme for Provider {
@@ -118,7 +119,15 @@ impl super::Policy for Policy {
     type Config = authentication::Config;
 
     fn build(config: &authentication::Config, scope: &mut BuildScope<'_>) -> Option<Policy> {
-        Authentication::build(config, scope).map(|it| Policy(Arc::new(it)))
+        let policy = Authentication::<Provider>::build(config, scope)?;
+        let providers = policy.providers().iter();
+        let mut names = providers.flat_map(|it| it.response_headers());
+        if let Some(name) = names.find(|name| is_read(name, scope.identity)) {
+            let what = format!("hands on {name}, and so {TAKES_CREDENTIALS}");
+            scope.subject.error(scope.span, what);
+            return None;
+        }
+        Some(Policy(Arc::new(policy)))
     }
 
     fn hooks(self: &Arc<Self>, hooks: &mut Hooks) {

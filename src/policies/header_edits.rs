@@ -6,6 +6,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::BuildScope;
+use super::authentication::is_read;
 use crate::facts::{Template, Variables, View};
 use crate::text::{ENGINE_OWNED, HeaderPattern, Headers, Span, Spanned, Subject, is_engine_owned};
 
@@ -40,6 +41,8 @@ pub(super) struct Edits {
     remove_patterns: Box<[HeaderPattern]>,
     set: Box<[(http::HeaderName, Value)]>,
     add: Box<[(http::HeaderName, Value)]>,
+    /// Those that say who the client is, and nothing that the client has sent beside it.
+    proofs: Box<[http::HeaderName]>,
 }
 
 #[derive(Debug)]
@@ -83,7 +86,11 @@ impl Edits {
                     .help("write it under set");
             }
         }
+        // Credentials come to the gateway by those names on other routes.
+        let reserved = self::proofs(&set).filter(|name| !is_read(name, scope.identity));
+        let reserved: Box<[_]> = reserved.cloned().collect();
         (scope.subject.error_count() == before).then_some(Edits {
+            proofs: reserved,
             remove: remove.into(),
             remove_patterns: remove_patterns.into(),
             set,
@@ -99,9 +106,10 @@ impl Edits {
         exact.map(HeaderPattern::Exact).chain(patterns)
     }
 
-    /// Those that say who the client is, and nothing that the client has sent beside it.
+    /// The headers by which upstreams are told who the client is. Those that credentials are read from are not among
+    /// them: they may be written, as a token for the upstream is, but other routes have to get what clients send.
     pub(super) fn proofs(&self) -> impl Iterator<Item = http::HeaderName> {
-        proofs(&self.set).cloned()
+        self.proofs.iter().cloned()
     }
 
     pub(super) fn apply(&self, headers: &mut HeaderMap, view: View<'_>) {

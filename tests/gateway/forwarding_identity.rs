@@ -2,6 +2,8 @@
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 
+use northgate::identity::api_key::{KeyHash, Prefix, make};
+
 use crate::harness::*;
 
 fn certificate(authority: &Authority, name: &str) -> Certificate {
@@ -131,6 +133,56 @@ async fn upstreams_are_told_who_calls() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_header_of_credentials_can_be_written_and_is_still_read_elsewhere() {
+    let key = make(&Prefix::default()).expect("randomness").text;
+    let toml = r#"
+        [consumers.acme]
+        api_keys = ["$key"]
+        [identity.api_key.main]
+        header = "authorization"
+        scheme = "Bearer"
+        [upstreams.shop]
+        endpoints = ["$shop"]
+        [routes.writes]
+        match = { path = "/writes" }
+        upstream = "shop"
+        policies.api_key = { anonymous = "allow", keep_credentials = true }
+        policies.request_headers.set = { authorization = "{identity.subject}" }
+        [routes.reads]
+        match = { path = "/reads" }
+        upstream = "shop"
+        policies.api_key = {}
+        [routes.open]
+        match = { path = "/open" }
+        upstream = "shop"
+    "#;
+    let origin = Origin::http1(|_| text("served"));
+    let gateway = Gateway::draft(toml)
+        .with("key", KeyHash::of(key.as_bytes()))
+        .with("shop", &origin)
+        .start()
+        .await;
+    let client = gateway.http1();
+    let good = format!("Bearer {}", &*key);
+    for (path, shown, told) in [
+        ("/writes", &*good, Some("acme")),
+        // Another scheme is no credential here, and the upstream would take it for what the gateway says.
+        ("/writes", "Basic forged", None),
+        ("/reads", &*good, None),
+        ("/open", "Basic of the client", Some("Basic of the client")),
+    ] {
+        let answer = client.send(get(path).header("authorization", shown)).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let seen = origin.seen().pop().unwrap();
+        assert_eq!(seen.header("authorization"), told, "{path} {shown}");
+    }
+    client
+        .send(get("/reads"))
+        .await
+        .assert_problem(401, "unauthenticated");
 }
 
 /// What a client of HTTP/1.1 can write to have an origin believe that somebody calls.

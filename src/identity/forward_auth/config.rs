@@ -27,7 +27,7 @@ pub struct Config {
     /// most 64 KiB. The request waits for its body then. Default: it gets none.
     pub body: Option<Spanned<SizeUpTo<64>>>,
     /// The headers of an answer that allows which the upstream gets. What a client sends under these names reaches no
-    /// upstream. Default: none.
+    /// upstream, so none that credentials are read from can be among them. Default: none.
     #[serde(default)]
     pub response_headers: Vec<Spanned<HeaderName>>,
     /// The headers of an answer that refuses which the client gets, beside `Content-Type`. Default

@@ -20,6 +20,7 @@ use super::answers::{Answer, Answers};
 use super::directory::Reads;
 use super::hmac::Message;
 use super::{Build, Client, Consumers, Entry, Identity, Kind};
+use super::{TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS, is_for_credentials};
 use crate::text::{ENGINE_OWNED, HeaderName as Name, Spanned, Subject, is_engine_owned};
 
 pub use config::{Config, Fields, KeyPart, Method, OnServerDown, Remember};
@@ -225,6 +226,14 @@ impl Kind for Provider {
         }
         let usual = [http::header::AUTHORIZATION, http::header::COOKIE];
         let request_headers = names(&config.request_headers, &usual, "request_headers", subject);
+        let mut list = subject.key("response_headers");
+        for (index, name) in config.response_headers.iter().enumerate() {
+            if is_for_credentials(&name.value) {
+                let mut subject = list.index(index);
+                let problem = subject.error(name.span, TAKES_CREDENTIALS);
+                problem.help(TAKES_NO_CREDENTIALS);
+            }
+        }
         let response_headers = Some(config.response_headers.clone());
         let response_headers = names(&response_headers, &[], "response_headers", subject);
         let usual = [

@@ -4,7 +4,8 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::identity::Identity;
+use super::is_read;
+use crate::identity::{Directory, Identity, TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS};
 use crate::text::{ENGINE_OWNED, Headers, Spanned, Subject, is_engine_owned};
 
 /// What is longer is not sent: servers refuse requests for less.
@@ -19,6 +20,7 @@ impl Forward {
     /// `None` after diagnostics.
     pub(super) fn build(
         config: &Headers<Spanned<String>>,
+        identity: &Directory,
         subject: &mut Subject<'_>,
     ) -> Option<Forward> {
         let before = subject.error_count();
@@ -30,6 +32,9 @@ impl Forward {
             } else if is_of_the_gateway(name) {
                 let what = "is a header that the gateway writes itself";
                 subject.error(name.span, what);
+            } else if is_read(name, identity) {
+                let problem = subject.error(name.span, TAKES_CREDENTIALS);
+                problem.help(TAKES_NO_CREDENTIALS);
             }
             if what.is_empty() {
                 let problem = subject.error(what.span, "is empty");

@@ -9,6 +9,7 @@
 pub mod bearer;
 mod forward;
 mod gate;
+mod reads;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -27,6 +28,8 @@ use crate::text::{Headers, Name, Spanned};
 
 use forward::Forward;
 
+pub(super) use reads::is_read;
+
 pub use gate::{Gate, GateProblem};
 
 /// What every authenticator's policy says.
@@ -44,7 +47,8 @@ pub struct Config {
     ///
     /// What is not visible ASCII, and `%` itself, is percent-encoded as UTF-8; elements of a list have spaces between
     /// them, and `%20` where they have spaces themselves. What is absent, empty, no text or longer than 8 KiB is not
-    /// sent. No client can send these headers, in whatever spelling, on any route of the gateway.
+    /// sent. No client can send these headers, in whatever spelling, on any route of the gateway; so none
+    /// that credentials are read from can be among them.
     pub forward: Headers<Spanned<String>>,
     /// Whether upstreams get the credential, too. Default: `false`, and then it is taken out of the request wherever a
     /// provider may look for it, whoever called.
@@ -196,7 +200,11 @@ impl<K: Scheme> Policy for Authentication<K> {
     fn build(config: &Config, scope: &mut BuildScope<'_>) -> Option<Self> {
         let known = K::providers(scope.identity);
         let providers = known.resolve(&config.providers, scope.span, &mut scope.subject);
-        let forward = Forward::build(&config.forward, &mut scope.subject.key("forward"))?;
+        let forward = Forward::build(
+            &config.forward,
+            scope.identity,
+            &mut scope.subject.key("forward"),
+        )?;
         (!providers.is_empty()).then(|| Authentication {
             providers: providers.into(),
             anonymous: config.anonymous,
