@@ -172,8 +172,8 @@ impl Issuer {
         json!({ "keys": keys })
     }
 
-    /// A token that says who calls, for `audience`, with these claims of the caller's below `claims`. It never outlives
-    /// the proof. `None` where there is no key, or the proof is over.
+    /// A token that says who calls, for `audience`, with these claims of the caller's below `claims`. It is
+    /// over when the identity's `expires` is, at the latest. `None` where there is no key, or the proof is over.
     pub fn token(
         &self,
         identity: &Identity,
@@ -236,6 +236,11 @@ impl Issuer {
         say("roles", words(&identity.roles));
         say("groups", words(&identity.groups));
         say("authenticator", identity.authenticator.into());
+        // Subjects are names that one provider gives.
+        say("provider", (*identity.provider).into());
+        if let Some(credential) = &identity.credential {
+            say("credential", (**credential).into());
+        }
         if let Some(expires) = identity.expires {
             // So that another proof makes another token.
             say("auth_exp", expires.into());
@@ -325,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_used_again_until_half_of_their_life_and_never_outlive_the_proof() {
+    fn tokens_are_used_again_until_half_of_their_life_and_never_outlive_the_identity() {
         let issuer = Issuer::default();
         let token = |expires, now| issuer.token(&identity(expires), "shop", &[], now);
         let first = token(None, 1000).unwrap();
@@ -341,6 +346,30 @@ mod tests {
             issuer.token(&identity(None), "other", &[], 1030).unwrap(),
             next
         );
+    }
+
+    #[test]
+    fn callers_of_two_providers_are_two_callers() {
+        let issuer = Issuer::default();
+        let token = |provider: &str, credential: Option<&str>| {
+            let identity = Identity {
+                provider: provider.into(),
+                credential: credential.map(Box::from),
+                ..identity(None)
+            };
+            issuer.token(&identity, "shop", &[], 1000).unwrap()
+        };
+        let main = token("main", None);
+        let said = claims_of(&main);
+        assert_eq!(said["provider"], "main");
+        assert_eq!(said.get("credential"), None);
+        assert_eq!(token("main", None), main);
+        let partner = token("partner", None);
+        assert_ne!(partner, main);
+        assert_eq!(claims_of(&partner)["provider"], "partner");
+        let named = token("main", Some("key-1"));
+        assert_eq!(claims_of(&named)["credential"], "key-1");
+        assert_ne!(claims_of(&token("main", Some("key-2"))), claims_of(&named));
     }
 
     #[test]

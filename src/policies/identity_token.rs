@@ -21,12 +21,14 @@
 //! Headers that say who calls ([`forward`](super::authentication::Config::forward)) are to be believed by upstreams
 //! that only the gateway can reach. Where others can reach them too, they verify this: a JSON Web Token, ES256, in the
 //! header `x-northgate-identity`, by the keys that the admin listener publishes at `/jwks.json`. It has `iss`, `aud`,
-//! `sub`, `iat`, `exp`, `scope`, `roles`, `groups`, `authenticator`, and `consumer` and `plan` where there are such,
-//! and below `claims` those that are asked for.
+//! `sub`, `iat`, `exp`, `scope`, `roles`, `groups`, `authenticator` (`jwt`) and `provider` (`main`); `consumer`, `plan`,
+//! `credential` and `auth_exp` where there are such; and below `claims` those that are asked for. `sub` is a name that
+//! the provider gives: the same one of two providers may be two callers.
 //!
 //! A token says nothing of the request, so one is used again for the same caller until half of its life is over: a
-//! signature is made twice a minute for each caller, and not for each request. It never outlives the proof that it
-//! tells of. Anonymous callers have none, and no client can send the header on any route.
+//! signature is made twice a minute for each caller, and not for each request. It ends at the latest when the
+//! gateway itself does not take the proof for good any more, which is `auth_exp`: for a JSON Web Token, its `exp` and the
+//! provider's `leeway` after that. Anonymous callers have none, and no client can send the header on any route.
 //!
 //! For another key, have the new one as `identity.issuer.key` and the old one among `previous_keys`, on all gateways,
 //! until upstreams have fetched the keys again.
@@ -38,10 +40,9 @@ use http::{HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::authentication::is_read;
 use super::{BuildScope, Hooks, OnUpstreamRequest};
 use crate::facts::View;
-use crate::identity::{Issuer, TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS};
+use crate::identity::Issuer;
 use crate::text::{ENGINE_OWNED, HeaderName, HeaderPattern, Spanned, is_engine_owned};
 
 /// A token for upstreams that says who calls.
@@ -54,7 +55,7 @@ pub struct Config {
     /// Claims of the caller's to pass on, also those inside others, `realm_access.roles`. Default: none.
     #[serde(default)]
     pub claims: Vec<Box<str>>,
-    /// Where it stands; nowhere that credentials are read from. Default `"x-northgate-identity"`.
+    /// Where it stands. Default `"x-northgate-identity"`.
     #[serde(default)]
     pub header: Option<Spanned<HeaderName>>,
 }
@@ -82,10 +83,6 @@ impl super::Policy for Policy {
         let header = config.header.as_ref();
         if let Some(header) = header.filter(|header| is_engine_owned(header)) {
             scope.subject.key("header").error(header.span, ENGINE_OWNED);
-        } else if let Some(header) = header.filter(|it| is_read(it, scope.identity)) {
-            let mut subject = scope.subject.key("header");
-            let problem = subject.error(header.span, TAKES_CREDENTIALS);
-            problem.help(TAKES_NO_CREDENTIALS);
         }
         let usual = http::HeaderName::from_static("x-northgate-identity");
         (scope.subject.error_count() == before).then(|| Policy {
