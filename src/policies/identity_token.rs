@@ -40,9 +40,10 @@ use http::{HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::authentication::is_read;
 use super::{BuildScope, Hooks, OnUpstreamRequest};
 use crate::facts::View;
-use crate::identity::Issuer;
+use crate::identity::{Issuer, TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS};
 use crate::text::{ENGINE_OWNED, HeaderName, HeaderPattern, Spanned, is_engine_owned};
 
 /// A token for upstreams that says who calls.
@@ -55,7 +56,7 @@ pub struct Config {
     /// Claims of the caller's to pass on, also those inside others, `realm_access.roles`. Default: none.
     #[serde(default)]
     pub claims: Vec<Box<str>>,
-    /// Where it stands. Default `"x-northgate-identity"`.
+    /// Where it stands; nowhere that credentials are read from. Default `"x-northgate-identity"`.
     #[serde(default)]
     pub header: Option<Spanned<HeaderName>>,
 }
@@ -83,6 +84,10 @@ impl super::Policy for Policy {
         let header = config.header.as_ref();
         if let Some(header) = header.filter(|header| is_engine_owned(header)) {
             scope.subject.key("header").error(header.span, ENGINE_OWNED);
+        } else if let Some(header) = header.filter(|it| is_read(it, scope.identity)) {
+            let mut subject = scope.subject.key("header");
+            let problem = subject.error(header.span, TAKES_CREDENTIALS);
+            problem.help(TAKES_NO_CREDENTIALS);
         }
         let usual = http::HeaderName::from_static("x-northgate-identity");
         (scope.subject.error_count() == before).then(|| Policy {
