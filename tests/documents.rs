@@ -264,7 +264,7 @@ fn lacking(document: &Value, text: &str) -> BTreeMap<String, String> {
                 &format!("match = {{ path = \"{}\" }}", path_of(text)),
             );
         }
-        let has_action = ["upstream", "redirect", "respond"]
+        let has_action = ["upstream", "redirect", "respond", "login"]
             .iter()
             .any(|action| !route[*action].is_null());
         if !has_action {

@@ -1,7 +1,6 @@
 //! The ordered list of policies. Config keys, layers and pipelines derive from it.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -54,11 +53,11 @@ macro_rules! policies {
                 let References { sources, identity } = references;
                 let layer = Layer {
                     $($name: match &config.$name {
-                        None => Slot::Unsaid,
+                        None => Slot::unsaid(),
                         Some(setting) => {
                             let origin = Origin { policy: $name::Policy::NAME, scope, span: setting.span, is_for_upstream: false };
                             match &setting.value {
-                                Setting::Off => Slot::Off(origin),
+                                Setting::Off => Slot::off(origin),
                                 Setting::On(config) => {
                                     let subject = policies.key($name::Policy::NAME);
                                     let span = setting.span;
@@ -66,8 +65,8 @@ macro_rules! policies {
                                     let reads_files = &reads_files;
                                     let mut scope = BuildScope { subject, span, variables, identity, folder, reads_files };
                                     match $name::Policy::build(config, &mut scope) {
-                                        Some(policy) => Slot::On(Arc::new(policy), origin),
-                                        None => Slot::Unsaid,
+                                        Some(policy) => Slot::on(policy, origin),
+                                        None => Slot::unsaid(),
                                     }
                                 }
                             }

@@ -43,36 +43,49 @@ pub struct Origin {
     pub is_for_upstream: bool,
 }
 
-/// What one scope says about one policy.
-#[derive(Default)]
-pub(super) enum Slot<P> {
-    #[default]
-    Unsaid,
+/// What one scope says about one policy. Nearly always that is nothing, and then it takes no more than a pointer: there
+/// is one of these for each policy and each of fifty thousand routes.
+pub(super) struct Slot<P>(Option<Arc<Said<P>>>);
+
+enum Said<P> {
     Off(Origin),
     On(Arc<P>, Origin),
 }
 
+impl<P> Default for Slot<P> {
+    fn default() -> Self {
+        Slot::unsaid()
+    }
+}
+
 impl<P> Clone for Slot<P> {
     fn clone(&self) -> Self {
-        match self {
-            Slot::Unsaid => Slot::Unsaid,
-            Slot::Off(origin) => Slot::Off(*origin),
-            Slot::On(policy, origin) => Slot::On(policy.clone(), *origin),
-        }
+        Slot(self.0.clone())
+    }
+}
+
+impl<P> Slot<P> {
+    pub(super) fn unsaid() -> Slot<P> {
+        Slot(None)
+    }
+
+    pub(super) fn off(origin: Origin) -> Slot<P> {
+        Slot(Some(Arc::new(Said::Off(origin))))
+    }
+
+    pub(super) fn on(policy: P, origin: Origin) -> Slot<P> {
+        Slot(Some(Arc::new(Said::On(Arc::new(policy), origin))))
     }
 }
 
 impl<P: Policy> Slot<P> {
     pub(super) fn or(&self, wider: &Slot<P>) -> Slot<P> {
-        match self {
-            Slot::Unsaid => wider.clone(),
-            said => said.clone(),
-        }
+        Slot(self.0.as_ref().or(wider.0.as_ref()).cloned())
     }
 
     pub(super) fn claim(&self, hooks: &mut Hooks, origins: &mut Origins) {
-        match self {
-            Slot::On(policy, origin) => {
+        match self.0.as_deref() {
+            Some(Said::On(policy, origin)) => {
                 let before = hooks.count_for_client();
                 policy.hooks(hooks);
                 origins.on.push(Origin {
@@ -80,8 +93,8 @@ impl<P: Policy> Slot<P> {
                     ..*origin
                 });
             }
-            Slot::Off(origin) => origins.off.push(*origin),
-            Slot::Unsaid => {}
+            Some(Said::Off(origin)) => origins.off.push(*origin),
+            None => {}
         }
     }
 }

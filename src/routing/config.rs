@@ -37,7 +37,7 @@ pub struct Config {
     /// Answers with fixed content.
     pub respond: Option<Spanned<RespondConfig>>,
     /// Serves what logins at this provider of `identity.oidc` need, beside its `callback_url`; see the policy `oidc`.
-    pub login: Option<Spanned<Name>>,
+    pub login: Option<Box<Spanned<Name>>>,
     /// For the whole exchange with the upstream, retries included; 504 beyond it. A connection that became a
     /// WebSocket is exempt. Default: none, only the upstream's own timeouts.
     pub timeout: Option<Spanned<Duration>>,

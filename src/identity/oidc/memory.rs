@@ -10,7 +10,9 @@ use super::session::{BrowserSession, SessionId};
 /// Sessions by id, of which those that were not used for the longest time make room for new ones.
 ///
 /// In shards, each under a lock that is held for one look-up: requests hardly ever wait for each other.
-pub struct Memory(Box<[Mutex<LruCache<SessionId, Arc<BrowserSession>>>]>);
+pub struct Memory(Box<[Shard]>);
+
+type Shard = Mutex<LruCache<SessionId, Arc<BrowserSession>>>;
 
 const SHARDS: usize = 16;
 /// A map of fewer is one shard, in which the least used is really the least used of all.
@@ -88,7 +90,7 @@ impl Memory {
     }
 
     /// Ids are random, so any part of one spreads them evenly.
-    fn shard(&self, id: &SessionId) -> Option<&Mutex<LruCache<SessionId, Arc<BrowserSession>>>> {
+    fn shard(&self, id: &SessionId) -> Option<&Shard> {
         let first = id.as_bytes().first().copied().unwrap_or_default();
         self.0.get(usize::from(first) % self.0.len())
     }

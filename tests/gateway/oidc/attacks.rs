@@ -375,7 +375,7 @@ async fn no_other_site_logs_a_person_out() {
     let shop = Shop::open().await;
     let mut browser = Browser::default();
     browser.log_in(&shop, "/account/x", "alice").await;
-    let attacks: [(&str, &str, &[(&str, &str)]); 7] = [
+    let attacks: [(&str, &str, Lines<'_>); 7] = [
         (
             "an image of another site",
             "GET",

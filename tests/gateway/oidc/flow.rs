@@ -63,7 +63,7 @@ async fn scripts_and_programs_get_401_and_no_redirect() {
     let shop = Shop::open().await;
     let client = shop.gateway.http1();
     let html = ("accept", "text/html");
-    let cases: [(&str, &[(&str, &str)], u16); 8] = [
+    let cases: [(&str, Lines<'_>, u16); 8] = [
         ("GET", &[html], 302),
         ("GET", &[("sec-fetch-mode", "navigate")], 302),
         ("GET", &[html, ("sec-fetch-mode", "cors")], 401),

@@ -53,6 +53,9 @@ const CONFIG: &str = r#"
     policies.oidc = { providers = ["main"], anonymous = "allow" }
 "#;
 
+/// Lines of a request's header.
+pub type Lines<'a> = &'a [(&'a str, &'a str)];
+
 /// A shop behind a gateway, and the provider that its people log in at.
 pub struct Shop {
     pub provider: Provider,
