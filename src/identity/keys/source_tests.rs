@@ -444,7 +444,7 @@ fn what_cannot_be_is_said() {
     check(
         Config::default(),
         None,
-        "main needs issuer, which publishes its keys, or keys",
+        "main needs issuer, which publishes its keys, or jwks",
     );
     check(Config::default(), Some("shop"), "main.issuer must be a URL");
     check(
