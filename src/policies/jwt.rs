@@ -49,8 +49,10 @@
 //! policies.jwt = { providers = ["partner"] }
 //! ```
 //!
-//! A request waits for keys only where none that the provider has published so far goes by the token's `kid`. Where the
-//! provider is down then, the answer is 503 `authentication_unavailable`.
+//! A request waits for keys only where none that the provider has published so far goes by the token's `kid`, or none of
+//! those that do has signed it: providers that use one name again and again, or none, rotate their keys like that. Where
+//! the provider is down then, the answer is 503 `authentication_unavailable`. However many tokens are forged, the
+//! provider is asked once in a `cooldown`.
 //!
 //! # Several issuers
 //! A policy may name several providers; a token is judged by the one whose `issuer` it names.

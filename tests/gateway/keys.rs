@@ -326,6 +326,65 @@ async fn rotation_and_outage() {
     );
 }
 
+/// Some providers give their keys no names, and others the next key the name of the last.
+#[tokio::test]
+async fn keys_are_rotated_without_a_new_name() {
+    let issuer = "https://id.shop.test/";
+    for kid in [Some("same"), None] {
+        let [old, new, forger] = [(); 3].map(|()| {
+            let mut signer = Signer::new("EdDSA", "same");
+            if kid.is_none() {
+                signer.jwk.as_object_mut().unwrap().remove("kid");
+            }
+            signer
+        });
+        let token = |signer: &Signer, who: &str| {
+            let mut header = json!({ "alg": "EdDSA" });
+            if let Some(kid) = kid {
+                header["kid"] = kid.into();
+            }
+            let mut claims = claims(issuer);
+            claims["sub"] = who.into();
+            signer.token_with(&header, &claims)
+        };
+        let published = Arc::new(Mutex::new(jwks([&old])));
+        let document = published.clone();
+        let origin = Origin::http1(move |_| text(document.lock().unwrap().clone()));
+        let cooldown = Duration::from_millis(200);
+        let config = format!("jwks = {{ url = \"http://{origin}/jwks\", cooldown = \"200ms\" }}");
+        let gateway = gateway(issuer, &config).await;
+        let client = gateway.http1();
+        assert_eq!(ask(&client, &token(&old, "a")).await, 200);
+        assert_eq!(ask(&client, &token(&new, "too early")).await, 401);
+        *published.lock().unwrap() = jwks([&new]);
+        assert_eq!(ask(&client, &token(&new, "a")).await, 200, "{kid:?}");
+        assert_eq!(ask(&client, &token(&old, "a")).await, 401, "{kid:?}");
+
+        let (before, begin) = (origin.seen().len(), Instant::now());
+        let mut forgers = JoinSet::new();
+        for number in 0..30 {
+            let client = gateway.http1();
+            let forged = [0, 1].map(|round| token(&forger, &format!("{number}-{round}")));
+            forgers.spawn(async move {
+                for token in forged {
+                    assert_eq!(ask(&client, &token).await, 401);
+                }
+            });
+        }
+        while let Some(ended) = forgers.join_next().await {
+            ended.unwrap();
+        }
+        let fetches = origin.seen().len() - before;
+        let most = begin.elapsed().as_millis() / cooldown.as_millis() + 1;
+        assert!(fetches as u128 <= most, "{fetches} fetches of {most}");
+        assert_eq!(ask(&client, &token(&new, "b")).await, 200);
+
+        // Whether the key has been changed is not known while nobody says so.
+        *published.lock().unwrap() = String::new();
+        assert_eq!(ask(&client, &token(&forger, "nobody")).await, 503);
+    }
+}
+
 #[tokio::test]
 async fn no_token_chooses_where_keys_come_from() {
     let (attacker, own) = (Signer::new("RS256", "evil"), Signer::new("RS256", "good"));

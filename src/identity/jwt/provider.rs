@@ -11,7 +11,7 @@ use super::remembered::{Hash, Remembered, Validity};
 use super::verifier::{Plausible, Verifier};
 use crate::identity::api_key::{Places, Shown};
 use crate::identity::directory::Reads;
-use crate::identity::keys::{KeySet, Source};
+use crate::identity::keys::{KeySet, Source, Wanted};
 use crate::identity::{Build, Entry, Identity, Kind, Mapping};
 use crate::text::Subject;
 
@@ -29,7 +29,7 @@ pub struct Provider {
 pub enum Judged<'t> {
     Proven(Arc<Identity>),
     Refused(Refused),
-    /// The provider has no key of its name yet; [`Provider::settle`] waits for it.
+    /// No key is known that has signed it; [`Provider::settle`] waits for newer ones.
     Waits(Waiting<'t>),
 }
 
@@ -39,6 +39,8 @@ pub struct Waiting<'t> {
     text: &'t [u8],
     hash: Hash,
     plausible: Plausible<'t>,
+    /// Keys that have not signed it, and why that is known.
+    tried: Option<(Arc<KeySet>, Refused)>,
 }
 
 /// Why a token proves nothing, after waiting for its key.
@@ -84,31 +86,49 @@ impl Provider {
                 return Judged::Refused(refused);
             }
         };
-        let waiting = Waiting {
+        let mut waiting = Waiting {
             text: token,
             hash,
             plausible,
+            tried: None,
         };
-        match self.keys.keys(waiting.plausible.kid()) {
-            None => Judged::Waits(waiting),
-            Some(keys) => match self.conclude(waiting, &keys, now) {
-                Ok(identity) => Judged::Proven(identity),
-                Err(refused) => Judged::Refused(refused),
-            },
+        let Some(keys) = self.keys.keys(waiting.plausible.kid()) else {
+            return Judged::Waits(waiting);
+        };
+        match self.conclude(&mut waiting, &keys, now) {
+            Ok(identity) => Judged::Proven(identity),
+            // The provider may have begun to sign with another key, and not have said so by a new name.
+            Err(why @ (Refused::NoKey | Refused::Signature)) if self.keys.may_change(hash.0) => {
+                waiting.tried = Some((keys.clone(), why));
+                Judged::Waits(waiting)
+            }
+            Err(refused) => Judged::Refused(refused),
         }
     }
 
     /// Waits for newer keys, under a deadline, and judges by them.
-    pub async fn settle(&self, waiting: Waiting<'_>) -> Result<Arc<Identity>, Unsettled> {
-        let keys = self.keys.renewed(waiting.plausible.kid()).await;
+    pub async fn settle(&self, mut waiting: Waiting<'_>) -> Result<Arc<Identity>, Unsettled> {
+        let wanted = match &waiting.tried {
+            Some((than, _)) => Wanted::Other {
+                than: than.clone(),
+                token: waiting.hash.0,
+            },
+            None => Wanted::Named(waiting.plausible.kid()),
+        };
+        let keys = self.keys.renewed(wanted).await;
         let keys = keys.map_err(|_| Unsettled::Unavailable)?;
-        self.conclude(waiting, &keys, now())
-            .map_err(Unsettled::Refused)
+        match &waiting.tried {
+            // There are no newer ones, so that the signature need not be checked once more.
+            Some((tried, why)) if Arc::ptr_eq(tried, &keys) => Err(Unsettled::Refused(*why)),
+            _ => self
+                .conclude(&mut waiting, &keys, now())
+                .map_err(Unsettled::Refused),
+        }
     }
 
     fn conclude(
         &self,
-        waiting: Waiting<'_>,
+        waiting: &mut Waiting<'_>,
         keys: &Arc<KeySet>,
         now: u64,
     ) -> Result<Arc<Identity>, Refused> {
@@ -117,7 +137,7 @@ impl Provider {
         if now >= until {
             return Err(Refused::Expired);
         }
-        let identity = Arc::new(self.verifier.identity(waiting.plausible, keys)?);
+        let identity = Arc::new(self.verifier.identity(&mut waiting.plausible, keys)?);
         let validity = Validity {
             until,
             keys: Arc::downgrade(keys),

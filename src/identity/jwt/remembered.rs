@@ -53,7 +53,7 @@ pub(super) struct Validity {
 
 /// A token's name in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hash(u64);
+pub(super) struct Hash(pub(super) u64);
 
 impl Remembered {
     /// Room for this many tokens, rounded up; for none where it is zero.

@@ -37,10 +37,10 @@ impl Verifier {
         Plausible::check(token, &self.rules, self.longest_token, now)
     }
 
-    /// Who the token proves, if one of these keys has signed it.
+    /// Who the token proves, if one of these keys has signed it; then its claims are the identity's.
     pub(super) fn identity(
         &self,
-        plausible: Plausible<'_>,
+        plausible: &mut Plausible<'_>,
         keys: &KeySet,
     ) -> Result<Identity, Refused> {
         plausible.check_signature(keys)?;
@@ -49,7 +49,8 @@ impl Verifier {
             provider: &self.provider,
             expires: Some(plausible.until),
         };
-        Ok(self.mapping.identity(plausible.token.claims, proof)?)
+        let claims = std::mem::take(&mut plausible.token.claims);
+        Ok(self.mapping.identity(claims, proof)?)
     }
 }
 

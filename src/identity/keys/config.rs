@@ -36,9 +36,11 @@ pub struct Config {
     /// How long keys are used after they were last fetched, where the provider gives no good answer any more. Default
     /// `"6h"`.
     pub max_stale: Duration,
-    /// The shortest time from a fetch to one for a token whose key is not known, however many such tokens there are.
-    /// Such a token waits for that fetch; where its key is not in it either, it is refused without another for as
-    /// long. Default `"5s"`, at most `"10s"`.
+    /// The shortest time from a fetch to one for a token whose key is not known, by its name or because no key has
+    /// signed it, however many such tokens there are. Such a token waits for that fetch; where its key is not in it
+    /// either, the token, or all tokens that say this name, are refused without another for as long. So whoever guesses
+    /// the name of a key that is to come, and uses it right before it is published, has good tokens of that name refused
+    /// for this time. Default `"5s"`, at most `"10s"`.
     pub cooldown: Duration,
     /// How the provider is asked.
     pub client: ClientConfig,

@@ -4,9 +4,9 @@
 //! is for, whatever a token says. A key must never serve an algorithm of another type than its own.
 //!
 //! A [`Source`] has the keys of one provider, wherever they come from. Published keys are asked for by one task for
-//! each provider, ahead of time; a request never asks itself, and waits only where no key is known that could fit. What
-//! a token says is never more than the name of a key: it chooses no address, and many names that are made up cause no
-//! more fetches than one.
+//! each provider, ahead of time; a request never asks itself, and waits only where no key is known that could fit, or
+//! none of them has signed its token. What a token says is never more than the name of a key: it chooses no address, and
+//! many tokens that are made up cause no more fetches than one.
 
 mod algorithm;
 mod config;
@@ -29,4 +29,4 @@ pub use algorithm::{Algorithm, Algorithms};
 pub use config::Config;
 pub use key::{Key, Unfit};
 pub use set::{KeySet, KeySetError, LARGEST_DOCUMENT, Skipped};
-pub use source::{Source, Unavailable};
+pub use source::{Source, Unavailable, Wanted};

@@ -129,17 +129,16 @@ impl KeySet {
         })
     }
 
-    /// The keys that may have signed a token, four at most: by name where the token says one, and otherwise all that
-    /// are for its algorithm. Names are compared byte for byte and mean nothing else.
+    /// The keys that may have signed a token, four at most: those of the name that the token says, and after them those
+    /// that have none; for a token without a name, all that are for its algorithm. Names are compared byte for byte and
+    /// mean nothing else.
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &Key> {
-        let fits = move |key: &&Key| {
-            let is_named = match (kid, key.kid()) {
-                (Some(wanted), Some(kid)) => wanted == kid,
-                (None, _) | (_, None) => true,
-            };
-            is_named && key.algorithms().contains(algorithm)
-        };
-        self.keys.iter().filter(fits).take(MOST_CANDIDATES)
+        let is_named = move |key: &&Key| kid.is_some() && key.kid() == kid;
+        let is_possible = move |key: &&Key| kid.is_none() || key.kid().is_none();
+        let named = self.keys.iter().filter(is_named);
+        let possible = self.keys.iter().filter(is_possible);
+        let is_fit = move |key: &&Key| key.algorithms().contains(algorithm);
+        named.chain(possible).filter(is_fit).take(MOST_CANDIDATES)
     }
 
     /// Whether a newer set is worth asking for: none of these keys goes by the name, so that only a later document

@@ -206,6 +206,26 @@ fn keys_are_found_by_name_and_algorithm() {
 }
 
 #[test]
+fn keys_without_a_name_come_after_the_one_that_is_named() {
+    let signers: Vec<Signer> = (0..6).map(|_| Signer::new("EdDSA", "named")).collect();
+    let mut jwks: Vec<Value> = signers.iter().map(|signer| signer.jwk.clone()).collect();
+    for jwk in &mut jwks[..5] {
+        jwk.as_object_mut().expect("an object").remove("kid");
+    }
+    let set = parse(&json!({ "keys": jwks }));
+    let names = |kid| {
+        let found = set.find(kid, Algorithm::EdDSA);
+        found.map(Key::kid).collect::<Vec<_>>()
+    };
+    assert_eq!(names(Some("named")), [Some("named"), None, None, None]);
+    assert_eq!(names(Some("other")), [None; 4]);
+    assert_eq!(names(None), [None; 4]);
+    let signature = signers[5].signature(b"signed");
+    let mut found = set.find(Some("named"), Algorithm::EdDSA);
+    assert!(found.any(|key| key.verifies(Algorithm::EdDSA, b"signed", &signature)));
+}
+
+#[test]
 fn a_name_may_stand_for_two_keys_and_no_key_stands_twice() {
     let signers: Vec<Signer> = (0..6).map(|_| Signer::new("EdDSA", "same")).collect();
     let document = jwks(signers.iter().chain(&signers));

@@ -35,6 +35,16 @@ pub struct Source {
 #[error("the keys of the issuer are not to be had")]
 pub struct Unavailable;
 
+/// What a later document is to bring.
+#[derive(Clone, Debug)]
+pub enum Wanted<'t> {
+    /// A key of this name; any key for a token that says none.
+    Named(Option<&'t str>),
+    /// Other keys than these, none of which has signed the token of this hash. Providers that give their keys no names,
+    /// or the next one the name of the last, rotate like that.
+    Other { than: Arc<KeySet>, token: u64 },
+}
+
 /// What reloads do not touch.
 #[derive(Debug)]
 pub(super) struct State {
@@ -167,8 +177,14 @@ impl Source {
         let Some(remote) = &self.state.remote else {
             return Some(set);
         };
-        let is_final = !set.lacks(kid) || remote.unknown.has(kid);
+        let is_final = !set.lacks(kid) || remote.unknown.has(Wanted::Named(kid).name());
         is_final.then_some(set)
+    }
+
+    /// Whether a later document may have the key of a token that none of the keys has signed; `token` is its hash.
+    pub fn may_change(&self, token: u64) -> bool {
+        let remote = self.state.remote.as_ref();
+        remote.is_some_and(|it| !it.unknown.has((None::<Option<&str>>, Some(token))))
     }
 
     /// The keys as they are now, whatever is asked of them. Others are another `Arc`, and the same ones never are.
@@ -176,10 +192,10 @@ impl Source {
         self.state.keys.load()
     }
 
-    /// Waits until there is a key of this name, or until a fetch that began later than this call has shown that there
-    /// is none; it then gives the keys without it. All who wait share one fetch, and there is none before the
-    /// cool-down is over. Waits for the cool-down and a fetch at most.
-    pub async fn renewed(&self, kid: Option<&str>) -> Result<Arc<KeySet>, Unavailable> {
+    /// Waits until there is what is wanted, or until a fetch that began later than this call has shown that it is not
+    /// there; it then gives the keys without it. All who wait share one fetch, and there is none before the cool-down
+    /// is over. Waits for the cool-down and a fetch at most.
+    pub async fn renewed(&self, wanted: Wanted<'_>) -> Result<Arc<KeySet>, Unavailable> {
         let Some(remote) = &self.state.remote else {
             return Ok(self.state.keys.load_full());
         };
@@ -190,7 +206,7 @@ impl Source {
         let fetch = client.as_ref().map_or(Duration::ZERO, |it| it.timeout());
         // Discovery is an exchange more.
         let longest = remote.cooldown + 2 * fetch;
-        let newer = tokio::time::timeout(longest, self.state.newer(remote, kid));
+        let newer = tokio::time::timeout(longest, self.state.newer(remote, &wanted));
         newer.await.unwrap_or(Err(Unavailable))
     }
 
@@ -309,21 +325,25 @@ impl State {
         }
     }
 
-    async fn newer(&self, remote: &Remote, kid: Option<&str>) -> Result<Arc<KeySet>, Unavailable> {
+    async fn newer(
+        &self,
+        remote: &Remote,
+        wanted: &Wanted<'_>,
+    ) -> Result<Arc<KeySet>, Unavailable> {
         let mut progress = remote.progress.subscribe();
         let enough = progress.borrow().started + 1;
         loop {
             // Before the keys: a fetch that ends in between is seen the next time.
             let now = *progress.borrow_and_update();
             let set = self.keys.load_full();
-            if !set.lacks(kid) {
+            if wanted.is_in(&set) {
                 return Ok(set);
             }
             if now.finished >= enough {
                 return match now.has_failed {
                     true => Err(Unavailable),
                     false => {
-                        remote.unknown.remember(kid, remote.cooldown);
+                        remote.unknown.remember(wanted.name(), remote.cooldown);
                         Ok(set)
                     }
                 };
@@ -332,6 +352,24 @@ impl State {
                 remote.wanted.notify_one();
             }
             progress.changed().await.map_err(|_| Unavailable)?;
+        }
+    }
+}
+
+impl<'t> Wanted<'t> {
+    fn is_in(&self, set: &Arc<KeySet>) -> bool {
+        match self {
+            Wanted::Named(kid) => !set.lacks(*kid),
+            // Keys that have become too old are gone, and nothing is known in their place.
+            Wanted::Other { than, .. } => !set.is_empty() && !Arc::ptr_eq(than, set),
+        }
+    }
+
+    /// What it is remembered by where it is not there.
+    fn name(&self) -> (Option<Option<&'t str>>, Option<u64>) {
+        match self {
+            Wanted::Named(kid) => (Some(*kid), None),
+            Wanted::Other { token, .. } => (None, Some(*token)),
         }
     }
 }

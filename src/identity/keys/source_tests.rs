@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod origin;
+mod rotation;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::origin::{Answer, Origin};
-use super::source::{Parts, Source, Unavailable};
+use super::source::{Parts, Source, Unavailable, Wanted};
 use super::*;
 use crate::identity::tokens::{Signer, jwks};
 use crate::observability::Metrics;
@@ -107,7 +108,7 @@ async fn an_unknown_name_is_asked_for_once_by_all_who_wait() {
     for _ in 0..200 {
         let source = source.clone();
         assert!(source.keys(Some("b")).is_none());
-        waiting.spawn(async move { source.renewed(Some("b")).await });
+        waiting.spawn(async move { source.renewed(Wanted::Named(Some("b"))).await });
     }
     while let Some(renewed) = within(waiting.join_next()).await {
         assert!(!renewed.unwrap().unwrap().lacks(Some("b")));
@@ -132,7 +133,7 @@ async fn names_that_are_made_up_cause_no_storm() {
             let source = source.clone();
             let kid = format!("{round}-{number}");
             waiting.spawn(async move {
-                let renewed = source.renewed(Some(&kid)).await;
+                let renewed = source.renewed(Wanted::Named(Some(&kid))).await;
                 // Refused without waiting from then on.
                 (renewed, source.keys(Some(&kid)).is_some())
             });
@@ -158,12 +159,14 @@ async fn a_name_that_is_published_later_is_found_after_the_cool_down() {
     let (a, b) = (Signer::new("EdDSA", "a"), Signer::new("EdDSA", "b"));
     origin.publish([&a]);
     let source = started(quick(&origin.url("/jwks")));
-    let missing = within(source.renewed(Some("b"))).await.unwrap();
+    let missing = within(source.renewed(Wanted::Named(Some("b"))))
+        .await
+        .unwrap();
     assert!(missing.lacks(Some("b")));
     origin.publish([&a, &b]);
     eventually("the cool-down", || source.keys(Some("b")).is_none()).await;
     assert!(
-        !within(source.renewed(Some("b")))
+        !within(source.renewed(Wanted::Named(Some("b"))))
             .await
             .unwrap()
             .lacks(Some("b"))
@@ -183,7 +186,7 @@ async fn known_keys_are_used_while_a_fetch_goes_on() {
         .await
         .unwrap();
     let other = source.clone();
-    let waiting = tokio::spawn(async move { other.renewed(Some("b")).await });
+    let waiting = tokio::spawn(async move { other.renewed(Wanted::Named(Some("b"))).await });
     eventually("a fetch", || origin.asked() == 2).await;
     assert!(source.keys(Some("a")).is_some() && source.keys(None).is_some());
     drop(gate);
@@ -196,7 +199,10 @@ async fn without_a_good_answer_it_cannot_be_known() {
     let source = started(quick(&origin.url("/jwks")));
     assert!(source.keys(Some("a")).is_none() && source.keys(None).is_none());
     for kid in [Some("a"), None] {
-        assert_eq!(within(source.renewed(kid)).await.err(), Some(Unavailable));
+        assert_eq!(
+            within(source.renewed(Wanted::Named(kid))).await.err(),
+            Some(Unavailable)
+        );
     }
     origin.publish([&Signer::new("EdDSA", "a")]);
     eventually("keys", || is_there(&source, "a")).await;
@@ -224,7 +230,7 @@ async fn bad_answers_change_nothing() {
     ] {
         origin.answer("/jwks", bad);
         assert_eq!(
-            within(source.renewed(Some("b"))).await.err(),
+            within(source.renewed(Wanted::Named(Some("b")))).await.err(),
             Some(Unavailable)
         );
         assert!(source.keys(Some("a")).is_some());
@@ -249,13 +255,15 @@ async fn keys_that_nobody_should_publish_are_not_used() {
     ] });
     origin.answer("/jwks", Answer::Json(jwks.to_string()));
     let source = started(quick(&origin.url("/jwks")));
-    let keys = within(source.renewed(Some("good"))).await.unwrap();
+    let keys = within(source.renewed(Wanted::Named(Some("good"))))
+        .await
+        .unwrap();
     let names: Vec<_> = keys.keys().iter().map(|key| key.kid().unwrap()).collect();
     assert_eq!(names, ["good"]);
     // A provider that withdraws everything is believed.
     origin.publish(&[]);
     assert!(
-        within(source.renewed(Some("shared")))
+        within(source.renewed(Wanted::Named(Some("shared"))))
             .await
             .unwrap()
             .is_empty()
@@ -289,7 +297,7 @@ async fn keys_are_renewed_ahead_of_time_and_dropped_when_too_old() {
     assert!(lasted < Duration::from_millis(1500), "{lasted:?}");
     assert!(source.keys(None).is_none());
     assert_eq!(
-        within(source.renewed(Some("b"))).await.err(),
+        within(source.renewed(Wanted::Named(Some("b")))).await.err(),
         Some(Unavailable)
     );
     origin.publish([&b]);
@@ -309,7 +317,9 @@ async fn what_was_fetched_outlives_a_reload() {
     drop(first);
     assert!(second.keys(Some("a")).is_some());
     // Still one task: it goes on to fetch.
-    let missing = within(second.renewed(Some("b"))).await.unwrap();
+    let missing = within(second.renewed(Wanted::Named(Some("b"))))
+        .await
+        .unwrap();
     assert_eq!((missing.keys().len(), origin.asked()), (1, 2));
     let changed = Config {
         refresh: "2h".parse().unwrap(),
@@ -350,7 +360,7 @@ async fn discovery_finds_the_keys_of_the_issuer_and_of_no_other() {
         };
         let source = compile(config, Some(&issuer), None).unwrap();
         source.start();
-        let renewed = within(source.renewed(Some("a"))).await;
+        let renewed = within(source.renewed(Wanted::Named(Some("a")))).await;
         assert_eq!(renewed.is_ok(), is_good, "{document}: {renewed:?}");
     };
     let good = origin.url("/jwks");
@@ -389,7 +399,7 @@ async fn discovery_finds_the_keys_of_the_issuer_and_of_no_other() {
     };
     let source = compile(config, Some(&issuer), None).unwrap();
     source.start();
-    assert!(within(source.renewed(None)).await.is_err());
+    assert!(within(source.renewed(Wanted::Named(None))).await.is_err());
     assert_eq!(elsewhere.asked(), 0);
 }
 

@@ -1,6 +1,12 @@
-//! Names of keys that were asked for and are not there.
+//! What newer keys were asked for, and were not there.
+//!
+//! A name that the newest set has not is refused for the cool-down, whoever shows it. So who guesses the name of a key
+//! that is to come, and shows it right before it is published, has good tokens of that name refused until then; it
+//! takes a fetch that began before the key was there. Tokens whose signature no key verifies are remembered each by
+//! itself, so that none of them stands for another.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +17,7 @@ use tokio::time::Instant;
 /// most.
 const MOST: usize = 4096;
 
-/// Names that the newest set has not, each for the cool-down.
+/// What the newest set has not, each for the cool-down.
 #[derive(Debug, Default)]
 pub(super) struct Unknown {
     state: RandomState,
@@ -20,7 +26,7 @@ pub(super) struct Unknown {
 }
 
 impl Unknown {
-    pub(super) fn remember(&self, kid: Option<&str>, time: Duration) {
+    pub(super) fn remember(&self, what: impl Hash, time: Duration) {
         let now = Instant::now();
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.len() >= MOST {
@@ -29,12 +35,12 @@ impl Unknown {
         if until.len() >= MOST {
             until.clear();
         }
-        until.insert(self.state.hash_one(kid), now + time);
+        until.insert(self.state.hash_one(what), now + time);
     }
 
-    pub(super) fn has(&self, kid: Option<&str>) -> bool {
+    pub(super) fn has(&self, what: impl Hash) -> bool {
         let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = until.get(&self.state.hash_one(kid));
+        let until = until.get(&self.state.hash_one(what));
         until.is_some_and(|until| *until > Instant::now())
     }
 
@@ -52,12 +58,12 @@ mod tests {
     async fn names_are_remembered_for_a_time_and_never_too_many() {
         let unknown = Unknown::default();
         let second = Duration::from_secs(1);
-        assert!(!unknown.has(Some("a")) && !unknown.has(None));
+        assert!(!unknown.has(Some("a")) && !unknown.has(None::<&str>));
         unknown.remember(Some("a"), second);
-        unknown.remember(None, second);
-        assert!(unknown.has(Some("a")) && unknown.has(None) && !unknown.has(Some("b")));
+        unknown.remember(None::<&str>, second);
+        assert!(unknown.has(Some("a")) && unknown.has(None::<&str>) && !unknown.has(Some("b")));
         tokio::time::advance(second).await;
-        assert!(!unknown.has(Some("a")) && !unknown.has(None));
+        assert!(!unknown.has(Some("a")) && !unknown.has(None::<&str>));
         for number in 0..3 * MOST {
             unknown.remember(Some(&number.to_string()), second);
             assert!(unknown.has(Some(&number.to_string())));
