@@ -190,8 +190,8 @@ pub struct Hooks {
     any_of: Option<Box<[&'static str]>>,
     identified: Vec<Arc<dyn OnIdentified>>,
     needs_identity: Option<&'static str>,
-    credentials: Vec<Credential>,
-    kept_credentials: Vec<Credential>,
+    credentials: Vec<(&'static str, Credential)>,
+    kept_credentials: Vec<(&'static str, Credential)>,
     reserved: Vec<HeaderName>,
     upstream_request: Vec<Arc<dyn OnUpstreamRequest>>,
     request_body: Vec<Arc<dyn OnRequestBody>>,
@@ -226,14 +226,15 @@ impl Hooks {
         self.needs_identity = Some(policy);
     }
 
-    /// Where credentials stand that nobody but authenticators may see.
-    pub fn hide(&mut self, credentials: Vec<Credential>) {
-        self.credentials.extend(credentials);
+    /// Where credentials of a policy stand that nobody but authenticators may see.
+    pub fn hide(&mut self, policy: &'static str, credentials: impl Iterator<Item = Credential>) {
+        self.credentials.extend(credentials.map(|it| (policy, it)));
     }
 
-    /// Where credentials stand that go on to upstreams, whatever other policies say of them.
-    pub fn keep(&mut self, credentials: Vec<Credential>) {
-        self.kept_credentials.extend(credentials);
+    /// Where credentials of a policy stand that go on to upstreams. No other policy may hide them.
+    pub fn keep(&mut self, policy: &'static str, credentials: impl Iterator<Item = Credential>) {
+        self.kept_credentials
+            .extend(credentials.map(|it| (policy, it)));
     }
 
     /// Says that upstreams take what these headers say for proven: on no route of the gateway can a client send them.

@@ -154,17 +154,20 @@ impl Pipeline {
             Some(policy) => Err(GateProblem::Nobody(policy)),
             None => Gate::new(hooks.identify, hooks.any_of.as_deref()),
         };
+        let gate = gate.and_then(|gate| {
+            let contested = contested(&hooks.kept_credentials, &hooks.credentials);
+            contested.map_or(Ok(gate), Err)
+        });
         let (gate, gate_problem) = match gate {
             Ok(gate) => (gate, None),
             Err(problem) => (Gate::closed(), Some(problem)),
         };
-        let mut credentials = hooks.credentials;
-        credentials.retain(|it| !hooks.kept_credentials.contains(it));
+        let credentials = hooks.credentials.into_iter().map(|(_, place)| place);
         Pipeline {
             gate,
             gate_problem,
             identified: hooks.identified.into(),
-            credentials: credentials.into(),
+            credentials: credentials.collect(),
             reserved: hooks.reserved.into(),
             request: hooks.request.into(),
             preflight: hooks.preflight,
@@ -289,6 +292,23 @@ impl Pipeline {
             .filter_map(|hook| hook.on_response_body(head, view).ok().flatten())
             .collect()
     }
+}
+
+/// What one policy keeps and another hides would be both, whoever calls.
+fn contested(
+    kept: &[(&'static str, Credential)],
+    hidden: &[(&'static str, Credential)],
+) -> Option<GateProblem> {
+    let pairs = kept
+        .iter()
+        .flat_map(|kept| hidden.iter().map(move |it| (kept, it)));
+    let mut same = pairs.filter(|(kept, hidden)| kept.1 == hidden.1);
+    same.next()
+        .map(|((by, place), (hidden_by, _))| GateProblem::Kept {
+            by,
+            hidden_by,
+            place: place.clone(),
+        })
 }
 
 fn run(hooks: &[Arc<dyn OnRequest>], view: View<'_>) -> Flow {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 
-use super::{Anonymous, Authenticator, Challenge, Outcome, Refusal, Step, first};
+use super::{Anonymous, Authenticator, Challenge, Credential, Outcome, Refusal, Step, first};
 use crate::facts::View;
 use crate::identity::Identity;
 use crate::response::{Code, Reply};
@@ -32,6 +32,12 @@ pub enum GateProblem {
     Missing(&'static str),
     /// This policy lets nobody in who has proven nothing, and nobody can prove anything.
     Nobody(&'static str),
+    /// One of them has its credentials kept in the request and another has them taken out, from the same place.
+    Kept {
+        by: &'static str,
+        hidden_by: &'static str,
+        place: Credential,
+    },
 }
 
 impl Gate {
@@ -158,6 +164,14 @@ impl fmt::Display for GateProblem {
             GateProblem::Missing(name) => {
                 write!(f, "has an any_of with {name}, which is not in force")
             }
+            GateProblem::Kept {
+                by,
+                hidden_by,
+                place,
+            } => write!(
+                f,
+                "has a {by} with keep_credentials and a {hidden_by} without it, and both look at the {place}",
+            ),
         }
     }
 }
@@ -181,6 +195,11 @@ impl GateProblem {
             }
             GateProblem::Missing(name) => {
                 format!("write {name} = {{}} as well, or take it out of any_of")
+            }
+            GateProblem::Kept { by, hidden_by, .. } => {
+                format!(
+                    "write keep_credentials = true in {hidden_by} as well, or take it out of {by}"
+                )
             }
         }
     }

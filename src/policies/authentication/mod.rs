@@ -12,6 +12,7 @@ mod gate;
 mod reads;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,7 +52,8 @@ pub struct Config {
     /// that credentials are read from can be among them.
     pub forward: Headers<Spanned<String>>,
     /// Whether upstreams get the credential, too. Default: `false`, and then it is taken out of the request wherever a
-    /// provider may look for it, whoever called.
+    /// provider may look for it, whoever called. Authenticators of one route that look at the same place, such as
+    /// `Authorization`, must say the same: what stands there may be the password or the token of any of them.
     pub keep_credentials: bool,
 }
 
@@ -96,6 +98,16 @@ pub enum Credential {
     Cookie(Box<str>),
     /// The parameters of this name in the query, and no others.
     Query(Box<str>),
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credential::Header(name) => write!(f, "header {name}"),
+            Credential::Cookie(name) => write!(f, "cookie {name}"),
+            Credential::Query(name) => write!(f, "query parameter {name}"),
+        }
+    }
 }
 
 /// How far an authenticator has got.
@@ -217,8 +229,8 @@ impl<K: Scheme> Policy for Authentication<K> {
         hooks.on_identify(self.clone());
         let credentials = self.providers.iter().flat_map(|it| it.credentials());
         match self.keeps_credentials {
-            true => hooks.keep(credentials.collect()),
-            false => hooks.hide(credentials.collect()),
+            true => hooks.keep(K::NAME, credentials),
+            false => hooks.hide(K::NAME, credentials),
         }
         hooks.reserve(self.forward.names());
         if !self.forward.is_empty() {
