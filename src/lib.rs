@@ -107,10 +107,10 @@
 //! | No header that credentials are read from is dropped from requests before the gate | `tests/config/reject/forward-credentials.toml`; `tests/gateway/forwarding_identity.rs`: `a_header_of_credentials_can_be_written_and_is_still_read_elsewhere` |
 //! | Every line that the demo prints works as it is printed | `tests/cli/demo.rs` |
 //! | A certificate proves its consumer and nobody else, and no header does | `tests/gateway/mtls.rs` |
-//! | A key that a provider publishes is good and one that it has withdrawn is not, whether or not it can be asked; there is one fetch at a time, and none for a request | `tests/gateway/keys.rs`: `rotation_and_outage`; `src/identity/keys/source_tests.rs` |
+//! | A key that a provider publishes is good and one that it has withdrawn is not, whether or not it can be asked; there is one fetch at a time, and none for a request | `tests/gateway/keys.rs`: `rotation_and_outage`, `keys_are_rotated_without_a_new_name`; `src/identity/keys/source_tests.rs` |
 //! | Keys come from where the configuration says, and from no address that a token chose | `tests/gateway/keys.rs`: `no_token_chooses_where_keys_come_from`; `src/identity/keys/source_tests.rs`: `discovery_finds_the_keys_of_the_issuer_and_of_no_other` |
 //! | Other servers that know who calls are verified, hold nobody for long, and send nobody elsewhere | `tests/gateway/identity_client.rs` |
-//! | Of several authenticators the first proof decides, a bad credential is never anonymous, and authenticators that contradict one another are refused at load | `src/policies/authentication/mod.rs`; `tests/config/reject/any-of-missing.toml` |
+//! | Of several authenticators the first proof decides, a bad credential is never anonymous, and authenticators that contradict one another are refused at load | `tests/gateway/any_of.rs`; `src/policies/authentication/mod.rs`; `tests/config/reject/any-of-ambiguous.toml`, `any-of-missing.toml`, `any-of-unnamed.toml`, `any-of-kept.toml` |
 //! | Policies of a listener decide before a 404 or 405 does | `tests/gateway/ip_access.rs`: `it_decides_before_routes_are_told_apart` |
 //! | The client's address is what trusted hops vouch for, and nothing else opens a door | `tests/gateway/ip_access.rs`: `strangers_cannot_say_who_they_are` |
 //! | What a site may do by CORS is said by the route of the method that it asks for, and by no other; every case of the Fetch standard | `tests/gateway/cors.rs`: `every_case_of_the_standard` |

@@ -12,6 +12,11 @@
 //! They are asked in this order, and the first that proves the caller decides: who shows a bad credential to one may
 //! have a good one for the next. Without it a route has at most one authenticator; where policies of the gateway, the
 //! listener and the route add up to more, that is an error. `any_of` names all authenticators that are in force.
+//!
+//! Where nobody proves the caller, a bad credential is 401 `credential_refused` and none 401 `unauthenticated`, with what
+//! each of them asks for; callers without one come in where all of them say `anonymous = "allow"`. Upstreams get the
+//! `forward` headers of the authenticator that has proven the caller and of no other, and no credential of any of them,
+//! but for `keep_credentials`.
 
 use std::sync::Arc;
 

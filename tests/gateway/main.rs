@@ -5,6 +5,7 @@ mod origins;
 
 mod acl;
 mod actions;
+mod any_of;
 mod api_key;
 mod basic;
 mod caps;
