@@ -33,6 +33,9 @@ pub trait Kind: Sized + Send + Sync + 'static {
         subject: &mut Subject<'_>,
     ) -> Self::Credentials;
 
+    /// Takes over of the credentials `before` a reload what must outlive it, whatever providers there are.
+    fn resume(_credentials: &mut Self::Credentials, _before: &Self::Credentials) {}
+
     /// Compiles a provider. `None` after diagnostics.
     fn build(config: &Self::Config, context: &mut Build<'_, Self>) -> Option<Self>;
 
@@ -88,6 +91,7 @@ impl Reads<'_> {
 pub struct Providers<K: Kind> {
     named: BTreeMap<Box<str>, Option<Arc<K>>>,
     usual: Option<Arc<K>>,
+    credentials: Arc<K::Credentials>,
 }
 
 impl<K: Kind> Default for Providers<K> {
@@ -95,6 +99,7 @@ impl<K: Kind> Default for Providers<K> {
         Providers {
             named: BTreeMap::new(),
             usual: None,
+            credentials: Arc::default(),
         }
     }
 }
@@ -186,8 +191,11 @@ impl<K: Kind> Providers<K> {
             root,
             reads,
         } = *surroundings;
-        let credentials =
+        let mut credentials =
             K::credentials(entries, reads, &mut Subject::new(diagnostics, "consumers"));
+        if let Some(before) = before {
+            K::resume(&mut credentials, &before.credentials);
+        }
         let credentials = Arc::new(credentials);
         let mut identity = Subject::new(diagnostics, "identity");
         let mut kind = identity.key(K::NAME);
@@ -219,7 +227,11 @@ impl<K: Kind> Providers<K> {
             let same = before.and_then(|before| before.usual.as_ref());
             build(USUAL, &config, root, same)
         });
-        Providers { named, usual }
+        Providers {
+            named,
+            usual,
+            credentials,
+        }
     }
 
     fn start(&self) {

@@ -42,16 +42,18 @@
 //!
 //! A body is covered by its `Content-Digest` (RFC 9530), `sha-256` or `sha-512`, and that by the signature. The body
 //! is hashed as it passes. Where it has another digest the request is refused with 400 `digest_mismatch`, and broken
-//! off before its last byte goes to the upstream, which so never has it whole. With
-//! `content_digest = "optional"` a body may come without.
+//! off before its last byte goes to the upstream, which so never has it whole; one whose body is gone goes to no
+//! upstream at all. With `content_digest = "optional"` a body may come without.
 //!
 //! # Replay
 //! A signature is good for `max_age` from `created`, with `skew` for the difference of clocks, and it is good once: its
 //! `nonce` is remembered for that time, and where it has none, what it signs. Without a nonce two requests that are
 //! equal and of the same second are one to the gateway. `remembered` bounds the memory; when it is full, requests get
-//! 503 `authentication_unavailable`, since to forget would let somebody in twice. Each gateway remembers for itself: a
+//! 503 `authentication_unavailable`, since to forget would let somebody in twice. All providers remember together, so
+//! that what one has let in no other lets in again, also on another route. Each gateway remembers for itself: a
 //! request can be shown once to each of several that serve the same host, and again after a restart, within
-//! `max_age`. Reloads forget nothing.
+//! `max_age`. Reloads forget nothing, whatever providers are called after them; but a longer `max_age` makes
+//! signatures good again that were too old before.
 //!
 //! A caller that is refused is told what to sign in `Accept-Signature`.
 

@@ -146,7 +146,8 @@ pub trait OnRequestBody: Send + Sync {
 
 /// What one policy remembers of the body of one request.
 pub trait RequestBody: Send + Sync {
-    /// A part of the body has come, and `ends` where it was the last. The upstream gets it afterwards. An error
+    /// A part of the body has come, and `ends` where it was the last. The upstream gets it afterwards; where there
+    /// is no body, that is its end, and comes before the upstream gets the header. An error
     /// refuses the request: the upstream's connection or stream is broken off, so that it never takes what it has
     /// for the whole.
     fn see(&mut self, chunk: &Bytes, ends: bool) -> Result<Seen, Code>;

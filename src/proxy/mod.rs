@@ -38,6 +38,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -190,7 +191,14 @@ impl ProxyHttp for Proxy {
         upstream_request: &mut RequestHeader,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        exchange.prepare(session.req_header(), upstream_request)
+        exchange.prepare(session.req_header(), upstream_request)?;
+        if exchange.bodies.request.is_empty() || !is_bodiless(session) {
+            return Ok(());
+        }
+        // With the header the upstream has all of such a request, so what looks at bodies has its say before.
+        Box::pin(exchange.see(None, true)).await?;
+        exchange.bodies.request.clear();
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -330,6 +338,17 @@ async fn identify(session: &mut Session, exchange: &mut Exchange) -> Result<Flow
         }
     }
     Ok(exchange.identify(session.req_header()).await)
+}
+
+/// Whether no body comes after the header. A length of many zeros is one, too, whatever the engine thinks of it.
+fn is_bodiless(session: &mut Session) -> bool {
+    let headers = &session.req_header().headers;
+    let is_nothing =
+        |length: &http::HeaderValue| length.to_str().is_ok_and(|it| it.parse::<u64>() == Ok(0));
+    let says_so = headers.contains_key(CONTENT_LENGTH)
+        && headers.get_all(CONTENT_LENGTH).iter().all(is_nothing)
+        && !headers.contains_key(TRANSFER_ENCODING);
+    says_so || session.is_body_empty()
 }
 
 /// An engine error that stands for a code; the exchange keeps the code itself.

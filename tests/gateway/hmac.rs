@@ -97,7 +97,17 @@ fn draft(
     protocol: Protocol,
     more: &str,
 ) -> Draft {
-    Gateway::draft(GATEWAY)
+    fill(Gateway::draft(GATEWAY), keys, origin, protocol, more)
+}
+
+fn fill(
+    draft: Draft,
+    keys: &std::path::Path,
+    origin: impl std::fmt::Display,
+    protocol: Protocol,
+    more: &str,
+) -> Draft {
+    draft
         .with("keys", keys.display())
         .with("shop", origin)
         .with("protocol", protocol)
@@ -356,6 +366,9 @@ fn with(input: Input<'_>, key: &Signer) -> Parts {
     )
 }
 
+/// What is signed is whole; of what it covers there is nothing.
+const BODY_GONE: &str = "a body that is gone";
+
 /// A signature that was good for something else, and what else gets nobody in.
 const ATTACKS: &[(&str, Attack)] = &[
     ("another method", |keys| Parts {
@@ -394,6 +407,10 @@ const ATTACKS: &[(&str, Attack)] = &[
             &format!("sha-256=:{}:", BASE64.encode(digest(&SHA256, b"x"))),
         );
         parts
+    }),
+    (BODY_GONE, |keys| Parts {
+        body: "",
+        ..order().signed(&keys.shared)
     }),
     ("a body that came without a digest", |keys| Parts {
         body: "2000 EUR",
@@ -690,20 +707,48 @@ const ATTACKS: &[(&str, Attack)] = &[
 
 #[tokio::test]
 async fn no_attack_on_signatures_succeeds() {
-    for protocol in [Protocol::Http1, Protocol::H2] {
-        let origin = Origin::http1(|seen| text(seen.body));
-        let shop = Shop::start(&origin, Protocol::Http1).await;
-        let client = shop.gateway.client(protocol);
+    over_each_pair(|pair| async move {
+        let origin = Origin::speaking(pair.origin, |seen| text(seen.body));
+        let shop = Shop::start(&origin, pair.origin).await;
+        let client = shop.gateway.client(pair.client);
         for (name, attack) in ATTACKS {
             let answer = client.send(attack(&shop.keys).ask()).await;
             eprintln!("{name}: {}", shop.gateway.log_of(&answer).await["cause"]);
-            answer.assert_problem(401, "credential_refused");
+            match *name {
+                BODY_GONE => answer.assert_problem(400, "digest_mismatch"),
+                _ => answer.assert_problem(401, "credential_refused"),
+            }
             assert!(origin.seen().is_empty(), "{name}");
         }
         // What they spoil is good.
         let good = client.send(order().signed(&shop.keys.shared).ask()).await;
         assert_eq!(good.text(), "1000 EUR");
+        assert_eq!(origin.seen().len(), 1);
+    })
+    .await;
+}
+
+/// Nor does it reach an origin with a length that is none in another way of writing.
+#[tokio::test]
+async fn a_length_of_zeros_is_no_body() {
+    let origin = Origin::http1(|seen| text(seen.body));
+    let shop = Shop::start(&origin, Protocol::Http1).await;
+    for length in ["0", "00"] {
+        let signed = order().signed(&shop.keys.shared);
+        let mut head = format!(
+            "POST {} HTTP/1.1\r\nhost: {}\r\n",
+            signed.target, signed.host
+        );
+        for (name, value) in &signed.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!(
+            "content-length: {length}\r\nconnection: close\r\n\r\n"
+        ));
+        let answer = RawClient::exchange(shop.gateway.address(), head).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{length}: {answer}");
     }
+    assert!(origin.seen().is_empty());
 }
 
 #[tokio::test]
@@ -747,15 +792,24 @@ async fn nothing_is_shown_twice() {
             assert_eq!(line["cause"], "it was shown before", "{what}");
         }
     }
-    // A reload forgets nothing, whatever it changes.
+    // A reload forgets nothing, whatever it changes, and what one provider has let in no other does.
     let more = "max_age = \"2m\"\n[identity.hmac.third]\n[consumers.new]";
-    let reloaded = draft(shop.folder.path(), &origin, Protocol::Http1, more);
-    reloaded.apply(&mut shop.gateway).await.unwrap();
-    let client = shop.gateway.http1();
-    for parts in [&first, &bare] {
-        let answer = client.send(parts.ask()).await;
-        answer.assert_problem(401, "credential_refused");
+    for (old, new) in [
+        ("", ""),
+        (r#"["strict"]"#, r#"["strict", "third"]"#),
+        (r#"["strict"]"#, r#"["third"]"#),
+        ("strict", "renamed"),
+    ] {
+        let reloaded = Gateway::draft(&GATEWAY.replace(old, new));
+        let reloaded = fill(reloaded, shop.folder.path(), &origin, Protocol::Http1, more);
+        reloaded.apply(&mut shop.gateway).await.unwrap();
+        let client = shop.gateway.http1();
+        for parts in [&first, &bare] {
+            let answer = client.send(parts.ask()).await;
+            answer.assert_problem(401, "credential_refused");
+        }
     }
+    let client = shop.gateway.http1();
     let next = client.send(order().signed(&shop.keys.shared).ask()).await;
     assert_eq!(next.status, 200);
 }
@@ -771,10 +825,19 @@ async fn where_no_more_can_be_remembered_nobody_is_let_in() {
     let origin = Origin::http1(|_| text("served"));
     let (keys, folder) = (Keys::new(), tempfile::tempdir().unwrap());
     keys.in_files(folder.path());
-    let more = "[identity.hmac.small]\nremembered = 1000\n[routes.small]\nmatch = { path = \"/small\" }\nupstream = \"shop\"\npolicies.hmac = { providers = [\"small\"] }";
-    let gateway = draft(folder.path(), &origin, Protocol::Http1, more)
-        .start()
-        .await;
+    let strict = "[identity.hmac.strict]\n";
+    let small = GATEWAY.replace(strict, &format!("{strict}remembered = 1000\n"));
+    // The largest counts, and both are as small as that.
+    let more = "remembered = 1000";
+    let gateway = fill(
+        Gateway::draft(&small),
+        folder.path(),
+        &origin,
+        Protocol::Http1,
+        more,
+    )
+    .start()
+    .await;
     let client = gateway.http1();
     let mut shown = Vec::new();
     let refused = loop {

@@ -2,7 +2,7 @@
 //!
 //! In: a [`Message`], which is a request as it is routed and forwarded, and the keys of consumers. Out: whose key has
 //! signed it. What was shown once is remembered in a [`Window`](replay::Window) for as long as it could be shown
-//! again, over reloads too.
+//! again, by all providers together and over reloads too.
 
 mod component;
 mod digest;
@@ -24,7 +24,7 @@ use super::directory::Reads;
 use super::{Build, Capacity, Entry, Identity, Kind};
 use crate::text::{Duration, Subject};
 use key::Key;
-use replay::{Shown, Window};
+use replay::Shown;
 use signature::{Rules, Verified, verify};
 use structured::Bare;
 
@@ -52,8 +52,8 @@ pub struct Config {
     /// By how much the clocks of signers and of the gateway may differ. Default `"30s"`.
     pub skew: Duration,
     /// How many signatures can be remembered, so that none is shown twice, from 1,000 to 100,000,000. Each takes
-    /// about 40 bytes for up to twice `max_age` and `skew`. A request that there is no room for gets 503. Default
-    /// 1,000,000.
+    /// about 40 bytes for up to twice `max_age` and `skew`. A request that there is no room for gets 503. Providers
+    /// remember together; the largest number, and the longest time, are for all of them. Default 1,000,000.
     pub remembered: Capacity,
 }
 
@@ -85,7 +85,8 @@ pub struct Provider {
     name: Arc<str>,
     rules: Rules,
     signers: HashMap<Box<str>, Signer, RandomState>,
-    window: Arc<Window>,
+    /// Which has the window of what was shown.
+    keys: Arc<Keys>,
     /// What a signature should be like, for `Accept-Signature`.
     wanted: Box<str>,
 }
@@ -120,7 +121,7 @@ impl Provider {
     pub fn prove(&self, message: &Message<'_>) -> Proof {
         match verify(message, &self.rules, unix_now(), |id| self.signers.get(id)) {
             Ok(None) => Proof::None,
-            Ok(Some(Verified { key, mark })) => match self.window.show(mark, Instant::now()) {
+            Ok(Some(Verified { key, mark })) => match self.keys.window.show(mark, Instant::now()) {
                 Shown::First => Proof::Good(key.identity.clone()),
                 Shown::Again => Proof::Bad("it was shown before".into()),
                 Shown::Full => Proof::Full,
@@ -149,6 +150,10 @@ impl Kind for Provider {
         Keys::of(entries, reads, subject)
     }
 
+    fn resume(credentials: &mut Keys, before: &Keys) {
+        credentials.window = before.window.resumed();
+    }
+
     fn build(config: &Config, context: &mut Build<'_, Provider>) -> Option<Provider> {
         let rules = rules(config);
         let wanted = wanted(&rules);
@@ -163,20 +168,13 @@ impl Kind for Provider {
             let key = key.clone();
             (id.into(), Signer { key, identity })
         });
-        let length = rules.longest();
-        let room = config.remembered.get();
-        let window = match context.before {
-            Some(before) => {
-                before.window.resize(length, room);
-                before.window.clone()
-            }
-            None => Arc::new(Window::new(length, room)),
-        };
+        let window = &context.credentials.window;
+        window.fit(rules.longest(), config.remembered.get());
         Some(Provider {
             name: context.name.clone(),
             rules,
             signers: signers.collect(),
-            window,
+            keys: context.credentials.clone(),
             wanted: wanted.into(),
         })
     }

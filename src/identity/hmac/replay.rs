@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
@@ -14,7 +14,7 @@ const SHARDS: usize = 64;
 /// are both good, for they would have to be signed first.
 pub type Mark = [u8; 16];
 
-/// What was shown within a window of time, in bounded memory.
+/// What was shown within a window of time, in bounded memory, as one configuration sizes it.
 ///
 /// A mark is remembered for at least the window and for at most twice as long: each shard has a young and an old
 /// set, and from time to time the young one becomes the old one. Where there is no room for another mark, it is not
@@ -25,7 +25,7 @@ pub struct Window {
     length: AtomicU64,
     /// Marks per shard, young and old together.
     room: AtomicUsize,
-    shards: Box<[Mutex<Shard>]>,
+    shards: Arc<[Mutex<Shard>]>,
 }
 
 #[derive(Debug)]
@@ -44,31 +44,41 @@ pub enum Shown {
     Full,
 }
 
-impl Window {
-    pub fn new(length: Duration, capacity: usize) -> Window {
-        let turns = Instant::now() + length;
-        let shard = || {
+/// Without room; see [`Window::fit`].
+impl Default for Window {
+    fn default() -> Window {
+        let turns = Instant::now();
+        let shard = |_| {
             Mutex::new(Shard {
                 young: HashSet::default(),
                 old: HashSet::default(),
                 turns,
             })
         };
-        let window = Window {
+        Window::over((0..SHARDS).map(shard).collect())
+    }
+}
+
+impl Window {
+    fn over(shards: Arc<[Mutex<Shard>]>) -> Window {
+        Window {
             length: AtomicU64::default(),
             room: AtomicUsize::default(),
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
-        };
-        window.resize(length, capacity);
-        window
+            shards,
+        }
     }
 
-    /// From now on it is as long and as large as this, and forgets nothing for it.
-    pub fn resize(&self, length: Duration, capacity: usize) {
+    /// The same for another configuration, which has yet to say how large it is: what one remembers the other knows.
+    pub fn resumed(&self) -> Window {
+        Window::over(self.shards.clone())
+    }
+
+    /// Makes it at least as long and as large as this.
+    pub fn fit(&self, length: Duration, capacity: usize) {
         let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-        self.length.store(length, Ordering::Relaxed);
+        self.length.fetch_max(length, Ordering::Relaxed);
         self.room
-            .store(capacity.div_ceil(SHARDS), Ordering::Relaxed);
+            .fetch_max(capacity.div_ceil(SHARDS), Ordering::Relaxed);
     }
 
     /// Remembers a mark from `now` on, and says whether it was known.
@@ -110,6 +120,12 @@ impl Shard {
 mod tests {
     use super::*;
 
+    fn window(length: Duration, capacity: usize) -> Window {
+        let window = Window::default();
+        window.fit(length, capacity);
+        window
+    }
+
     fn mark(number: u64) -> Mark {
         let mut mark = [0; 16];
         mark[..8].copy_from_slice(&number.to_be_bytes());
@@ -119,7 +135,7 @@ mod tests {
     #[test]
     fn what_was_shown_is_known_for_the_window_and_no_longer_than_two() {
         let length = Duration::from_secs(60);
-        let window = Window::new(length, 64 * 4);
+        let window = window(length, 64 * 4);
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(window.show(mark(1), at(1)), Shown::First);
@@ -133,7 +149,7 @@ mod tests {
 
     #[test]
     fn nothing_is_forgotten_for_want_of_room() {
-        let window = Window::new(Duration::from_secs(60), 64 * 2);
+        let window = window(Duration::from_secs(60), 64 * 2);
         let start = Instant::now();
         // The first byte alone says which shard it is.
         assert_eq!(window.show(mark(1), start), Shown::First);
@@ -148,18 +164,22 @@ mod tests {
 
     #[test]
     fn another_size_forgets_nothing() {
-        let window = Window::new(Duration::from_secs(60), 64);
+        let window = window(Duration::from_secs(60), 64);
         let now = Instant::now();
         assert_eq!(window.show(mark(1), now), Shown::First);
         assert_eq!(window.show(mark(2), now), Shown::Full);
-        window.resize(Duration::from_secs(10), 64 * 2);
-        assert_eq!(window.show(mark(2), now), Shown::First);
-        assert_eq!(window.show(mark(1), now), Shown::Again);
+        let next = window.resumed();
+        assert_eq!(next.show(mark(2), now), Shown::Full);
+        next.fit(Duration::from_secs(10), 64 * 2);
+        next.fit(Duration::from_secs(5), 64);
+        assert_eq!(next.show(mark(2), now), Shown::First);
+        assert_eq!(next.show(mark(1), now), Shown::Again);
+        assert_eq!(window.show(mark(2), now), Shown::Again);
     }
 
     #[test]
     fn of_many_threads_one_is_the_first() {
-        let window = Window::new(Duration::from_secs(60), 1 << 16);
+        let window = window(Duration::from_secs(60), 1 << 16);
         let is_first = |n: &u64| window.show(mark(*n), Instant::now()) == Shown::First;
         let count = || (0..1000).filter(is_first).count();
         let firsts: usize = std::thread::scope(|scope| {

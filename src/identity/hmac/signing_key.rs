@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::key::Key;
+use super::replay::Window;
 use crate::identity::directory::Reads;
 use crate::identity::{Consumer, Entry, read_bytes};
 use crate::text::{Secret, Span, Spanned, Subject};
@@ -39,9 +40,13 @@ pub enum PublicKey {
 /// A key and whose it is.
 type Owned = (Arc<Key>, Arc<Consumer>);
 
-/// The keys of all consumers, by id.
+/// The keys of all consumers, by id, and what was shown that is signed with them.
 #[derive(Debug, Default)]
-pub struct Keys(HashMap<Box<str>, Owned, RandomState>);
+pub struct Keys {
+    by_id: HashMap<Box<str>, Owned, RandomState>,
+    /// One for all providers, so that none lets in again what another has let in.
+    pub(super) window: Window,
+}
 
 impl Keys {
     pub(super) fn of(entries: &[Entry<'_>], reads: Reads<'_>, subject: &mut Subject<'_>) -> Keys {
@@ -68,7 +73,7 @@ impl Keys {
                 reads.files();
                 if let Some(key) = read(config, entry.folder, &mut subject) {
                     let owned = (Arc::new(key), entry.consumer.clone());
-                    keys.0.insert(config.id.clone(), owned);
+                    keys.by_id.insert(config.id.clone(), owned);
                 }
             }
         }
@@ -76,7 +81,7 @@ impl Keys {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Key>, &Arc<Consumer>)> {
-        let keys = self.0.iter();
+        let keys = self.by_id.iter();
         keys.map(|(id, (key, consumer))| (&**id, key, consumer))
     }
 }
