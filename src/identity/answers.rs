@@ -11,6 +11,12 @@ use aws_lc_rs::digest::{Context, SHA256};
 /// Enough that threads seldom meet at one of them.
 const SHARDS: usize = 16;
 
+/// Which part of the capacity is kept beside it for refusals.
+const REFUSALS: usize = 8;
+
+/// Questions of one shard that may be open.
+const OPEN: usize = 1024;
+
 /// For so long nobody asks the same question again of a server that has just not answered it. Whoever waited for the
 /// answer shares the failure, and does not wait anew, one after the other.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,131 +50,198 @@ pub struct Answer<A> {
     pub fresh: Instant,
     /// Until then it may still stand in for one that cannot be had.
     pub usable: Instant,
+    /// Whether it lets nobody in. Of these fewer are kept.
+    pub is_refusal: bool,
 }
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unanswered;
 
-/// Answers by their questions. There are at most as many as were agreed on: each shard has two generations, and when
-/// the young one is full the old one is forgotten, but for what was asked for since.
+/// Answers by their questions, as many as were agreed on. What is asked about is kept apart from what is known, and
+/// refusals apart from the rest: strangers can ask about as much as they like, and none of those that are let in is
+/// forgotten for it.
 #[derive(Debug)]
 pub struct Answers<A> {
-    /// Of a generation of one shard.
-    room: usize,
     shards: Box<[Mutex<Shard<A>>]>,
 }
 
 #[derive(Debug)]
 struct Shard<A> {
-    young: HashMap<Question, Arc<Slot<A>>, RandomState>,
-    old: HashMap<Question, Arc<Slot<A>>, RandomState>,
+    good: Generations<A>,
+    refusals: Generations<A>,
+    /// Questions that somebody asks, or that have just not been answered.
+    open: HashMap<Question, Arc<Slot>, RandomState>,
 }
 
-impl<A> Answers<A> {
+/// A bounded number of answers: when the young generation is full the old one is forgotten, but for what was asked
+/// for since.
+#[derive(Debug)]
+struct Generations<A> {
+    /// Of one generation.
+    room: usize,
+    young: HashMap<Question, Answer<A>, RandomState>,
+    old: HashMap<Question, Answer<A>, RandomState>,
+}
+
+/// A question without an answer.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Held by the one who asks.
+    turn: tokio::sync::Mutex<()>,
+    /// Until when nobody asks again, where nobody has answered.
+    pauses: Mutex<Option<Instant>>,
+}
+
+impl<A: Clone> Answers<A> {
+    /// Of `capacity` answers, and refusals to an eighth of that.
     pub fn new(capacity: usize) -> Answers<A> {
         let shard = || {
             Mutex::new(Shard {
-                young: HashMap::default(),
-                old: HashMap::default(),
+                good: Generations::new(capacity),
+                refusals: Generations::new(capacity / REFUSALS),
+                open: HashMap::default(),
             })
         };
         Answers {
-            room: capacity.div_ceil(2 * SHARDS).max(1),
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
         }
     }
 
-    /// Where the answer to a question is, or will be.
-    pub fn slot(&self, question: Question) -> Arc<Slot<A>> {
-        let index = usize::from(question.0[0]) % SHARDS;
-        let Some(shard) = self.shards.get(index) else {
-            return Arc::default();
-        };
-        let mut shard = lock(shard);
-        if let Some(slot) = shard.young.get(&question) {
-            return slot.clone();
-        }
-        let slot = shard.old.remove(&question).unwrap_or_default();
-        if shard.young.len() >= self.room {
-            shard.old = std::mem::take(&mut shard.young);
-        }
-        shard.young.insert(question, slot.clone());
-        slot
-    }
-}
-
-/// The answer to one question.
-#[derive(Debug)]
-pub struct Slot<A> {
-    known: Mutex<Known<A>>,
-    /// Held by the one who asks.
-    asking: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug)]
-struct Known<A> {
-    answer: Option<Answer<A>>,
-    pauses: Option<Instant>,
-}
-
-impl<A> Default for Slot<A> {
-    fn default() -> Slot<A> {
-        Slot {
-            known: Mutex::new(Known {
-                answer: None,
-                pauses: None,
-            }),
-            asking: tokio::sync::Mutex::default(),
-        }
-    }
-}
-
-impl<A: Clone> Slot<A> {
     /// The answer, where nobody has to ask for it.
-    pub fn fresh(&self, now: Instant) -> Option<A> {
-        let known = lock(&self.known);
-        let answer = known.answer.as_ref().filter(|answer| now < answer.fresh)?;
-        Some(answer.value.clone())
+    pub fn fresh(&self, question: Question, now: Instant) -> Option<A> {
+        let answer = self.shard(question)?.known(question)?;
+        (now < answer.fresh).then_some(answer.value)
     }
 
-    /// The last answer, where it may stand in for one that cannot be had.
-    pub fn usable(&self, now: Instant) -> Option<A> {
-        let known = lock(&self.known);
-        let answer = known.answer.as_ref().filter(|answer| now < answer.usable)?;
-        Some(answer.value.clone())
+    /// Keeps an answer, and forgets what was known before.
+    pub fn put(&self, question: Question, answer: Answer<A>) {
+        if let Some(mut shard) = self.shard(question) {
+            shard.put(question, answer);
+        }
     }
 
-    /// Keeps an answer that was asked for beside the others.
-    pub fn put(&self, answer: Answer<A>) {
-        lock(&self.known).answer = Some(answer);
-    }
-
-    /// The answer, for which one asks and all others wait. `ask` has to end by itself.
-    pub async fn ask<F>(&self, ask: impl FnOnce() -> F) -> Result<A, Unanswered>
+    /// The answer, for which one asks and the others wait. `ask` has to end by itself. Where it fails, the last answer
+    /// stands in as long as it is usable; from then on nobody but the one who asks waits for what may fail again.
+    pub async fn ask<F>(&self, question: Question, ask: impl FnOnce() -> F) -> Result<A, Unanswered>
     where
         F: Future<Output = Result<Answer<A>, Unanswered>>,
     {
-        let _turn = self.asking.lock().await;
-        let now = Instant::now();
-        if let Some(value) = self.fresh(now) {
+        let stand_in = || self.usable(question, Instant::now()).ok_or(Unanswered);
+        let Some(slot) = self.slot(question) else {
+            return stand_in();
+        };
+        let turn = slot.turn.try_lock();
+        if turn.is_err()
+            && lock(&slot.pauses).is_some()
+            && let Ok(value) = stand_in()
+        {
             return Ok(value);
         }
-        if lock(&self.known).pauses.is_some_and(|until| now < until) {
-            return Err(Unanswered);
+        let _turn = match turn {
+            Ok(turn) => turn,
+            Err(_) => slot.turn.lock().await,
+        };
+        let now = Instant::now();
+        if let Some(value) = self.fresh(question, now) {
+            return Ok(value);
         }
-        let answer = ask().await;
-        let mut known = lock(&self.known);
-        match answer {
+        if lock(&slot.pauses).is_some_and(|until| now < until) {
+            return stand_in();
+        }
+        match ask().await {
             Ok(answer) => {
-                known.pauses = None;
-                Ok(known.answer.insert(answer).value.clone())
+                let value = answer.value.clone();
+                if let Some(mut shard) = self.shard(question) {
+                    shard.put(question, answer);
+                    shard.open.remove(&question);
+                }
+                Ok(value)
             }
             Err(Unanswered) => {
-                known.pauses = Some(Instant::now() + PAUSE);
-                Err(Unanswered)
+                *lock(&slot.pauses) = Some(Instant::now() + PAUSE);
+                stand_in()
             }
         }
+    }
+
+    /// The last answer, where it may stand in for one that cannot be had.
+    fn usable(&self, question: Question, now: Instant) -> Option<A> {
+        let answer = self.shard(question)?.known(question)?;
+        (now < answer.usable).then_some(answer.value)
+    }
+
+    /// Where whoever has this question meets; `None` where too many are open.
+    fn slot(&self, question: Question) -> Option<Arc<Slot>> {
+        let mut shard = self.shard(question)?;
+        if let Some(slot) = shard.open.get(&question) {
+            return Some(slot.clone());
+        }
+        if shard.open.len() >= OPEN {
+            let now = Instant::now();
+            shard.open.retain(|_, slot| slot.is_needed(now));
+        }
+        (shard.open.len() < OPEN).then(|| shard.open.entry(question).or_default().clone())
+    }
+
+    fn shard(&self, question: Question) -> Option<MutexGuard<'_, Shard<A>>> {
+        let index = usize::from(question.0[0]) % SHARDS;
+        self.shards.get(index).map(lock)
+    }
+}
+
+impl<A: Clone> Shard<A> {
+    fn known(&mut self, question: Question) -> Option<Answer<A>> {
+        let good = self.good.find(question);
+        good.or_else(|| self.refusals.find(question))
+    }
+
+    fn put(&mut self, question: Question, answer: Answer<A>) {
+        let (to, from) = match answer.is_refusal {
+            true => (&mut self.refusals, &mut self.good),
+            false => (&mut self.good, &mut self.refusals),
+        };
+        from.forget(question);
+        to.put(question, answer);
+    }
+}
+
+impl<A: Clone> Generations<A> {
+    fn new(capacity: usize) -> Generations<A> {
+        Generations {
+            room: capacity.div_ceil(2 * SHARDS).max(1),
+            young: HashMap::default(),
+            old: HashMap::default(),
+        }
+    }
+
+    fn find(&mut self, question: Question) -> Option<Answer<A>> {
+        if let Some(answer) = self.young.get(&question) {
+            return Some(answer.clone());
+        }
+        let answer = self.old.remove(&question)?;
+        self.put(question, answer.clone());
+        Some(answer)
+    }
+
+    fn put(&mut self, question: Question, answer: Answer<A>) {
+        self.old.remove(&question);
+        if self.young.len() >= self.room && !self.young.contains_key(&question) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(question, answer);
+    }
+
+    fn forget(&mut self, question: Question) {
+        self.young.remove(&question);
+        self.old.remove(&question);
+    }
+}
+
+impl Slot {
+    /// Whether somebody has hold of it, or it keeps others from asking. Under the lock of its shard.
+    fn is_needed(self: &Arc<Slot>, now: Instant) -> bool {
+        Arc::strong_count(self) > 1 || lock(&self.pauses).is_some_and(|until| now < until)
     }
 }
 
@@ -180,6 +253,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::{join, join_all};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -193,67 +269,161 @@ mod tests {
             value,
             fresh,
             usable: fresh + Duration::from_secs(60),
+            is_refusal: false,
+        }
+    }
+
+    fn stale(value: u32) -> Answer<u32> {
+        Answer {
+            fresh: Instant::now(),
+            ..for_a_minute(value)
+        }
+    }
+
+    fn refusal(value: u32) -> Answer<u32> {
+        Answer {
+            is_refusal: true,
+            ..for_a_minute(value)
         }
     }
 
     #[tokio::test]
     async fn one_asks_for_all() {
         let (answers, asked) = (Answers::new(100), AtomicUsize::new(0));
-        let slot = answers.slot(question(1));
         let ask = || {
-            slot.ask(|| async {
+            answers.ask(question(1), || async {
                 asked.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
                 Ok(for_a_minute(7))
             })
         };
-        let all = futures_util::future::join_all((0..100).map(|_| ask())).await;
+        let all = join_all((0..100).map(|_| ask())).await;
         assert!(all.iter().all(|answer| *answer == Ok(7)));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert_eq!(answers.slots(), 0);
     }
 
     #[tokio::test]
     async fn a_failure_is_shared_and_the_last_answer_stands_in() {
-        let (answers, asked) = (Answers::new(100), AtomicUsize::new(0));
-        let slot = answers.slot(question(1));
-        let stale = Answer {
-            fresh: Instant::now(),
-            ..for_a_minute(7)
-        };
-        let answer = slot.ask(|| async { Ok(stale) }).await;
-        assert_eq!(answer, Ok(7));
-        let ask = || {
-            slot.ask(|| async {
-                asked.fetch_add(1, Ordering::Relaxed);
-                tokio::task::yield_now().await;
-                Err(Unanswered)
-            })
-        };
-        let all = futures_util::future::join_all((0..100).map(|_| ask())).await;
-        assert!(all.iter().all(|answer| *answer == Err(Unanswered)));
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
-        let now = Instant::now();
-        assert_eq!((slot.fresh(now), slot.usable(now)), (None, Some(7)));
-        assert_eq!(slot.usable(now + Duration::from_secs(121)), None);
+        for (known, expected) in [(None, Err(Unanswered)), (Some(stale(7)), Ok(7))] {
+            let (answers, asked) = (Answers::new(100), AtomicUsize::new(0));
+            if let Some(known) = known {
+                answers.put(question(1), known);
+            }
+            let ask = || {
+                answers.ask(question(1), || async {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                    Err(Unanswered)
+                })
+            };
+            let all = join_all((0..100).map(|_| ask())).await;
+            assert!(all.iter().all(|answer| *answer == expected));
+            assert_eq!(asked.load(Ordering::Relaxed), 1);
+            let now = Instant::now();
+            assert_eq!(answers.fresh(question(1), now), None);
+            assert_eq!(answers.usable(question(1), now).ok_or(Unanswered), expected);
+            let late = now + Duration::from_secs(121);
+            assert_eq!(answers.usable(question(1), late), None);
+        }
     }
 
     #[tokio::test]
-    async fn what_is_asked_for_stays_and_there_are_not_too_many() {
+    async fn after_a_failure_nobody_but_who_asks_waits_where_an_answer_stands_in() {
+        let answers = Answers::new(100);
+        answers.put(question(1), stale(7));
+        let fail = || async { Err(Unanswered) };
+        assert_eq!(answers.ask(question(1), fail).await, Ok(7));
+        // The pause is over, and the server is as silent as before.
+        let slot = answers.slot(question(1)).expect("room");
+        *lock(&slot.pauses) = Some(Instant::now());
+        let silence = Semaphore::new(0);
+        let one = answers.ask(question(1), || async {
+            let _answer = silence.acquire().await;
+            Err(Unanswered)
+        });
+        let others = async {
+            for _ in 0..100 {
+                let other = answers.ask(question(1), || async { unreachable!("one asks") });
+                assert_eq!(other.await, Ok(7));
+            }
+            silence.add_permits(1);
+        };
+        let both = tokio::time::timeout(Duration::from_secs(20), join(one, others)).await;
+        assert_eq!(both.expect("nobody waits").0, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn what_strangers_ask_about_pushes_nobody_out() {
         let answers = Answers::new(320);
-        let kept = answers.slot(question(0));
-        kept.ask(|| async { Ok(for_a_minute(1)) })
-            .await
-            .expect("an answer");
-        for number in 1..10_000 {
-            answers.slot(question(number));
-            assert!(Arc::ptr_eq(&kept, &answers.slot(question(0))));
+        for number in 0..100 {
+            answers.put(question(number), for_a_minute(1));
+        }
+        for number in 1000..20_000 {
+            let answer = match number % 3 {
+                0 => Err(Unanswered),
+                _ => Ok(refusal(0)),
+            };
+            let _ = answers.ask(question(number), || async { answer }).await;
+        }
+        let now = Instant::now();
+        for number in 0..100 {
+            assert_eq!(answers.fresh(question(number), now), Some(1), "{number}");
+        }
+        assert!(answers.slots() <= SHARDS * OPEN, "{}", answers.slots());
+        let refusals = |shard: &Mutex<Shard<u32>>| {
+            let shard = lock(shard);
+            shard.refusals.young.len() + shard.refusals.old.len()
+        };
+        let refusals: usize = answers.shards.iter().map(refusals).sum();
+        assert!((1..=64).contains(&refusals), "{refusals}");
+    }
+
+    #[tokio::test]
+    async fn too_many_open_questions_are_not_asked() {
+        let answers = Answers::<u32>::new(100);
+        let of_one_shard = |number: &u64| question(*number).0[0] == 0;
+        let mut all = (0..).filter(of_one_shard).map(question);
+        let held: Vec<_> = all.by_ref().take(OPEN).map(|it| answers.slot(it)).collect();
+        assert!(held.iter().all(Option::is_some));
+        let next = all.next().expect("another");
+        let answer = answers.ask(next, || async { unreachable!("there is no room") });
+        assert_eq!(answer.await, Err(Unanswered));
+        drop(held);
+        let answer = answers.ask(next, || async { Ok(for_a_minute(7)) });
+        assert_eq!(answer.await, Ok(7));
+    }
+
+    #[test]
+    fn the_last_answer_counts_whatever_it_is() {
+        let (answers, now) = (Answers::new(100), Instant::now());
+        for answer in [for_a_minute(1), refusal(2), for_a_minute(3), refusal(4)] {
+            let value = answer.value;
+            answers.put(question(1), answer);
+            assert_eq!(answers.fresh(question(1), now), Some(value));
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_stays_and_there_are_not_too_many() {
+        let answers = Answers::new(320);
+        let now = Instant::now();
+        for number in 0..10_000 {
+            answers.put(question(number), for_a_minute(1));
+            assert_eq!(answers.fresh(question(0), now), Some(1));
         }
         let count = |shard: &Mutex<Shard<u32>>| {
             let shard = lock(shard);
-            shard.young.len() + shard.old.len()
+            shard.good.young.len() + shard.good.old.len()
         };
         let all: usize = answers.shards.iter().map(count).sum();
         assert!(all <= 320, "{all}");
+    }
+
+    impl<A> Answers<A> {
+        fn slots(&self) -> usize {
+            self.shards.iter().map(|shard| lock(shard).open.len()).sum()
+        }
     }
 
     #[test]

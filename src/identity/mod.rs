@@ -24,6 +24,7 @@ mod credential_headers;
 mod directory;
 mod distinguished_name;
 pub mod forward_auth;
+mod health;
 pub mod hmac;
 pub mod introspection;
 mod issuer;

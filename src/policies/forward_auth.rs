@@ -25,8 +25,12 @@
 //!   is looked at. Names in `identity` that are not in `response_headers` go no further.
 //! - 401, 403 and 3xx are the client's: status, body, `Content-Type` and the headers in `answer_headers`. Redirects are
 //!   never followed. That is the end of the request also where `any_of` has others to ask, so it stands last there.
-//! - Anything else, and no answer within `client.timeout`, is a service that cannot be asked: 503
-//!   `authentication_unavailable`, or with `on_server_down = "allow"` the request goes on as an anonymous caller's.
+//! - Any other 4xx refuses the request with 403 `access_denied`.
+//! - 5xx, no connection, and no answer within `client.timeout` are a service that is down: 503
+//!   `authentication_unavailable`, or with `on_server_down = "allow"` the request goes on as an anonymous caller's,
+//!   unless another authenticator of `any_of` refuses it or wants a credential.
+//! - Anything else is 503 whatever `on_server_down` says, since a client could bring it about: an answer that names
+//!   nobody where `identity` expects it, or is too large, or breaks off; and no place among the `concurrent` ones.
 //!
 //! # Bodies
 //! With `body`, the whole body is read first, goes to the service, and then on to the upstream as it came. It may have
@@ -104,6 +108,10 @@ fn outcome(decision: Decision) -> Outcome {
                 reply.cause("forward_auth: the service refuses it"),
             ))
         }
+        Decision::Refused(status) => Outcome::Refused(Refusal::unjudged(
+            Code::AccessDenied,
+            format!("the service of forward_auth answered {status}"),
+        )),
         Decision::Unavailable => Outcome::Refused(Refusal::unjudged(
             Code::AuthenticationUnavailable,
             "the service of forward_auth cannot be asked",

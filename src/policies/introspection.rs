@@ -22,8 +22,9 @@
 //! # What is remembered
 //! Answers are remembered for `remember`, never beyond the token's `exp`, and those that refuse for
 //! `remember_refused`; so a token that is revoked is let in for at most `remember`. What is remembered is a hash of the
-//! token and who it is. However often a token is shown while it is asked about, there is one question; `concurrent`
-//! bounds how many there are for all tokens. Reloads keep what is remembered, unless they change the provider, or
+//! token and who it is. Tokens that are not active have a memory of their own, so that whoever shows many of them
+//! makes nobody else be asked about again. However often a token is shown while it is asked about, there is one
+//! question; `concurrent` bounds how many there are for all tokens. Reloads keep what is remembered, unless they change the provider, or
 //! `claims.consumer` is set.
 //!
 //! # When the server is down
@@ -31,7 +32,8 @@
 //! are a server that cannot be asked, and nobody asks it about that token again for a second. With
 //! `on_server_down = "refuse"` the request gets 503 `authentication_unavailable`. With `"allow_cached"` the last answer
 //! counts for `allow_cached_for` longer, as long as the token has not expired; a token of which nothing is known gets
-//! 503 all the same.
+//! 503 all the same. Once a question about a token has failed, one request with it asks again from time to time, and
+//! the others go by the last answer without waiting.
 
 use super::authentication::bearer::{Bearer, bearer, challenge};
 use super::authentication::{
@@ -59,8 +61,8 @@ impl Scheme for Provider {
         };
         match self.known(token) {
             Ok(verdict) => Step::Now(outcome(verdict)),
-            Err(slot) => Step::Later(Box::pin(async move {
-                match self.ask(token, &slot).await {
+            Err(question) => Step::Later(Box::pin(async move {
+                match self.ask(token, question).await {
                     Ok(verdict) => outcome(verdict),
                     Err(_) => Outcome::Refused(Refusal::unjudged(
                         Code::AuthenticationUnavailable,

@@ -181,11 +181,18 @@ async fn refusals_are_the_clients_and_nothing_else_is() {
             );
             assert!(answer.header("x-request-id").is_some());
         }
-        for status in [304, 400, 404, 429, 500, 503] {
+        for (status, expected, code) in [
+            (304, 503, "authentication_unavailable"),
+            (400, 403, "access_denied"),
+            (404, 403, "access_denied"),
+            (429, 403, "access_denied"),
+            (500, 503, "authentication_unavailable"),
+            (503, 503, "authentication_unavailable"),
+        ] {
             let answer = client
                 .send(get("/a").header("x-tenant", &status.to_string()))
                 .await;
-            answer.assert_problem(503, "authentication_unavailable");
+            answer.assert_problem(expected, code);
             assert_eq!(
                 (answer.header("location"), answer.header("set-cookie")),
                 (None, None)
@@ -233,23 +240,24 @@ async fn what_cannot_be_believed_or_asked_is_a_choice() {
             let headers = UNBELIEVABLE.get(index).map(|(_, headers)| *headers);
             match headers {
                 Some(headers) => reply(200, headers, empty()),
-                None => reply(500, &[("x-user-id", "root")], empty()),
+                None => reply(index as u16, &[("x-user-id", "root")], empty()),
             }
         });
         let shop = Origin::http1(|_| text("served"));
         let more = format!("on_server_down = \"{choice}\"");
         let gateway = gateway(&service, &shop, Protocol::Http1, &more).await;
         let client = gateway.http1();
-        let check = async |what: &str, tenant: usize| {
+        let check = async |what: &str, tenant: usize, expected: u16| {
             let ask = get("/a").header("x-tenant", &tenant.to_string());
             let ask = ask
                 .header("x-user-id", "root")
                 .header("x-user-note", "root");
             let answer = client.send(ask).await;
             eprintln!("{choice}: {what}");
-            match is_open {
-                false => answer.assert_problem(503, "authentication_unavailable"),
-                true => {
+            match expected {
+                403 => answer.assert_problem(403, "access_denied"),
+                503 => answer.assert_problem(503, "authentication_unavailable"),
+                _ => {
                     assert_eq!(answer.status, 200, "{what}");
                     let seen = shop.seen().pop().unwrap();
                     assert_eq!(
@@ -261,12 +269,26 @@ async fn what_cannot_be_believed_or_asked_is_a_choice() {
                 }
             }
         };
+        // What a client could bring about is no choice: by its name, or by a request that is too large or too odd.
         for (index, (what, _)) in UNBELIEVABLE.iter().enumerate() {
-            check(what, index).await;
+            check(what, index, 503).await;
         }
-        check("a failure", 1000).await;
+        for status in [400, 404, 405, 408, 413, 429, 431, 499] {
+            check("a request that is not taken", status, 403).await;
+        }
+        check("not modified", 304, 503).await;
+        assert!(shop.seen().is_empty());
+        let expected = if is_open { 200 } else { 503 };
+        check("a failure", 500, expected).await;
+        check("a gateway of its own that waits in vain", 504, expected).await;
         drop(service);
-        check("nobody there", 0).await;
+        // Where a connection was kept, the first exchange breaks off.
+        eventually("nobody there", async || {
+            let answer = client.send(get("/a").header("x-tenant", "0")).await;
+            (answer.status == expected).then_some(())
+        })
+        .await;
+        check("nobody there", 0, expected).await;
         assert_eq!(shop.seen().is_empty(), !is_open);
     }
 }
@@ -293,6 +315,75 @@ async fn a_service_that_is_silent_or_cuts_its_answer_short_is_given_up() {
             answer.assert_problem(503, "authentication_unavailable");
         }
         assert!(shop.seen().is_empty());
+    }
+}
+
+/// Whoever makes many requests waits for a place with them, and does not get past a service by that.
+#[tokio::test]
+async fn filling_the_limit_lets_nobody_in() {
+    let service = crate::origins::silent::start();
+    let shop = Origin::http1(|_| text("served"));
+    let more = "concurrent = 1\non_server_down = \"allow\"";
+    let gateway = gateway(&service, &shop, Protocol::Http1, more).await;
+    let client = Arc::new(gateway.http2());
+    let all: Vec<_> = (0..12)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.send(get("/a")).await })
+        })
+        .collect();
+    let mut refused = 0;
+    for answer in all {
+        let answer = within("an answer", answer).await.unwrap();
+        if answer.status != 200 {
+            answer.assert_problem(503, "authentication_unavailable");
+            refused += 1;
+        }
+    }
+    // Those few that have had a place found that it is down.
+    assert!(refused >= 8, "{refused}");
+}
+
+/// A service that is down is no reason to let in whom another authenticator refuses.
+#[tokio::test]
+async fn by_its_absence_a_service_overrules_nobody() {
+    for order in [r#""forward_auth", "hmac""#, r#""hmac", "forward_auth""#] {
+        for (anonymous, expected) in [("refuse", 401), ("allow", 200)] {
+            let shop = Origin::http1(|_| text("served"));
+            let gateway = Gateway::draft(
+                r#"
+                [identity.forward_auth.main]
+                url = "http://127.0.0.1:1/verify"
+                on_server_down = "allow"
+
+                [upstreams.shop]
+                endpoints = ["$shop"]
+
+                [routes.all]
+                match = { path = "/{*rest}" }
+                upstream = "shop"
+                [routes.all.policies]
+                forward_auth = {}
+                hmac = { anonymous = "$anonymous" }
+                any_of = [$order]
+                "#,
+            )
+            .with("shop", &shop)
+            .with("anonymous", anonymous)
+            .with("order", order)
+            .start()
+            .await;
+            let client = gateway.http1();
+            let signed = get("/a")
+                .header("signature-input", "sig=()")
+                .header("signature", "sig=:AAAA:");
+            let answer = client.send(signed).await;
+            answer.assert_problem(401, "credential_refused");
+            let unsigned = client.send(get("/a")).await;
+            assert_eq!(unsigned.status, expected, "{order} {anonymous}");
+            let served = usize::from(expected == 200);
+            assert_eq!(shop.seen().len(), served, "{order} {anonymous}");
+        }
     }
 }
 

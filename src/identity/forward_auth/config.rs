@@ -39,12 +39,11 @@ pub struct Config {
     /// Remembers answers that allow. Default: it is asked about each request.
     pub remember: Option<Remember>,
     /// How many requests may wait for it, from 1 to 10,000. What comes beyond that waits for as long as
-    /// `client.timeout`, and then counts as not answered. Default 256.
+    /// `client.timeout`, and then gets 503, whatever `on_server_down` says. Default 256.
     #[serde(default = "places")]
     pub concurrent: Bounded<1, 10_000>,
-    /// What becomes of a request about which there is no answer, or one that is none of 2xx, 3xx, 401 and 403:
-    /// `"refuse"` with 503, or `"allow"`, as an anonymous caller and without any of `response_headers`. Default
-    /// `"refuse"`.
+    /// What becomes of a request where there is no connection to the service, no answer in time, or a 5xx: `"refuse"`
+    /// with 503, or `"allow"`, as an anonymous caller and without any of `response_headers`. Default `"refuse"`.
     #[serde(default)]
     pub on_server_down: OnServerDown,
     /// How the service is asked.

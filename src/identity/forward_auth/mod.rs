@@ -17,7 +17,9 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::answers::{Answer, Answers};
+use super::client::ClientError;
 use super::directory::Reads;
+use super::health::Health;
 use super::hmac::Message;
 use super::{Build, Client, Consumers, Entry, Identity, Kind};
 use super::{TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS, is_for_credentials};
@@ -44,7 +46,9 @@ pub enum Decision {
     Unasked,
     /// The client gets this answer.
     Denied(Denied),
-    /// The service cannot be asked.
+    /// The service takes no such request: it has answered with another 4xx.
+    Refused(StatusCode),
+    /// The service cannot be asked, or answers what cannot be believed.
     Unavailable,
 }
 
@@ -71,33 +75,47 @@ pub struct Provider {
     /// How long a question waits for a place.
     patience: Duration,
     answers: Option<Arc<Answers<Arc<Identity>>>>,
+    health: Arc<Health>,
+}
+
+/// Why there is no decision.
+struct Failure {
+    cause: String,
+    /// It is the service that is down, and nothing that a client could bring about by what it sends.
+    is_down: bool,
 }
 
 impl Provider {
     /// The answer that is remembered for such requests, if one is.
     pub fn known(&self, asked: &Asked<'_>) -> Option<Arc<Identity>> {
-        let slot = self.answers.as_ref()?.slot(self.key(asked)?);
-        slot.fresh(Instant::now())
+        let answers = self.answers.as_ref()?;
+        answers.fresh(self.key(asked)?, Instant::now())
     }
 
     /// Asks the service.
     pub async fn ask(&self, asked: Asked<'_>) -> Decision {
         let place = tokio::time::timeout(self.patience, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
-            log::warn!("too many requests wait for {}", self.uri);
-            return self.unavailable();
+            // Clients can bring that about, so it never lets anybody in.
+            self.health.fails("too many requests wait for it");
+            return Decision::Unavailable;
         };
         let answer = self.client.send(self.question(&asked)).await;
-        let read = answer.map_err(|error| error.to_string());
-        match read.and_then(|answer| self.read(answer)) {
-            Ok(Decision::Allowed(identity)) => {
-                self.remember(&asked, &identity);
-                Decision::Allowed(identity)
+        let answer = answer.map_err(Failure::of);
+        match answer.and_then(|answer| self.read(answer)) {
+            Ok(decision) => {
+                self.health.answers();
+                if let Decision::Allowed(identity) = &decision {
+                    self.remember(&asked, identity);
+                }
+                decision
             }
-            Ok(decision) => decision,
-            Err(cause) => {
-                log::warn!("cannot ask {} about a request: {cause}", self.uri);
-                self.unavailable()
+            Err(Failure { cause, is_down }) => {
+                self.health.fails(&cause);
+                match self.config.on_server_down {
+                    OnServerDown::Allow if is_down => Decision::Unasked,
+                    _ => Decision::Unavailable,
+                }
             }
         }
     }
@@ -117,39 +135,44 @@ impl Provider {
         self.config.body.map(|body| body.value.as_usize())
     }
 
-    fn unavailable(&self) -> Decision {
-        match self.config.on_server_down {
-            OnServerDown::Refuse => Decision::Unavailable,
-            OnServerDown::Allow => Decision::Unasked,
-        }
-    }
-
     fn remember(&self, asked: &Asked<'_>, identity: &Arc<Identity>) {
         let (Some(answers), Some(remember)) = (&self.answers, &self.config.remember) else {
             return;
         };
         if let Some(key) = self.key(asked) {
             let fresh = Instant::now() + remember.r#for.as_std();
-            answers.slot(key).put(Answer {
+            let answer = Answer {
                 value: identity.clone(),
                 fresh,
                 usable: fresh,
-            });
+                is_refusal: false,
+            };
+            answers.put(key, answer);
         }
     }
 
-    fn read(&self, answer: Response<Bytes>) -> Result<Decision, String> {
+    fn read(&self, answer: Response<Bytes>) -> Result<Decision, Failure> {
         let (head, body) = answer.into_parts();
         let status = head.status;
         if status.is_success() {
-            let identity = self.identity(&head.headers)?;
+            let identity = self.identity(&head.headers);
+            let identity = identity.map_err(|cause| Failure {
+                cause,
+                is_down: false,
+            })?;
             return Ok(Decision::Allowed(Arc::new(identity)));
         }
         let is_for_client = status == StatusCode::UNAUTHORIZED
             || status == StatusCode::FORBIDDEN
             || (status.is_redirection() && status != StatusCode::NOT_MODIFIED);
         if !is_for_client {
-            return Err(format!("it answered {status}"));
+            return match status.is_client_error() {
+                true => Ok(Decision::Refused(status)),
+                false => Err(Failure {
+                    cause: format!("it answered {status}"),
+                    is_down: status.is_server_error(),
+                }),
+            };
         }
         let mut headers = Vec::new();
         for name in self.answer_headers.iter().chain(&[CONTENT_TYPE]) {
@@ -270,8 +293,22 @@ impl Kind for Provider {
             places: Semaphore::new(config.concurrent.get().into()),
             patience: config.client.timeout.as_std(),
             answers: answers(config, context.before),
+            health: match context.before {
+                Some(before) => before.health.clone(),
+                None => Arc::new(Health::new(Self::NAME, context.name)),
+            },
             config: config.clone(),
         })
+    }
+}
+
+impl Failure {
+    /// An exchange that breaks off may be one that the request breaks.
+    fn of(error: ClientError) -> Failure {
+        Failure {
+            is_down: matches!(error, ClientError::Deadline(_) | ClientError::Connect(_)),
+            cause: error.to_string(),
+        }
     }
 }
 

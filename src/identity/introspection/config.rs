@@ -36,8 +36,8 @@ pub struct Config {
     /// For how long a token that is not active is not asked about again. Default `"10s"`.
     #[serde(default = "ten_seconds")]
     pub remember_refused: Duration,
-    /// How many tokens are remembered, from 1,000 to 100,000,000. Those that were not shown for longest are forgotten
-    /// first. Default 100,000.
+    /// How many active tokens are remembered, from 1,000 to 100,000,000, and beside them an eighth of that of others.
+    /// Those that were not shown for longest are forgotten first. Default 100,000.
     #[serde(default = "hundred_thousand")]
     pub remembered: Capacity,
     /// How many questions may be on their way to the server, from 1 to 10,000. What comes beyond that waits for as

@@ -16,13 +16,15 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Uri};
 use tokio::sync::Semaphore;
 
-use super::answers::{Answer, Answers, Question, Slot, Unanswered};
+use super::answers::{Answer, Answers, Question};
 use super::directory::Reads;
+use super::health::Health;
 use super::mapping::{Mapping, MappingConfig, Proof};
 use super::{Build, Client, Entry, Identity, Kind};
 use crate::text::{Secret, Spanned, Subject};
 use response::{Expected, Said};
 
+pub use super::answers::Unanswered;
 pub use config::{ClientAuthentication, Config, OnServerDown};
 
 /// Asks one server about tokens.
@@ -44,6 +46,7 @@ pub struct Provider {
     /// How many questions may be on their way.
     places: Semaphore,
     answers: Arc<Answers<Verdict>>,
+    health: Arc<Health>,
 }
 
 /// How long answers hold.
@@ -65,22 +68,23 @@ pub enum Verdict {
 }
 
 impl Provider {
-    /// What is known of a token without asking, or where the answer is going to be.
-    pub fn known(&self, token: &str) -> Result<Verdict, Arc<Slot<Verdict>>> {
-        let slot = self.answers.slot(Question::new([token.as_bytes()]));
-        slot.fresh(Instant::now()).ok_or(slot)
+    /// What is known of a token without asking, or else the question.
+    pub fn known(&self, token: &str) -> Result<Verdict, Question> {
+        let question = Question::new([token.as_bytes()]);
+        let known = self.answers.fresh(question, Instant::now());
+        known.ok_or(question)
     }
 
     /// Asks the server, or waits for another who does. An error where there is no answer that could be used.
-    pub async fn ask(&self, token: &str, slot: &Slot<Verdict>) -> Result<Verdict, Unanswered> {
-        let answer = slot.ask(|| self.question(token)).await;
-        answer.or_else(|unanswered| slot.usable(Instant::now()).ok_or(unanswered))
+    pub async fn ask(&self, token: &str, question: Question) -> Result<Verdict, Unanswered> {
+        let answer = self.answers.ask(question, || self.question(token));
+        answer.await
     }
 
     async fn question(&self, token: &str) -> Result<Answer<Verdict>, Unanswered> {
         let place = tokio::time::timeout(self.rules.patience, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
-            log::warn!("too many tokens are asked about at {}", self.uri);
+            self.health.fails("too many tokens are asked about");
             return Err(Unanswered);
         };
         let answer = self.client.send(self.request(token)).await;
@@ -89,9 +93,12 @@ impl Provider {
             .map_err(|error| error.to_string())
             .and_then(|answer| response::read(&answer, &self.expected, now));
         match said {
-            Ok(said) => Ok(self.verdict(said, now)),
+            Ok(said) => {
+                self.health.answers();
+                Ok(self.verdict(said, now))
+            }
             Err(cause) => {
-                log::warn!("cannot ask {} about a token: {cause}", self.uri);
+                self.health.fails(&cause);
                 Err(Unanswered)
             }
         }
@@ -140,6 +147,7 @@ impl Provider {
                     value: Verdict::Active(Arc::new(identity)),
                     fresh: until(rules.remember),
                     usable: until(rules.remember + rules.stand_in),
+                    is_refusal: false,
                 }
             }
         }
@@ -152,6 +160,7 @@ fn refused(cause: Cow<'static, str>, at: Instant, rules: Rules) -> Answer<Verdic
         value: Verdict::Refused(cause),
         fresh,
         usable: fresh + rules.stand_in,
+        is_refusal: true,
     }
 }
 
@@ -205,6 +214,10 @@ impl Kind for Provider {
             rules: Rules::of(config),
             places: Semaphore::new(config.concurrent.get().into()),
             answers: answers(config, context.before),
+            health: match context.before {
+                Some(before) => before.health.clone(),
+                None => Arc::new(Health::new(Self::NAME, context.name)),
+            },
             config: config.clone(),
         })
     }

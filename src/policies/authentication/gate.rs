@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 
-use super::{Anonymous, Authenticator, Challenge, Credential, Outcome, Refusal, Step, first};
+use super::{Anonymous, Authenticator, Challenge, Credential, Outcome, Refusal, first};
 use crate::facts::View;
 use crate::identity::Identity;
 use crate::response::{Code, Reply};
@@ -16,7 +16,6 @@ use crate::response::{Code, Reply};
 #[derive(Default)]
 pub struct Gate {
     authenticators: Box<[Arc<dyn Authenticator>]>,
-    lets_anonymous_in: bool,
     is_closed: bool,
     body: Option<usize>,
 }
@@ -65,9 +64,7 @@ impl Gate {
                 authenticators.sort_by_key(|it| place(it.name()));
             }
         }
-        let lets_in = |it: &Arc<dyn Authenticator>| it.anonymous() == Anonymous::Allow;
         Ok(Gate {
-            lets_anonymous_in: authenticators.iter().all(lets_in),
             is_closed: false,
             body: authenticators.iter().filter_map(|it| it.body()).max(),
             authenticators: authenticators.into(),
@@ -94,19 +91,17 @@ impl Gate {
 
     /// Finds out who calls; `None` is anybody, where that is allowed.
     pub async fn pass(&self, view: View<'_>) -> ControlFlow<Reply, Option<Arc<Identity>>> {
-        let step = match &*self.authenticators {
-            [one] => one.authenticate(view),
-            all => first(all, Outcome::Absent, move |one| one.authenticate(view)),
-        };
-        let outcome = match step {
-            Step::Now(outcome) => outcome,
-            Step::Later(outcome) => outcome.await,
+        let outcome = match &*self.authenticators {
+            [one] => settle(one, one.authenticate(view).outcome().await),
+            all => {
+                let step = first(all, move |one| one.authenticate(view), settle);
+                step.outcome().await
+            }
         };
         match outcome {
             Outcome::Proven(identity) => ControlFlow::Continue(Some(identity)),
             Outcome::Anybody => ControlFlow::Continue(None),
             Outcome::Answer(reply) => ControlFlow::Break(*reply),
-            Outcome::Absent if self.lets_anonymous_in => ControlFlow::Continue(None),
             Outcome::Absent => ControlFlow::Break(self.refuse(view, None)),
             Outcome::Refused(refusal) => ControlFlow::Break(self.refuse(view, Some(&refusal))),
         }
@@ -133,6 +128,14 @@ impl Gate {
             }
         }
         reply
+    }
+}
+
+/// Who shows nothing to one that lets strangers in may come in for its part.
+fn settle(one: &Arc<dyn Authenticator>, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Absent if one.anonymous() == Anonymous::Allow => Outcome::Anybody,
+        outcome => outcome,
     }
 }
 

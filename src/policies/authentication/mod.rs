@@ -33,6 +33,9 @@ pub(super) use reads::is_read;
 
 pub use gate::{Gate, GateProblem};
 
+/// In bytes. Callers that are refused must not fill the log.
+const LONGEST_CAUSE: usize = 256;
+
 /// What every authenticator's policy says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -117,14 +120,24 @@ pub enum Step<'a> {
     Later(Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>),
 }
 
+impl Step<'_> {
+    async fn outcome(self) -> Outcome {
+        match self {
+            Step::Now(outcome) => outcome,
+            Step::Later(outcome) => outcome.await,
+        }
+    }
+}
+
 /// What an authenticator has found.
 #[derive(Debug)]
 pub enum Outcome {
-    /// There is no credential of this kind.
+    /// There is no credential of this kind, and it takes one.
     Absent,
     Proven(Arc<Identity>),
     Refused(Refusal),
-    /// It is not asked any further who calls.
+    /// There is no credential, and none is needed: whoever calls may come in, unless another of several
+    /// authenticators refuses, or wants a credential.
     Anybody,
     /// The request is the authenticator's own to answer.
     Answer(Box<Reply>),
@@ -141,11 +154,16 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The credential is bad.
+    /// The credential is bad. A cause that repeats what the caller has sent is cut to a bearable length.
     pub fn bad(cause: impl Into<Cow<'static, str>>) -> Refusal {
+        let mut cause = cause.into();
+        if cause.len() > LONGEST_CAUSE {
+            let end = cause.floor_char_boundary(LONGEST_CAUSE);
+            cause = format!("{}…", cause.get(..end).unwrap_or_default()).into();
+        }
         Refusal {
             code: Code::CredentialRefused,
-            cause: cause.into(),
+            cause,
             retry_after: None,
         }
     }
@@ -278,9 +296,11 @@ impl<K: Scheme> Authenticator for Authentication<K> {
         match &*self.providers {
             // Nearly always, and then there is nothing to keep.
             [provider] => provider.authenticate(view),
-            providers => first(providers, Outcome::Absent, move |provider| {
-                provider.authenticate(view)
-            }),
+            providers => first(
+                providers,
+                move |provider| provider.authenticate(view),
+                |_, outcome| outcome,
+            ),
         }
     }
 
@@ -296,54 +316,52 @@ impl<K: Scheme> Authenticator for Authentication<K> {
     }
 }
 
-/// The first outcome that decides; where there is none, the weightiest refusal.
+/// The first outcome that decides; where there is none, the weightiest. `settle` says what an outcome is with this one.
 fn first<'a, T: Sync>(
     all: &'a [T],
-    mut so_far: Outcome,
     ask: impl Fn(&'a T) -> Step<'a> + Send + 'a,
+    settle: fn(&T, Outcome) -> Outcome,
 ) -> Step<'a> {
+    let mut so_far = None;
     for (index, one) in all.iter().enumerate() {
         match ask(one) {
-            Step::Now(outcome) => so_far = weigh(so_far, outcome),
+            Step::Now(outcome) => so_far = Some(weigh(so_far, settle(one, outcome))),
             Step::Later(outcome) => {
                 return Step::Later(Box::pin(async move {
-                    let mut so_far = weigh(so_far, outcome.await);
+                    let mut so_far = weigh(so_far, settle(one, outcome.await));
                     for one in all.iter().skip(index + 1) {
                         if is_decided(&so_far) {
                             break;
                         }
-                        let outcome = match ask(one) {
-                            Step::Now(outcome) => outcome,
-                            Step::Later(outcome) => outcome.await,
-                        };
-                        so_far = weigh(so_far, outcome);
+                        let outcome = ask(one).outcome().await;
+                        so_far = weigh(Some(so_far), settle(one, outcome));
                     }
                     so_far
                 }));
             }
         }
-        if is_decided(&so_far) {
+        if so_far.as_ref().is_some_and(is_decided) {
             break;
         }
     }
-    Step::Now(so_far)
+    // Where nobody is asked, nobody comes in.
+    Step::Now(so_far.unwrap_or(Outcome::Absent))
 }
 
 fn is_decided(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Proven(_) | Outcome::Anybody | Outcome::Answer(_)
-    )
+    matches!(outcome, Outcome::Proven(_) | Outcome::Answer(_))
 }
 
-/// Of two refusals, the weightier counts, and otherwise the first.
-fn weigh(before: Outcome, now: Outcome) -> Outcome {
+/// What two outcomes are together, in whatever order. Anybody comes in only where neither refuses nor wants a
+/// credential. Of two refusals, the weightier counts, and otherwise the first.
+fn weigh(before: Option<Outcome>, now: Outcome) -> Outcome {
     match (before, now) {
-        (before, Outcome::Absent) => before,
-        (Outcome::Refused(before), Outcome::Refused(now)) => {
+        (Some(Outcome::Refused(before)), Outcome::Refused(now)) => {
             let is_weightier = now.weight() > before.weight();
             Outcome::Refused(if is_weightier { now } else { before })
         }
+        (Some(before @ Outcome::Refused(_)), Outcome::Absent | Outcome::Anybody) => before,
+        (Some(Outcome::Absent), Outcome::Anybody) => Outcome::Absent,
         (_, now) => now,
     }
 }
@@ -366,17 +384,13 @@ mod tests {
     async fn check(asked: &[Asked], expected: &str) {
         let step = first(
             asked,
-            Outcome::Absent,
             |(outcome, is_later)| match is_later {
                 true => Step::Later(Box::pin(async { outcome() })),
                 false => Step::Now(outcome()),
             },
+            |_, outcome| outcome,
         );
-        let outcome = match step {
-            Step::Now(outcome) => outcome,
-            Step::Later(outcome) => outcome.await,
-        };
-        let said = match outcome {
+        let said = match step.outcome().await {
             Outcome::Absent => "absent",
             Outcome::Proven(_) => "proven",
             Outcome::Refused(refusal) => refusal.code.slug(),
@@ -390,6 +404,7 @@ mod tests {
     async fn the_first_proof_decides_and_then_the_weightiest_refusal() {
         let absent: fn() -> Outcome = || Outcome::Absent;
         let bad: fn() -> Outcome = || refused(Code::CredentialRefused);
+        let anybody: fn() -> Outcome = || Outcome::Anybody;
         let down: fn() -> Outcome = || refused(Code::AuthenticationUnavailable);
         let later: fn() -> Outcome = || refused(Code::TooManyAttempts);
         let good: fn() -> Outcome = proven;
@@ -411,6 +426,31 @@ mod tests {
             check(&asked([later, absent, bad]), "too_many_attempts").await;
             check(&asked([bad, later, absent]), "too_many_attempts").await;
             check(&asked([later, down, bad]), "authentication_unavailable").await;
+            // Anybody comes in only where all agree, in whatever order they are asked.
+            check(&asked([anybody, anybody, anybody]), "anybody").await;
+            check(&asked([anybody, good, never]), "proven").await;
+            check(&asked([absent, anybody, good]), "proven").await;
+            for (other, expected) in [
+                (absent, "absent"),
+                (bad, "credential_refused"),
+                (down, "authentication_unavailable"),
+            ] {
+                check(&asked([other, anybody, anybody]), expected).await;
+                check(&asked([anybody, other, anybody]), expected).await;
+                check(&asked([anybody, anybody, other]), expected).await;
+            }
         }
+        check(&[], "absent").await;
+    }
+
+    #[test]
+    fn causes_are_bounded() {
+        let of = |cause: &str| Refusal::bad(cause.to_owned()).cause.into_owned();
+        assert_eq!(of("short"), "short");
+        let whole = "x".repeat(LONGEST_CAUSE);
+        assert_eq!(of(&whole), whole);
+        let long = of(&format!("x{}", "\u{e9}".repeat(40_000)));
+        assert!(long.len() <= LONGEST_CAUSE + 4, "{}", long.len());
+        assert!(long.starts_with("x\u{e9}") && long.ends_with('…'), "{long}");
     }
 }
