@@ -355,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_strangers_ask_about_pushes_nobody_out() {
-        let answers = Answers::new(320);
+        let answers = Answers::new(3200);
         for number in 0..100 {
             answers.put(question(number), for_a_minute(1));
         }
@@ -376,7 +376,7 @@ mod tests {
             shard.refusals.young.len() + shard.refusals.old.len()
         };
         let refusals: usize = answers.shards.iter().map(refusals).sum();
-        assert!((1..=64).contains(&refusals), "{refusals}");
+        assert!((1..=SHARDS * 2 * 13).contains(&refusals), "{refusals}");
     }
 
     #[tokio::test]

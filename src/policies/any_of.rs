@@ -14,9 +14,9 @@
 //! listener and the route add up to more, that is an error. `any_of` names all authenticators that are in force.
 //!
 //! Where nobody proves the caller, a bad credential is 401 `credential_refused` and none 401 `unauthenticated`, with what
-//! each of them asks for. Upstreams get the
-//! `forward` headers of the authenticator that has proven the caller and of no other, and no credential of any of them,
-//! but for `keep_credentials`.
+//! each of them asks for. Upstreams get the `forward` headers of the authenticator that has proven the caller and of no
+//! other, and no credential of any of them, but for `keep_credentials`.
+//!
 //! Who proves nothing comes in only where each of them lets him, by `anonymous = "allow"` or a `forward_auth` whose
 //! service is down with `on_server_down = "allow"`: one that refuses, or wants a credential, has its way.
 
