@@ -50,7 +50,7 @@ async fn each_algorithm_by_each_kind_of_key() {
         ] {
             toml += &format!(
                 "[identity.jwt.{name}-{kind}]\nissuer = \"https://id.test/\"\naudiences = [\"shop\"]\n\
-                 algorithms = [\"{}\"]\nkeys = {{ {keys} }}\n\
+                 algorithms = [\"{}\"]\njwks = {{ {keys} }}\n\
                  [routes.{name}-{kind}]\nmatch.path = \"/{name}/{kind}\"\nrespond.status = 200\n\
                  policies.jwt.providers = [\"{name}-{kind}\"]\n",
                 signer.algorithm
