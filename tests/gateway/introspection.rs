@@ -219,6 +219,8 @@ const REFUSED: &[(&str, &str)] = &[
 const JSON: (&str, &str) = ("content-type", "application/json");
 const GOOD: &str = r#"{"active":true,"sub":"u1","iss":"https://id.test","aud":"shop"}"#;
 
+type Headers<'a> = &'a [(&'static str, &'a str)];
+
 #[tokio::test]
 async fn no_answer_lets_in_whom_it_should_not() {
     let answers = Answers::default();
@@ -241,7 +243,7 @@ async fn no_answer_lets_in_whom_it_should_not() {
         r#"{{"active":true,"sub":"u1","x":"{}"}}"#,
         "x".repeat(1 << 20)
     );
-    let cases: [(&str, u16, &[(&'static str, &str)], &str); 14] = [
+    let cases: [(&str, u16, Headers<'_>, &str); 14] = [
         ("redirect", 302, &[JSON, ("location", &there)], GOOD),
         (
             "redirect-that-repeats",

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod origin;
+#[cfg(test)]
 mod rotation;
 
 use std::path::PathBuf;
