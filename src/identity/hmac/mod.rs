@@ -1,7 +1,7 @@
 //! Requests that are signed (RFC 9421), so that nobody on the way can change them or send them again.
 //!
 //! In: a [`Message`], which is a request as it is routed and forwarded, and the keys of consumers. Out: whose key has
-//! signed it. What was shown once is remembered in a [`Window`](replay::Window) for as long as it could be shown
+//! signed it. What was shown once is remembered in a `Window` for as long as it could be shown
 //! again, by all providers together and over reloads too.
 
 mod component;

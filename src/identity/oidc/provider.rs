@@ -190,7 +190,7 @@ impl Core {
         })
     }
 
-    /// As [`Core::begin`], where it is known where the provider is.
+    /// As `Core::begin`, where it is known where the provider is.
     pub fn begin_now(&self, headers: &HeaderMap, target: &str) -> Option<Step> {
         self.begin(headers, target, &*self.discovery.known()?)
     }

@@ -4,7 +4,7 @@
 //! of the identity room judge them. A route that has one refuses whoever shows nothing good, unless the policy says
 //! `anonymous = "allow"`; a credential that is there and bad is refused even then.
 //!
-//! Which authenticator of several decides is said by `any_of`, see [`super::any_of`].
+//! Which authenticator of several decides is said by `any_of`, see the policy of that name.
 
 pub mod bearer;
 mod forward;
