@@ -68,6 +68,8 @@ pub struct Verifier {
 pub struct Keys {
     set: ArcSwap<KeySet>,
     fetched: Mutex<Option<Instant>>,
+    /// When the provider last had no good answer.
+    failed: Mutex<Option<Instant>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -113,6 +115,25 @@ impl Verifier {
         if self.keys.fetched().is_some_and(|fetched| fetched >= asked) {
             return Ok(self.keys.set.load_full());
         }
+        // Whoever waited for a fetch that failed, or comes right after it, does not begin another: each would wait for
+        // all before it.
+        let failed = *lock(&self.keys.failed);
+        if failed.is_some_and(|failed| failed >= asked || failed.elapsed() < COOL_DOWN) {
+            return Err(TokenError::Keys("the provider has just failed".into()));
+        }
+        let set = self.ask().await;
+        let answered = match &set {
+            Ok(set) => {
+                self.keys.set.store(set.clone());
+                &self.keys.fetched
+            }
+            Err(_) => &self.keys.failed,
+        };
+        *lock(answered) = Some(Instant::now());
+        set
+    }
+
+    async fn ask(&self) -> Result<Arc<KeySet>, TokenError> {
         let metadata = self.discovery.metadata(&self.client, &self.issuer).await?;
         let request = Request::get(metadata.jwks_uri.as_str()).header(ACCEPT, "application/json");
         let request = request
@@ -125,10 +146,8 @@ impl Verifier {
             ));
         }
         let set = KeySet::parse_jwks(response.body());
-        let set = Arc::new(set.map_err(|error| TokenError::Keys(error.to_string().into()))?);
-        self.keys.set.store(set.clone());
-        *self.keys.lock() = Some(Instant::now());
-        Ok(set)
+        let set = set.map_err(|error| TokenError::Keys(error.to_string().into()))?;
+        Ok(Arc::new(set))
     }
 }
 
@@ -139,10 +158,10 @@ impl Keys {
     }
 
     fn fetched(&self) -> Option<Instant> {
-        *self.lock()
+        *lock(&self.fetched)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(moment: &Mutex<Option<Instant>>) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    moment.lock().unwrap_or_else(PoisonError::into_inner)
 }
