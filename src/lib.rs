@@ -38,6 +38,8 @@
 //!  who calls? authenticators, of the fallback too ─ Reply ┤ 401, 503                              policies, identity
 //!    ▼                                                    │
 //!  hooks that look at who calls ───────────── Reply ──────┤ 403 and others                        policies
+//!    ▼                                                    │
+//!  limits ─────────────────────────────────── Reply ──────┤ 429, 503                              policies, limits
 //!    ├── redirect, respond ──────────────────► Reply ─────┤                                       actions
 //!    ▼                                                    │
 //!  pick an endpoint ─ connect ─ again elsewhere ──────────┤ 502, 503, 504                         upstream
@@ -66,6 +68,7 @@
 //! | | [`observability`] | metrics and the access log |
 //! | | [`stores`] | servers that several gateways keep what they share in |
 //! | 3 | [`identity`] | consumers, credentials, and what proves who calls |
+//! | | [`limits`] | how much a key may take in a time, and what it has taken |
 //! | 4 | [`facts`] | what is known of one request, and templates over it |
 //! | | [`http1`] | the grammar of HTTP/1.1 messages, checked strictly |
 //! | 5 | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
@@ -203,6 +206,7 @@ pub mod upstream;
 // What the rooms tell each other of a request and its end.
 pub mod facts;
 pub mod identity;
+pub mod limits;
 pub mod response;
 pub mod stores;
 

@@ -124,9 +124,11 @@ fn compile_on(
     gateway.check(&mut Subject::new(diagnostics, "gateway"));
     let stores = stores(document, sources, before, diagnostics);
     let identity = identities(document, sources, (metrics, &stores), before, diagnostics);
+    let limits = before.map_or_else(Arc::default, |before| before.limits.clone());
     let references = References {
         sources,
         identity: &identity,
+        limits: &limits,
     };
     let gateway_layer = Layer::build(
         &gateway.policies,
@@ -237,6 +239,7 @@ fn compile_on(
         snapshot.reserved.extend(&before.reserved);
     }
     snapshot.stores = stores;
+    snapshot.limits = limits;
     Ok(Some(Configuration {
         files: files.clone(),
         snapshot,

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::identity::{ClientCertificate, Identity};
+use crate::limits::Taken;
 
 pub use expression::{Answer, EvaluationError, Expression, ExpressionError, Problem};
 pub use ids::{RequestId, TraceContext};
@@ -59,6 +60,8 @@ pub struct Facts {
     pub body: Option<Bytes>,
     /// Who was proven to call; `None` is an anonymous caller.
     pub identity: Option<Arc<Identity>>,
+    /// What it has taken of limits.
+    pub taken: Taken,
 }
 
 impl Facts {
@@ -74,6 +77,7 @@ impl Facts {
             certificate: None,
             body: None,
             identity: None,
+            taken: Taken::default(),
         }
     }
 }

@@ -8,11 +8,12 @@ use serde::Deserialize;
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
     BuildScope, Hooks, Policy, acl, any_of, api_key, basic, compression, cors, forward_auth, hmac,
-    https_redirect, identity_token, introspection, ip_access, jwt, mtls, oidc, request_headers,
-    response_headers, security_headers, size_limits,
+    https_redirect, identity_token, introspection, ip_access, jwt, mtls, oidc, rate_limit,
+    request_headers, response_headers, security_headers, size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
+use crate::limits;
 use crate::text::{Setting, Sources, Spanned, Subject};
 
 /// What names and paths in policies stand for.
@@ -20,6 +21,7 @@ use crate::text::{Setting, Sources, Spanned, Subject};
 pub struct References<'a> {
     pub sources: &'a Sources,
     pub identity: &'a Directory,
+    pub limits: &'a limits::Room,
 }
 
 macro_rules! policies {
@@ -50,7 +52,7 @@ macro_rules! policies {
             ) -> Layer {
                 let mut policies = subject.key("policies");
                 let reads_files = Cell::new(false);
-                let References { sources, identity } = references;
+                let References { sources, identity, limits } = references;
                 let layer = Layer {
                     $($name: match &config.$name {
                         None => Slot::unsaid(),
@@ -63,7 +65,7 @@ macro_rules! policies {
                                     let span = setting.span;
                                     let folder = sources.folder(span.source);
                                     let reads_files = &reads_files;
-                                    let mut scope = BuildScope { subject, span, variables, identity, folder, reads_files };
+                                    let mut scope = BuildScope { subject, span, variables, identity, limits, folder, reads_files };
                                     match $name::Policy::build(config, &mut scope) {
                                         Some(policy) => Slot::on(policy, origin),
                                         None => Slot::unsaid(),
@@ -125,6 +127,8 @@ policies! {
     any_of,
     /// What a caller must be, have or do to come in.
     acl,
+    /// How often a caller may call.
+    rate_limit,
     /// Compresses responses for clients that can decode them.
     compression,
     /// How long bodies may be.

@@ -32,11 +32,13 @@ mod identity_token;
 mod introspection;
 mod ip_access;
 mod jwt;
+mod limiting;
 mod list;
 mod mtls;
 mod networks;
 mod oidc;
 mod pipeline;
+mod rate_limit;
 mod request_headers;
 mod reserved;
 mod response_headers;
@@ -45,8 +47,10 @@ mod size_limits;
 mod vary;
 
 use std::cell::Cell;
+use std::future::Future;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -57,6 +61,7 @@ use serde::de::DeserializeOwned;
 
 use crate::facts::{Variables, View};
 use crate::identity::Directory;
+use crate::limits::{self, Taken};
 use crate::response::{Code, Reply};
 use crate::text::{HeaderPattern, Span, Subject};
 
@@ -93,6 +98,8 @@ pub struct BuildScope<'a> {
     pub variables: Variables<'a>,
     /// What proves who calls.
     pub identity: &'a Directory,
+    /// Where counts are kept.
+    pub limits: &'a limits::Room,
     folder: &'a Path,
     reads_files: &'a Cell<bool>,
 }
@@ -119,6 +126,25 @@ pub trait OnRequest: Send + Sync {
 pub trait OnIdentified: Send + Sync {
     /// `gate` are the authenticators, for answers to callers that have proven nothing.
     fn on_identified(&self, view: View<'_>, gate: &Gate) -> Flow;
+}
+
+/// Counts a request that may come in against limits. Runs after every [`OnIdentified`] hook.
+pub trait OnLimit: Send + Sync {
+    /// What is taken for the request stays in `taken` until it ends, also where a later hook refuses it.
+    fn on_limit<'a>(&'a self, view: View<'a>, taken: &'a mut Taken) -> LimitStep<'a>;
+
+    /// Whether it may ever have to wait. Routes whose hooks never do pay for no future.
+    fn may_wait(&self) -> bool {
+        false
+    }
+}
+
+/// How far a limit has got.
+pub enum LimitStep<'a> {
+    Now(Flow),
+    /// A store has to be asked, or the request waits for its turn. The future has a deadline of its own, and gives
+    /// back what it has taken where it is dropped.
+    Later(Pin<Box<dyn Future<Output = Flow> + Send + 'a>>),
 }
 
 /// Answers preflights of CORS in the place of whatever the route would do. They are routed by the method that they
@@ -191,6 +217,7 @@ pub struct Hooks {
     any_of: Option<Box<[&'static str]>>,
     identified: Vec<Arc<dyn OnIdentified>>,
     needs_identity: Option<&'static str>,
+    limit: Vec<Arc<dyn OnLimit>>,
     credentials: Vec<(&'static str, Credential)>,
     kept_credentials: Vec<(&'static str, Credential)>,
     reserved: Vec<HeaderName>,
@@ -247,6 +274,10 @@ impl Hooks {
         self.identified.push(hook);
     }
 
+    pub fn on_limit(&mut self, hook: Arc<dyn OnLimit>) {
+        self.limit.push(hook);
+    }
+
     /// The last claim counts: only one answer can be given.
     pub fn on_preflight(&mut self, hook: Arc<dyn OnPreflight>) {
         self.preflight = Some(Preflight {
@@ -277,6 +308,7 @@ impl Hooks {
             + self.identify.len()
             + usize::from(self.any_of.is_some())
             + self.identified.len()
+            + self.limit.len()
             + self.response.len()
             + self.response_body.len()
     }

@@ -7,11 +7,12 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::{
-    Credential, Flow, Gate, GateProblem, Hooks, OnIdentified, OnPreflight, OnRequest,
-    OnRequestBody, OnResponse, OnResponseBody, OnUpstreamRequest, Policy, RequestBody,
+    Credential, Flow, Gate, GateProblem, Hooks, LimitStep, OnIdentified, OnLimit, OnPreflight,
+    OnRequest, OnRequestBody, OnResponse, OnResponseBody, OnUpstreamRequest, Policy, RequestBody,
     ResponseBody,
 };
 use crate::facts::View;
+use crate::limits::Taken;
 use crate::response::{Code, Reply};
 use crate::text::{HeaderPattern, Span, is_engine_owned};
 
@@ -122,6 +123,8 @@ pub struct Pipeline {
     /// Why there is no saying who may come in; then nobody may.
     gate_problem: Option<GateProblem>,
     identified: Box<[Arc<dyn OnIdentified>]>,
+    limit: Box<[Arc<dyn OnLimit>]>,
+    limits_may_wait: bool,
     credentials: Box<[Credential]>,
     reserved: Box<[HeaderName]>,
     upstream_request: Box<[Arc<dyn OnUpstreamRequest>]>,
@@ -167,6 +170,8 @@ impl Pipeline {
             gate,
             gate_problem,
             identified: hooks.identified.into(),
+            limits_may_wait: hooks.limit.iter().any(|hook| hook.may_wait()),
+            limit: hooks.limit.into(),
             credentials: credentials.collect(),
             reserved: hooks.reserved.into(),
             request: hooks.request.into(),
@@ -232,6 +237,34 @@ impl Pipeline {
     pub fn identified(&self, view: View<'_>) -> Flow {
         let mut hooks = self.identified.iter();
         hooks.try_for_each(|hook| hook.on_identified(view, &self.gate))
+    }
+
+    /// Whether the limits may have to wait, so that [`Pipeline::limit_later`] is to be asked and not
+    /// [`Pipeline::limit`].
+    pub fn limits_may_wait(&self) -> bool {
+        self.limits_may_wait
+    }
+
+    /// Counts the request against the limits, none of which has to wait.
+    pub fn limit(&self, view: View<'_>, taken: &mut Taken) -> Flow {
+        for hook in &self.limit {
+            match hook.on_limit(view, taken) {
+                LimitStep::Now(flow) => flow?,
+                LimitStep::Later(_) => return ControlFlow::Break(Reply::failure(Code::Internal)),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// As [`Pipeline::limit`], of limits that may wait.
+    pub async fn limit_later(&self, view: View<'_>, taken: &mut Taken) -> Flow {
+        for hook in &self.limit {
+            match hook.on_limit(view, taken) {
+                LimitStep::Now(flow) => flow?,
+                LimitStep::Later(flow) => flow.await?,
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// Whether a policy of the route answers preflights of CORS.

@@ -19,6 +19,7 @@ use super::timed::Seat;
 use super::{admission, error_of, flag_retry, forwarding};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
+use crate::limits::Taken;
 use crate::listener::{Connection, End, Pace, connection_of};
 use crate::observability::AccessLog;
 use crate::policies::Flow;
@@ -162,11 +163,30 @@ impl Exchange {
         ControlFlow::Continue(())
     }
 
-    /// Starts the route's action, unless a policy or the plan has a reply. A reply, or `None` to go on to an upstream.
+    /// Past the policies that look at who calls.
+    pub(super) fn authorize(&self, request: &RequestHeader) -> Flow {
+        self.route.pipeline.identified(self.view(request))
+    }
+
+    /// Past the limits, where none of them may have to wait.
+    pub(super) fn limit(&mut self, request: &RequestHeader) -> Flow {
+        let mut taken = Taken::default();
+        let flow = self.route.pipeline.limit(self.view(request), &mut taken);
+        self.facts.taken = taken;
+        flow
+    }
+
+    /// As [`Exchange::limit`], where some may.
+    pub(super) async fn limit_later(&mut self, request: &RequestHeader) -> Flow {
+        let mut taken = Taken::default();
+        let pipeline = &self.route.pipeline;
+        let flow = pipeline.limit_later(self.view(request), &mut taken).await;
+        self.facts.taken = taken;
+        flow
+    }
+
+    /// Starts the route's action, unless there is a reply already. A reply, or `None` to go on to an upstream.
     pub(super) fn act(&mut self, request: &RequestHeader, planned: Option<Reply>) -> Option<Reply> {
-        if let ControlFlow::Break(reply) = self.route.pipeline.identified(self.view(request)) {
-            return Some(reply);
-        }
         if planned.is_some() {
             return planned;
         }

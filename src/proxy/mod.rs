@@ -88,17 +88,9 @@ impl ProxyHttp for Proxy {
         let begun = exchange.begin(session, &self.snapshot.load());
         let reply = match begun {
             ControlFlow::Break(reply) => Some(reply),
-            ControlFlow::Continue(planned) if exchange.route.pipeline.gate().is_open() => {
-                exchange.act(session.req_header(), planned)
-            }
-            // Boxed, so that other requests do not carry the size of this future.
-            ControlFlow::Continue(planned) => match Box::pin(identify(session, exchange)).await? {
+            ControlFlow::Continue(planned) => match admit(session, exchange).await? {
                 ControlFlow::Break(reply) => Some(reply),
-                ControlFlow::Continue(()) => {
-                    let hidden = exchange.route.pipeline.credentials();
-                    credentials::remove(session.req_header_mut(), hidden);
-                    exchange.act(session.req_header(), planned)
-                }
+                ControlFlow::Continue(()) => exchange.act(session.req_header(), planned),
             },
         };
         let reply = match reply {
@@ -325,6 +317,27 @@ impl ProxyHttp for Proxy {
     ) -> bool {
         true
     }
+}
+
+/// Past everything that may refuse a request of the route: who calls, whether it may, and how often.
+async fn admit(session: &mut Session, exchange: &mut Exchange) -> Result<Flow> {
+    if !exchange.route.pipeline.gate().is_open() {
+        // Boxed, so that other requests do not carry the size of this future.
+        if let ControlFlow::Break(reply) = Box::pin(identify(session, exchange)).await? {
+            return Ok(ControlFlow::Break(reply));
+        }
+        let hidden = exchange.route.pipeline.credentials();
+        credentials::remove(session.req_header_mut(), hidden);
+    }
+    let request = session.req_header();
+    if let ControlFlow::Break(reply) = exchange.authorize(request) {
+        return Ok(ControlFlow::Break(reply));
+    }
+    Ok(match exchange.route.pipeline.limits_may_wait() {
+        false => exchange.limit(request),
+        // Boxed, as above.
+        true => Box::pin(exchange.limit_later(request)).await,
+    })
 }
 
 /// Finds out who calls, by the request's header and, where somebody has to see it, its body.

@@ -10,6 +10,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::exchange::{Exchange, final_status};
 use crate::facts::host;
 use crate::identity::Identity;
+use crate::limits::Taken;
 use crate::listener::Connection;
 use crate::observability::{AccessRecord, unix_time};
 use crate::response::Code;
@@ -95,6 +96,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         });
     }
     exchange.attempt = None;
+    exchange.facts.taken = Taken::default();
     if let Some(connection) = exchange.connection.take() {
         let is_old = exchange.is_on_old(&connection);
         if error.is_some_and(is_slow_read) {

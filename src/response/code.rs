@@ -124,6 +124,8 @@ error_index! {
     /// The name in `Authorization: Basic` was tried with too many wrong passwords, by whomever; `Retry-After` says when it
     /// may be tried again. See `identity.basic.NAME.failures`.
     TooManyAttempts = 429 "too_many_attempts" "Too many attempts", RESOURCE_EXHAUSTED Client "UA";
+    /// The caller has used up a limit: the policy `rate_limit`. `Retry-After` says when there will be more.
+    RateLimited = 429 "rate_limited" "Too many requests", RESOURCE_EXHAUSTED Client "RL";
     /// The client went away before the exchange was complete. Only ever seen in the log and the metrics.
     ClientClosed = 499 "client_closed" "The client closed the connection", CANCELLED Client "DC";
     /// The client took its response more slowly than the listener's `limits.response_min_rate`, and was cut off. Only

@@ -7,6 +7,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::identity::Directory;
+use crate::limits;
 use crate::listener::Listener;
 use crate::observability::AccessLog;
 use crate::policies::Reserved;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     /// What no client can send, on whichever route.
     pub reserved: Reserved,
     pub stores: Arc<Stores>,
+    /// Where counts are kept, from one configuration to the next.
+    pub limits: Arc<limits::Room>,
     /// Where exchanges are told of, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
     /// What the definitions say that all routes depend on; `None` where they depend on files as well.
@@ -58,6 +61,7 @@ impl Snapshot {
             identity: Arc::default(),
             reserved: Reserved::default(),
             stores: Arc::default(),
+            limits: Arc::default(),
             access_log: None,
             scopes: None,
             gone: Vec::new(),

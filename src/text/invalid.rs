@@ -18,6 +18,8 @@ pub enum Invalid {
     DurationZero { got: Box<str> },
     #[error("must be a duration of at most 3650d, got {}", quoted(.got))]
     DurationLong { got: Box<str> },
+    #[error("must be a rate such as \"100/s\", \"60/min\" or \"500/10s\", got {}", quoted(.got))]
+    Rate { got: Box<str> },
     #[error("must be a size such as \"512B\", \"32KiB\" or \"10MB\", got {}", quoted(.got))]
     ByteSize { got: Box<str> },
     #[error("must be a size below 16384PiB, got {}", quoted(.got))]

@@ -52,6 +52,7 @@ mod path;
 mod percent;
 mod pieces;
 mod problem;
+mod rate;
 mod reader;
 mod regex_pattern;
 mod render;
@@ -91,6 +92,7 @@ pub use path::{
 };
 pub use percent::Percent;
 pub use pieces::read;
+pub use rate::Rate;
 pub use reader::{Broken, Named, Read, Section, Table};
 pub use regex_pattern::{RegexError, RegexPattern};
 pub use render::Report;

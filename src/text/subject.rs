@@ -98,6 +98,13 @@ pub(super) fn sentence(subject: &dyn fmt::Display, message: &str) -> String {
     format!("{subject}{colon} {message}")
 }
 
+/// Its path.
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {

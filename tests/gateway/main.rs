@@ -44,6 +44,7 @@ mod paths;
 mod proxy_protocol;
 mod proxying;
 mod quarantine;
+mod rate_limit;
 mod reload;
 mod routing;
 mod security_headers;

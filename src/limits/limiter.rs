@@ -1,0 +1,158 @@
+//! A limit as it runs: its rules, and what every key has taken.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::table::Table;
+use super::{Key, Now, Room, Rule, RuleStanding};
+
+/// How many keys a limiter knows at most, unless it is told otherwise: some 50 MB with one rule of the usual kind.
+pub const MAX_KEYS: usize = 1_000_000;
+
+/// How a key stands after a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// One for each rule, in their order.
+    pub rules: SmallVec<[RuleStanding; 2]>,
+}
+
+impl Standing {
+    /// Whether what was asked for is within every rule, so that it was taken.
+    pub fn is_within(&self) -> bool {
+        self.rules.iter().all(RuleStanding::is_within)
+    }
+
+    /// Until every rule has what was asked for; `None` where one never will.
+    pub fn wait(&self) -> Option<Duration> {
+        let mut rules = self.rules.iter();
+        rules.try_fold(Duration::ZERO, |longest, rule| {
+            Some(longest.max(rule.wait?))
+        })
+    }
+}
+
+/// Rules, and what every key has taken of them.
+pub struct Limiter {
+    /// What operators call it: where it stands in the configuration.
+    name: Box<str>,
+    rules: Box<[Rule]>,
+    table: Arc<Table>,
+}
+
+impl Limiter {
+    /// A limiter of at most `keys` keys. What one of the same name has counted before goes on, if it was counted in the
+    /// same windows: limits can be changed without giving everybody a new one.
+    pub fn new(name: &str, rules: Vec<Rule>, keys: usize, room: &Room) -> Limiter {
+        Limiter {
+            name: name.into(),
+            table: room.table(name, &rules, keys),
+            rules: rules.into(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Takes `cost` from every rule, or from none where one has not that much left.
+    pub fn take(&self, key: Key, cost: u64, now: Now) -> Standing {
+        let fresh_in = |words: &[u64]| self.fresh_in(words, now);
+        self.table.with(key, fresh_in, |words| {
+            let mut standing = self.weigh(words, cost, now);
+            if standing.is_within() {
+                self.each(words, |rule, words| rule.charge(words, cost, now));
+            } else {
+                self.untaken(words, &mut standing, now);
+            }
+            standing
+        })
+    }
+
+    /// How a key stands that would take `cost`; nothing is taken.
+    pub fn look(&self, key: Key, cost: u64, now: Now) -> Standing {
+        self.table.look(key, |words| match words {
+            Some(words) => self.weigh(words, cost, now),
+            None => {
+                let words: SmallVec<[u64; 16]> = smallvec::smallvec![0; self.words()];
+                self.weigh(&words, cost, now)
+            }
+        })
+    }
+
+    /// Counts what has been taken already, whether or not it is within the limits.
+    pub fn charge(&self, key: Key, cost: u64, now: Now) {
+        let fresh_in = |words: &[u64]| self.fresh_in(words, now);
+        self.table.with(key, fresh_in, |words| {
+            self.each(words, |rule, words| rule.charge(words, cost, now));
+        });
+    }
+
+    /// Gives a key all of its limits again.
+    pub fn reset(&self, key: Key) {
+        self.table.forget(key);
+    }
+
+    /// How many keys are known.
+    pub fn keys(&self) -> usize {
+        self.table.len()
+    }
+
+    fn words(&self) -> usize {
+        self.rules.iter().map(Rule::words).sum()
+    }
+
+    fn weigh(&self, mut words: &[u64], cost: u64, now: Now) -> Standing {
+        let mut rules = SmallVec::new();
+        for rule in &self.rules {
+            let (own, rest) = words.split_at(rule.words());
+            rules.push(rule.weigh(own, cost, now));
+            words = rest;
+        }
+        Standing { rules }
+    }
+
+    /// Rules that would have had enough have not been charged where another had not.
+    fn untaken(&self, mut words: &[u64], standing: &mut Standing, now: Now) {
+        for (rule, standing) in self.rules.iter().zip(&mut standing.rules) {
+            let (own, rest) = words.split_at(rule.words());
+            if standing.is_within() {
+                *standing = rule.weigh(own, 0, now);
+            }
+            words = rest;
+        }
+    }
+
+    fn each(&self, mut words: &mut [u64], mut act: impl FnMut(&Rule, &mut [u64])) {
+        for rule in &self.rules {
+            let (own, rest) = words.split_at_mut(rule.words());
+            act(rule, own);
+            words = rest;
+        }
+    }
+
+    fn fresh_in(&self, mut words: &[u64], now: Now) -> u64 {
+        let mut longest = 0;
+        for rule in &self.rules {
+            let (own, rest) = words.split_at(rule.words());
+            longest = longest.max(rule.fresh_in(own, now));
+            words = rest;
+        }
+        longest
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter")
+            .field("name", &self.name)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}

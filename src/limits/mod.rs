@@ -1,0 +1,42 @@
+//! Limits: how much a key may take in a time, and what it has taken.
+//!
+//! In: rules, and keys with the cost of what they ask for. Out: a [`Standing`], whether it is within all rules, what
+//! is left and when there will be more. This room must never know what a key stands for, what is refused because of it,
+//! or how that is said: policies choose the keys and make the answers.
+//!
+//! # How it is counted
+//! A [`Limiter`] has [`Rule`]s, which are arithmetic over a few words of state, and a [`Table`](table::Table) with those
+//! words for every key. A decision is over all rules of a key at once: either all of them are charged or none is.
+//!
+//! | rule | what it allows | words |
+//! |---|---|---|
+//! | [`Gcra`] | so much a time, evenly, and a burst on top | 1 |
+//! | [`Sliding`] | so much in any window of this length | 9 |
+//! | [`Calendar`] | so much in each minute, hour, day, week or month of a time zone | 2 |
+//!
+//! # Bounds
+//! A limiter knows at most as many keys as it is told to. Where one more comes, a key is forgotten for it: of a few, the
+//! one that is nearest to having its whole limit again. That key may then take up to its limit once more, and no more
+//! than that: who floods a limiter with new keys can make it forget, but never refuse anybody else.
+
+mod calendar;
+mod gcra;
+mod key;
+mod limiter;
+mod room;
+mod rule;
+mod sliding;
+mod table;
+mod taken;
+
+#[cfg(test)]
+mod property;
+
+pub use calendar::{Calendar, Period};
+pub use gcra::Gcra;
+pub use key::{Key, KeyHasher};
+pub use limiter::{Limiter, MAX_KEYS, Standing};
+pub use room::Room;
+pub use rule::{Now, Rule, RuleStanding, Shape};
+pub use sliding::Sliding;
+pub use taken::{Charge, Taken};

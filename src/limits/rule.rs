@@ -1,0 +1,134 @@
+//! A rule, whatever its algorithm, and the moment that it is asked at.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use super::{Calendar, Gcra, Sliding};
+use crate::observability::unix_time;
+
+/// Times of the monotonic clock are counted from here. It lies a second before the first of them, so that zero, which is
+/// what the words of a new key are, is a time long ago.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+const BEFORE: u64 = 1_000_000_000;
+
+/// A moment, read once for all rules that are asked about one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds of a clock that nobody sets.
+    pub nanos: u64,
+    /// Unix time in seconds, for the calendar.
+    pub unix: u64,
+}
+
+impl Now {
+    pub fn read() -> Now {
+        Now::at(Instant::now())
+    }
+
+    /// `now` has just been.
+    pub fn at(now: Instant) -> Now {
+        let since = now.saturating_duration_since(*EPOCH).as_nanos();
+        Now {
+            nanos: u64::try_from(since)
+                .unwrap_or(u64::MAX)
+                .saturating_add(BEFORE),
+            unix: unix_time(now).as_secs(),
+        }
+    }
+}
+
+/// How much of something is allowed in a time.
+#[derive(Debug)]
+pub enum Rule {
+    Gcra(Gcra),
+    Sliding(Sliding),
+    Calendar(Calendar),
+}
+
+/// What has to be the same for the words of one rule to mean something to another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    Gcra,
+    Sliding {
+        window: Duration,
+    },
+    Calendar {
+        period: super::Period,
+        zone: Box<str>,
+    },
+}
+
+/// How a key stands with one rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleStanding {
+    /// What can still be taken at once.
+    pub remaining: u64,
+    /// Until all of the limit can be taken again.
+    pub reset: Duration,
+    /// Until what was asked for can be had: zero where it can be had now, `None` where it never can, because it is more
+    /// than the whole limit.
+    pub wait: Option<Duration>,
+}
+
+impl RuleStanding {
+    pub fn is_within(&self) -> bool {
+        self.wait == Some(Duration::ZERO)
+    }
+}
+
+impl Rule {
+    /// How many words of state a key has.
+    pub(super) fn words(&self) -> usize {
+        match self {
+            Rule::Gcra(_) => Gcra::WORDS,
+            Rule::Sliding(_) => Sliding::WORDS,
+            Rule::Calendar(_) => Calendar::WORDS,
+        }
+    }
+
+    pub fn shape(&self) -> Shape {
+        match self {
+            Rule::Gcra(_) => Shape::Gcra,
+            Rule::Sliding(sliding) => Shape::Sliding {
+                window: sliding.window(),
+            },
+            Rule::Calendar(calendar) => calendar.shape(),
+        }
+    }
+
+    /// How a key would stand that takes `cost` now; as it stands where that is more than it may have.
+    pub(super) fn weigh(&self, words: &[u64], cost: u64, now: Now) -> RuleStanding {
+        match self {
+            Rule::Gcra(gcra) => gcra.weigh(words, cost, now.nanos),
+            Rule::Sliding(sliding) => sliding.weigh(words, cost, now.nanos),
+            Rule::Calendar(calendar) => calendar.weigh(words, cost, now.unix),
+        }
+    }
+
+    /// Counts `cost`, whether or not it is within the limit.
+    pub(super) fn charge(&self, words: &mut [u64], cost: u64, now: Now) {
+        match self {
+            Rule::Gcra(gcra) => gcra.charge(words, cost, now.nanos),
+            Rule::Sliding(sliding) => sliding.charge(words, cost, now.nanos),
+            Rule::Calendar(calendar) => calendar.charge(words, cost, now.unix),
+        }
+    }
+
+    /// In about how many nanoseconds the words say nothing that those of a new key would not say; zero is now.
+    pub(super) fn fresh_in(&self, words: &[u64], now: Now) -> u64 {
+        match self {
+            Rule::Gcra(gcra) => gcra.fresh_in(words, now.nanos),
+            Rule::Sliding(sliding) => sliding.fresh_in(words, now.nanos),
+            Rule::Calendar(calendar) => calendar.fresh_in(words, now.unix),
+        }
+    }
+
+    /// How much is allowed in a window: what clients are told.
+    pub fn quota(&self) -> u64 {
+        match self {
+            Rule::Gcra(gcra) => gcra.burst(),
+            Rule::Sliding(sliding) => sliding.limit(),
+            Rule::Calendar(calendar) => calendar.limit(),
+        }
+    }
+}
