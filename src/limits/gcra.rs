@@ -38,6 +38,11 @@ impl Gcra {
         self.interval
     }
 
+    /// How long a burst takes to come back.
+    pub fn window(&self) -> Duration {
+        Duration::from_nanos(self.time_of(self.burst))
+    }
+
     fn time_of(&self, cost: u64) -> u64 {
         self.interval.saturating_mul(cost)
     }

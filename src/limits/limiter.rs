@@ -7,7 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::table::Table;
-use super::{Key, Now, Room, Rule, RuleStanding};
+use super::{Key, NamedRule, Now, Room, Rule, RuleStanding};
 
 /// How many keys a limiter knows at most, unless it is told otherwise: some 50 MB with one rule of the usual kind.
 pub const MAX_KEYS: usize = 1_000_000;
@@ -38,14 +38,14 @@ impl Standing {
 pub struct Limiter {
     /// What operators call it: where it stands in the configuration.
     name: Box<str>,
-    rules: Box<[Rule]>,
+    rules: Box<[NamedRule]>,
     table: Arc<Table>,
 }
 
 impl Limiter {
     /// A limiter of at most `keys` keys. What one of the same name has counted before goes on, if it was counted in the
     /// same windows: limits can be changed without giving everybody a new one.
-    pub fn new(name: &str, rules: Vec<Rule>, keys: usize, room: &Room) -> Limiter {
+    pub fn new(name: &str, rules: Vec<NamedRule>, keys: usize, room: &Room) -> Limiter {
         Limiter {
             name: name.into(),
             table: room.table(name, &rules, keys),
@@ -57,7 +57,7 @@ impl Limiter {
         &self.name
     }
 
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[NamedRule] {
         &self.rules
     }
 
@@ -105,12 +105,12 @@ impl Limiter {
     }
 
     fn words(&self) -> usize {
-        self.rules.iter().map(Rule::words).sum()
+        self.rules.iter().map(|it| it.rule.words()).sum()
     }
 
     fn weigh(&self, mut words: &[u64], cost: u64, now: Now) -> Standing {
         let mut rules = SmallVec::new();
-        for rule in &self.rules {
+        for NamedRule { rule, .. } in &self.rules {
             let (own, rest) = words.split_at(rule.words());
             rules.push(rule.weigh(own, cost, now));
             words = rest;
@@ -120,7 +120,7 @@ impl Limiter {
 
     /// Rules that would have had enough have not been charged where another had not.
     fn untaken(&self, mut words: &[u64], standing: &mut Standing, now: Now) {
-        for (rule, standing) in self.rules.iter().zip(&mut standing.rules) {
+        for (NamedRule { rule, .. }, standing) in self.rules.iter().zip(&mut standing.rules) {
             let (own, rest) = words.split_at(rule.words());
             if standing.is_within() {
                 *standing = rule.weigh(own, 0, now);
@@ -130,7 +130,7 @@ impl Limiter {
     }
 
     fn each(&self, mut words: &mut [u64], mut act: impl FnMut(&Rule, &mut [u64])) {
-        for rule in &self.rules {
+        for NamedRule { rule, .. } in &self.rules {
             let (own, rest) = words.split_at_mut(rule.words());
             act(rule, own);
             words = rest;
@@ -139,7 +139,7 @@ impl Limiter {
 
     fn fresh_in(&self, mut words: &[u64], now: Now) -> u64 {
         let mut longest = 0;
-        for rule in &self.rules {
+        for NamedRule { rule, .. } in &self.rules {
             let (own, rest) = words.split_at(rule.words());
             longest = longest.max(rule.fresh_in(own, now));
             words = rest;

@@ -37,6 +37,6 @@ pub use gcra::Gcra;
 pub use key::{Key, KeyHasher};
 pub use limiter::{Limiter, MAX_KEYS, Standing};
 pub use room::Room;
-pub use rule::{Now, Rule, RuleStanding, Shape};
+pub use rule::{NamedRule, Now, Rule, RuleStanding, Shape};
 pub use sliding::Sliding;
 pub use taken::{Charge, Taken};

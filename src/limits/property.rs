@@ -69,7 +69,7 @@ proptest! {
         let (one, of) = (NonZero::new(count).unwrap(), NonZero::new(burst).unwrap());
         let period = Duration::from_secs(period);
         let rule = Rule::Gcra(Gcra::new(one, period, of));
-        let limiter = Limiter::new("gcra", vec![rule], 64, &Room::default());
+        let limiter = Limiter::new("gcra", vec![rule.named("a")], 64, &Room::default());
         let admitted = admitted(&limiter, &arrivals);
         for start in 0..admitted.len() {
             let mut sum = 0;
@@ -86,7 +86,7 @@ proptest! {
     fn gcra_admits_all_of_an_even_flow(count in 1..1_000_u64, period in 1..100_u64) {
         let rule = Gcra::new(NonZero::new(count).unwrap(), Duration::from_secs(period), NonZero::<u64>::MIN);
         let interval = rule.interval();
-        let limiter = Limiter::new("gcra", vec![Rule::Gcra(rule)], 64, &Room::default());
+        let limiter = Limiter::new("gcra", vec![Rule::Gcra(rule).named("a")], 64, &Room::default());
         let arrivals = vec![(interval, 1); 200];
         prop_assert_eq!(admitted(&limiter, &arrivals).len(), 200);
     }
@@ -98,7 +98,7 @@ proptest! {
         window in prop_oneof![Just(1_000_000_u64), Just(1_000_000_000), Just(7_777_777_777), Just(60_000_000_000)],
     ) {
         let rule = Sliding::new(NonZero::new(limit).unwrap(), Duration::from_nanos(window));
-        let limiter = Limiter::new("sliding", vec![Rule::Sliding(rule)], 64, &Room::default());
+        let limiter = Limiter::new("sliding", vec![Rule::Sliding(rule).named("a")], 64, &Room::default());
         let admitted = admitted(&limiter, &arrivals);
         // A window of this length that has one of its ends.
         prop_assert!(most_within(&admitted, window - 1) <= u64::from(limit));
@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn a_sliding_window_gives_back_what_is_older(limit in 1..60_u32, window in 1_000_u64..100_000_000_000) {
         let rule = Sliding::new(NonZero::new(limit).unwrap(), Duration::from_nanos(window));
-        let limiter = Limiter::new("sliding", vec![Rule::Sliding(rule)], 64, &Room::default());
+        let limiter = Limiter::new("sliding", vec![Rule::Sliding(rule).named("a")], 64, &Room::default());
         let mut arrivals = vec![(0, 1); limit as usize];
         // At the latest a fifteenth of the window later than it need be, and a slot is rounded up.
         arrivals.push((window + window / 15 + 20, u64::from(limit)));
@@ -118,8 +118,8 @@ proptest! {
     #[test]
     fn all_rules_are_charged_or_none(arrivals in arrivals(), limit in 1..40_u32) {
         let rules = || vec![
-            Rule::Gcra(Gcra::new(NonZero::new(100).unwrap(), Duration::from_secs(1), NonZero::new(20).unwrap())),
-            Rule::Sliding(Sliding::new(NonZero::new(limit).unwrap(), Duration::from_secs(1))),
+            Rule::Gcra(Gcra::new(NonZero::new(100).unwrap(), Duration::from_secs(1), NonZero::new(20).unwrap())).named("a"),
+            Rule::Sliding(Sliding::new(NonZero::new(limit).unwrap(), Duration::from_secs(1))).named("b"),
         ];
         let both = Limiter::new("both", rules(), 64, &Room::default());
         let admitted = admitted(&both, &arrivals);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::table::Table;
-use super::{Rule, Shape};
+use super::{NamedRule, Shape};
 
 /// The tables of all limiters by name. Configurations come and go; a table goes with the last limiter that has it.
 #[derive(Default)]
@@ -22,8 +22,8 @@ struct Kept {
 impl Room {
     /// The table that the limiter of this name has, or has had until now, if it means the same to these rules; otherwise
     /// a new one.
-    pub(super) fn table(&self, name: &str, rules: &[Rule], keys: usize) -> Arc<Table> {
-        let shape: Box<[Shape]> = rules.iter().map(Rule::shape).collect();
+    pub(super) fn table(&self, name: &str, rules: &[NamedRule], keys: usize) -> Arc<Table> {
+        let shape: Box<[Shape]> = rules.iter().map(|it| it.rule.shape()).collect();
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = tables
             .get(name)
@@ -32,7 +32,10 @@ impl Room {
             return table;
         }
         tables.retain(|_, kept| kept.table.strong_count() > 0);
-        let table = Arc::new(Table::new(rules.iter().map(Rule::words).sum(), keys));
+        let table = Arc::new(Table::new(
+            rules.iter().map(|it| it.rule.words()).sum(),
+            keys,
+        ));
         let kept = Kept {
             shape,
             keys,

@@ -45,6 +45,14 @@ pub enum Rule {
     Calendar(Calendar),
 }
 
+/// A rule of a limiter, and what it is called there: no two are called the same.
+#[derive(Debug)]
+pub struct NamedRule {
+    /// Printable ASCII, as clients are told it: `10/s`.
+    pub name: Box<str>,
+    pub rule: Rule,
+}
+
 /// What has to be the same for the words of one rule to mean something to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
@@ -77,6 +85,13 @@ impl RuleStanding {
 }
 
 impl Rule {
+    pub fn named(self, name: impl Into<Box<str>>) -> NamedRule {
+        NamedRule {
+            name: name.into(),
+            rule: self,
+        }
+    }
+
     /// How many words of state a key has.
     pub(super) fn words(&self) -> usize {
         match self {
@@ -129,6 +144,14 @@ impl Rule {
             Rule::Gcra(gcra) => gcra.burst(),
             Rule::Sliding(sliding) => sliding.limit(),
             Rule::Calendar(calendar) => calendar.limit(),
+        }
+    }
+    /// The time that [`Rule::quota`] is for; of a rate, how long a burst takes to come back; of a month, thirty days.
+    pub fn window(&self) -> Duration {
+        match self {
+            Rule::Gcra(gcra) => gcra.window(),
+            Rule::Sliding(sliding) => sliding.window(),
+            Rule::Calendar(calendar) => calendar.period().length(),
         }
     }
 }

@@ -61,7 +61,8 @@ impl super::Policy for Policy {
             config.rate.period(),
             burst.into(),
         );
-        let limiter = Limiter::new(&name, vec![Rule::Gcra(gcra)], MAX_KEYS, scope.limits);
+        let rule = Rule::Gcra(gcra).named(config.rate.to_string());
+        let limiter = Limiter::new(&name, vec![rule], MAX_KEYS, scope.limits);
         Some(Policy {
             counted,
             limiter: Arc::new(limiter),

@@ -27,6 +27,9 @@ const UNITS: [(&str, &str); 9] = [
     ("day", "1d"),
 ];
 
+/// As they are written by a program, where the length is one of a unit.
+const UNITS_WRITTEN: [(&str, &str); 4] = [("s", "1s"), ("min", "1m"), ("h", "1h"), ("day", "1d")];
+
 impl Rate {
     pub fn count(self) -> NonZero<u32> {
         self.count
@@ -57,7 +60,11 @@ impl FromStr for Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.count, self.period)
+        let period = self.period.to_string();
+        let unit = UNITS_WRITTEN
+            .into_iter()
+            .find(|(_, length)| *length == period);
+        write!(f, "{}/{}", self.count, unit.map_or(&*period, |it| it.0))
     }
 }
 
@@ -80,11 +87,11 @@ mod tests {
     #[test]
     fn good() {
         let check = |text, expected| check::<Rate>(text, Ok(expected));
-        check("100/s", "100/1s");
-        check("60/min", "60/1m");
-        check("60/m", "60/1m");
-        check("1000/hour", "1000/1h");
-        check("5/day", "5/1d");
+        check("100/s", "100/s");
+        check("60/min", "60/min");
+        check("60/m", "60/min");
+        check("1000/hour", "1000/h");
+        check("5/day", "5/day");
         check("500/10s", "500/10s");
         check("1/1m30s", "1/1m30s");
         check("4294967295/1ms", "4294967295/1ms");
