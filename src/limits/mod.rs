@@ -1,4 +1,4 @@
-//! Limits: how much a key may take in a time, and what it has taken.
+//! Limits: how much a key may take in a time, and what it has taken; how much there may be at a time.
 //!
 //! In: rules, and keys with the cost of what they ask for. Out: a [`Standing`], whether it is within all rules, what
 //! is left and when there will be more. This room must never know what a key stands for, what is refused because of it,
@@ -18,11 +18,23 @@
 //! A limiter knows at most as many keys as it is told to. Where one more comes, a key is forgotten for it: of a few, the
 //! one that is nearest to having its whole limit again. That key may then take up to its limit once more, and no more
 //! than that: who floods a limiter with new keys can make it forget, but never refuse anybody else.
+//!
+//! # At a time
+//! [`Permits`] are places for requests, [`KeyedPermits`] the same for each key. A [`Permit`] is given back by being
+//! dropped, and in no other way. Where all are taken, a request may wait in a bounded queue, in which who is more
+//! important ([`Criticality`]) comes first, and in which nobody waits in vain. A [`Bulkhead`] is such places in front of
+//! an upstream or a route; a [`Gradient`] learns how many of them an upstream can do with.
 
+mod bulkhead;
 mod calendar;
+mod criticality;
 mod gcra;
+mod gradient;
 mod key;
+mod keyed_permits;
 mod limiter;
+mod permits;
+mod queue;
 mod room;
 mod rule;
 mod sliding;
@@ -32,10 +44,15 @@ mod taken;
 #[cfg(test)]
 mod property;
 
+pub use bulkhead::{Bulkhead, Entry, Pending, QueueConfig};
 pub use calendar::{Calendar, Period};
+pub use criticality::Criticality;
 pub use gcra::Gcra;
+pub use gradient::{Config as GradientConfig, Gradient};
 pub use key::{Key, KeyHasher};
+pub use keyed_permits::{Allowance, KeyedPermits};
 pub use limiter::{Limiter, MAX_KEYS, Standing};
+pub use permits::{Patience, Permit, Permits, Refused, Turn, Waiting};
 pub use room::Room;
 pub use rule::{NamedRule, Now, Rule, RuleStanding, Shape};
 pub use sliding::Sliding;

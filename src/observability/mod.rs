@@ -7,6 +7,7 @@
 
 mod access_log;
 mod access_record;
+mod bulkhead_metrics;
 mod certificate_metrics;
 mod config_metrics;
 mod key_metrics;
@@ -15,11 +16,15 @@ mod register;
 mod retain;
 mod series;
 mod wall;
+mod watched;
 
 pub use access_log::{AccessLog, Config as AccessLogConfig, Format};
 pub use access_record::AccessRecord;
+pub use bulkhead_metrics::BulkheadMetrics;
 pub use certificate_metrics::CertificateMetrics;
 pub use key_metrics::KeyMetrics;
 pub use metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 pub use retain::Owner;
 pub use wall::unix_time;
+
+use watched::Watched;

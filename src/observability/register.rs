@@ -4,6 +4,8 @@ use prometheus::{
     Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
+use super::Watched;
+
 /// The buckets that the OpenTelemetry HTTP conventions advise for durations in seconds.
 const DURATION_BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
@@ -39,6 +41,10 @@ impl Register<'_> {
 
     pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    pub(super) fn watched(&self, name: &str, help: &str, labels: [&str; 2]) -> Watched {
+        self.add(Watched::new(Opts::new(name, help), labels))
     }
 
     pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {

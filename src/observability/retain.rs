@@ -22,7 +22,12 @@ impl Metrics {
     /// the request path; series that are made in the meantime must be of what is there.
     pub fn retain(&self, is_there: impl Fn(Owner<'_>) -> bool) {
         let all = &*self.0;
-        for durations in [&all.server_duration, &all.client_duration] {
+        for durations in [
+            &all.server_duration,
+            &all.client_duration,
+            &all.upstream_waits,
+            &all.route_waits,
+        ] {
             retain(durations, &is_there);
         }
         for counters in [
@@ -34,6 +39,8 @@ impl Metrics {
             &all.connections_closed,
             &all.certificate_reloads,
             &all.key_fetches,
+            &all.upstream_refused,
+            &all.route_refused,
         ] {
             retain(counters, &is_there);
         }
@@ -95,6 +102,13 @@ mod tests {
             upstream.count_failure("upstream_unhealthy");
             upstream.endpoint_healthy("127.0.0.1:1").set(1);
             metrics.listener(name).connections.inc();
+            for bulkhead in [
+                metrics.upstream_bulkhead(name),
+                metrics.route_bulkhead(name),
+            ] {
+                bulkhead.waited(Duration::from_millis(1));
+                bulkhead.refused("full");
+            }
             let keys = metrics.keys(name);
             keys.used(1);
             keys.fetched(Duration::from_secs(1));

@@ -1,0 +1,177 @@
+//! Places per key: so many at a time for each of however many callers.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use ahash::RandomState;
+use tokio::sync::oneshot;
+
+use super::Key;
+use super::permits::{Holder, Patience, Permit, Refused, Turn, Waiting};
+use super::queue::{Answer, Queue, Ticket};
+
+const SHARDS: usize = 64;
+
+/// Places per key. A key is known for as long as it has a place or waits for one, so what is remembered is in
+/// proportion to what is in flight; beyond `capacity` of them, whoever is not known yet gets no place.
+#[derive(Debug)]
+pub struct KeyedPermits {
+    shards: Box<[Mutex<Shard>]>,
+    /// Keys per shard.
+    capacity: usize,
+    hasher: RandomState,
+}
+
+type Shard = HashMap<Key, Places, RandomState>;
+
+#[derive(Debug, Default)]
+struct Places {
+    in_flight: u32,
+    /// As it was said last.
+    limit: u32,
+    /// Made for the first that waits.
+    queue: Option<Box<Queue>>,
+}
+
+/// How many places a key has, and how many may wait for one.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    pub limit: u32,
+    pub size: u32,
+}
+
+impl KeyedPermits {
+    /// For about so many keys at a time.
+    pub fn new(capacity: usize) -> Arc<KeyedPermits> {
+        let hasher = RandomState::new();
+        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
+        Arc::new(KeyedPermits {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            capacity: capacity.div_ceil(SHARDS),
+            hasher,
+        })
+    }
+
+    /// Asks for a place of `key`.
+    pub fn take(self: &Arc<Self>, key: Key, allowance: Allowance, patience: Patience) -> Turn {
+        let mut shard = self.shard(key);
+        let is_full = shard.len() >= self.capacity;
+        let places = match shard.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if is_full || allowance.limit == 0 => {
+                return Turn::Never(Refused::Full);
+            }
+            Entry::Vacant(new) => new.insert(Places::default()),
+        };
+        places.limit = allowance.limit;
+        if places.waiting() == 0 && places.in_flight < places.limit {
+            places.in_flight += 1;
+            return Turn::Now(self.permit(key));
+        }
+        if allowance.size == 0 || patience.wait.is_zero() {
+            return Turn::Never(Refused::Full);
+        }
+        let now = Instant::now();
+        let deadline = patience.end(now);
+        let queue = places.queue.get_or_insert_default();
+        let joined = queue.join(allowance.size as usize, patience.class, deadline, now);
+        drop(shard);
+        match joined {
+            Err(refused) => Turn::Never(refused),
+            Ok(joined) => {
+                if let Some(displaced) = joined.displaced {
+                    // Whoever has gone meanwhile need not be told.
+                    let _ = displaced.send(Err(Refused::Displaced));
+                }
+                Turn::Later(Waiting {
+                    holder: Holder::Key(self.clone(), key),
+                    ticket: joined.ticket,
+                    answer: joined.answer,
+                    deadline,
+                })
+            }
+        }
+    }
+
+    /// Places of `key` that are taken.
+    pub fn in_flight(&self, key: Key) -> u32 {
+        self.shard(key).get(&key).map_or(0, |it| it.in_flight)
+    }
+
+    /// How many keys have a place or wait for one.
+    pub fn keys(&self) -> usize {
+        let shards = self.shards.iter();
+        shards.map(|shard| lock(shard).len()).sum()
+    }
+
+    /// How many wait, over all keys.
+    pub fn waiting(&self) -> usize {
+        let of_shard =
+            |shard: &Mutex<Shard>| lock(shard).values().map(Places::waiting).sum::<usize>();
+        self.shards.iter().map(of_shard).sum()
+    }
+
+    fn permit(self: &Arc<Self>, key: Key) -> Permit {
+        Permit::of(Holder::Key(self.clone(), key))
+    }
+
+    pub(super) fn release(self: &Arc<Self>, key: Key) {
+        if let Some(places) = self.shard(key).get_mut(&key) {
+            places.in_flight = places.in_flight.saturating_sub(1);
+        }
+        while let Some(answer) = self.next(key) {
+            // Whoever has gone meanwhile leaves its place to the next: the permit comes back here, and is dropped.
+            let _ = answer.send(Ok(self.permit(key)));
+        }
+    }
+
+    /// Takes a place for whose turn it is, and forgets a key that nobody has or wants a place of.
+    fn next(&self, key: Key) -> Option<oneshot::Sender<Answer>> {
+        let mut shard = self.shard(key);
+        let places = shard.get_mut(&key)?;
+        if places.in_flight < places.limit
+            && let Some(queue) = &mut places.queue
+            && let Some(answer) = queue.next(Instant::now())
+        {
+            places.in_flight += 1;
+            return Some(answer);
+        }
+        if places.is_unused() {
+            shard.remove(&key);
+        }
+        None
+    }
+
+    pub(super) fn leave(&self, key: Key, ticket: Ticket) {
+        let mut shard = self.shard(key);
+        if let Some(places) = shard.get_mut(&key) {
+            if let Some(queue) = &mut places.queue {
+                queue.leave(ticket);
+            }
+            if places.is_unused() {
+                shard.remove(&key);
+            }
+        }
+    }
+
+    fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
+        let place = self.hasher.hash_one(key) as usize % SHARDS;
+        lock(&self.shards[place])
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Places {
+    fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    fn is_unused(&self) -> bool {
+        self.in_flight == 0 && self.waiting() == 0
+    }
+}
