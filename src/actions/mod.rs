@@ -11,6 +11,7 @@ mod rewrite;
 use std::sync::Arc;
 
 use crate::facts::View;
+use crate::limits::Bulkhead;
 use crate::response::{Code, Reply};
 use crate::upstream::Upstream;
 
@@ -41,6 +42,8 @@ pub enum Action {
 pub struct Proxy {
     pub upstream: Arc<Upstream>,
     pub rewrite: Option<Rewrite>,
+    /// The places of the route, where they are limited.
+    pub bulkhead: Option<Arc<Bulkhead>>,
 }
 
 impl Action {

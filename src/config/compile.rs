@@ -19,6 +19,7 @@ use crate::actions::Action;
 use crate::admin;
 use crate::facts::Variables;
 use crate::identity::{self, Directory};
+use crate::limits::{self, Criticality};
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
@@ -157,7 +158,7 @@ fn compile_on(
         document,
         sources,
         metrics,
-        (&room, before),
+        (&room, &limits, before),
         &mut quarantine,
         diagnostics,
     );
@@ -337,7 +338,7 @@ fn compile_upstreams(
     document: &Document,
     sources: &Sources,
     metrics: &Metrics,
-    (room, before): (&Arc<upstream::Room>, Option<&Snapshot>),
+    (room, limits, before): (&Arc<upstream::Room>, &limits::Room, Option<&Snapshot>),
     quarantine: &mut Quarantine,
     diagnostics: &mut Diagnostics,
 ) -> Upstreams {
@@ -352,6 +353,7 @@ fn compile_upstreams(
             base: &folder,
             metrics,
             room,
+            limits,
             written: object.fingerprint,
             before: before.and_then(|before| before.upstream(name)),
             subject: upstreams.key(name),
@@ -411,6 +413,7 @@ fn pipelines<'r>(
             pipeline: route.layer.over(&group.layer).pipeline(),
             action: route.action.clone(),
             timeout: route.timeout,
+            criticality: route.criticality,
             metrics: route.metrics.clone(),
         };
         if let Some((problem, help)) = problem(&compiled) {
@@ -458,6 +461,7 @@ fn fallback(layer: &Layer, metrics: &Arc<RouteMetrics>) -> Route {
         pipeline: layer.pipeline(),
         action: Arc::new(Action::Nothing),
         timeout: None,
+        criticality: Criticality::default(),
         metrics: metrics.clone(),
     }
 }

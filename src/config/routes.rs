@@ -9,6 +9,7 @@ use super::quarantine::Quarantine;
 use crate::actions::{Action, Login, Proxy, Redirect, Respond, Rewrite};
 use crate::facts::Variables;
 use crate::identity::Directory;
+use crate::limits::{Bulkhead, Criticality};
 use crate::observability::{Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{self, Matcher};
@@ -27,6 +28,7 @@ pub(super) struct CompiledRoute {
     pub(super) layer: Layer,
     pub(super) action: Arc<Action>,
     pub(super) timeout: Option<std::time::Duration>,
+    pub(super) criticality: Criticality,
     pub(super) metrics: Arc<RouteMetrics>,
     /// As in [`Route`](routing::Route).
     pub(super) written: Option<Fingerprint>,
@@ -60,6 +62,7 @@ pub(super) fn compile(
             layer: Layer::default(),
             action: Arc::new(Action::Quarantined),
             timeout: None,
+            criticality: Criticality::default(),
             metrics: Arc::new(metrics.route(&broken.name)),
             written: None,
         }));
@@ -79,8 +82,15 @@ pub(super) fn compile(
         };
         let errors = subject.error_count();
         let parameters = matcher.path().captures();
-        let action = resolve_action(config, place, upstreams, &mut subject)
-            .and_then(|wanted| wanted.build(config, parameters, references.identity, &mut subject));
+        let action = resolve_action(config, place, upstreams, &mut subject).and_then(|wanted| {
+            let bulkhead = bulkhead(name, config, (references, metrics), &mut subject);
+            wanted.build(
+                config,
+                (parameters, bulkhead),
+                references.identity,
+                &mut subject,
+            )
+        });
         let variables = Variables::Route(parameters);
         let layer = Layer::build(
             &config.policies,
@@ -108,6 +118,7 @@ pub(super) fn compile(
             layer,
             action: Arc::new(action),
             timeout: config.timeout.as_ref().map(|timeout| timeout.as_std()),
+            criticality: config.criticality,
             metrics: Arc::new(metrics.route(name)),
             written,
             matcher,
@@ -203,6 +214,11 @@ fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
     let needless = [
         ("rewrite", config.rewrite.as_ref().map(|it| it.span)),
         ("timeout", config.timeout.as_ref().map(|it| it.span)),
+        (
+            "max_in_flight",
+            config.max_in_flight.as_ref().map(|it| it.span),
+        ),
+        ("queue", config.queue.as_ref().map(|it| it.span)),
     ];
     for (key, span) in needless {
         if let Some(span) = span {
@@ -214,11 +230,40 @@ fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
     }
 }
 
+/// The route's own places, where they are limited.
+fn bulkhead(
+    name: &str,
+    config: &routing::Config,
+    (references, metrics): (References<'_>, &Metrics),
+    subject: &mut Subject<'_>,
+) -> Option<Arc<Bulkhead>> {
+    let queue = config.queue.as_ref();
+    if let Some(queue) = queue {
+        let mut subject = subject.key("queue");
+        queue.check(&mut subject);
+        if config.max_in_flight.is_none() && config.upstream.is_some() {
+            let problem = subject.error(queue.span, "nobody waits where nothing is limited");
+            problem.help("add max_in_flight = 100, or remove queue");
+        }
+    }
+    let limit = config.max_in_flight.as_ref()?.value;
+    let queue = queue.map(|queue| &queue.value);
+    let key = format!("routes.{name}");
+    let metrics = metrics.route_bulkhead(name);
+    Some(Bulkhead::new(
+        &key,
+        limit,
+        queue,
+        metrics,
+        references.limits,
+    ))
+}
+
 impl Wanted<'_> {
     fn build(
         self,
         config: &routing::Config,
-        parameters: &[Box<str>],
+        (parameters, bulkhead): (&[Box<str>], Option<Arc<Bulkhead>>),
         identity: &Directory,
         subject: &mut Subject<'_>,
     ) -> Option<Action> {
@@ -237,6 +282,7 @@ impl Wanted<'_> {
                 Some(Action::Proxy(Proxy {
                     upstream: upstream?,
                     rewrite: rewrite?,
+                    bulkhead,
                 }))
             }
             Wanted::Redirect(redirect) => {

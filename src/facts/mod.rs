@@ -15,7 +15,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::identity::{ClientCertificate, Identity};
-use crate::limits::Taken;
+use crate::limits::{Criticality, Taken};
 
 pub use expression::{Answer, EvaluationError, Expression, ExpressionError, Problem};
 pub use ids::{RequestId, TraceContext};
@@ -60,6 +60,8 @@ pub struct Facts {
     pub body: Option<Bytes>,
     /// Who was proven to call; `None` is an anonymous caller.
     pub identity: Option<Arc<Identity>>,
+    /// How much it matters.
+    pub criticality: Criticality,
     /// What it has taken of limits.
     pub taken: Taken,
 }
@@ -77,6 +79,7 @@ impl Facts {
             certificate: None,
             body: None,
             identity: None,
+            criticality: Criticality::default(),
             taken: Taken::default(),
         }
     }

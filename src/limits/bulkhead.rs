@@ -29,9 +29,9 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Criticality, Patience, Permit, Permits, Refused, Turn, Waiting};
+use super::{Criticality, Patience, Permit, Permits, Refused, Room, Turn, Waiting};
 use crate::observability::BulkheadMetrics;
-use crate::text;
+use crate::text::{self, Spanned, Subject};
 
 /// Who may wait for a place.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -40,14 +40,42 @@ pub struct QueueConfig {
     /// How many requests may wait, 1 to 10000. Default 100.
     pub size: text::Bounded<1, 10000>,
     /// How long each may wait, a minute at most. Default `"500ms"`.
-    pub timeout: text::Duration,
+    pub timeout: Option<Spanned<text::Duration>>,
 }
+
+const LONGEST: Duration = Duration::from_secs(60);
+const USUAL: Duration = Duration::from_millis(500);
 
 impl Default for QueueConfig {
     fn default() -> QueueConfig {
         QueueConfig {
             size: text::Bounded::new(100).expect("100 is between 1 and 10000"),
-            timeout: text::Duration::from_millis(500),
+            timeout: None,
+        }
+    }
+}
+
+impl QueueConfig {
+    /// How many may wait.
+    pub fn size(&self) -> u32 {
+        u32::from(self.size.get())
+    }
+
+    /// How long each may wait.
+    pub fn wait(&self) -> Duration {
+        let said = self.timeout.as_ref();
+        said.map_or(USUAL, |said| said.value.as_std())
+    }
+
+    /// What its types do not say.
+    pub fn check(&self, subject: &mut Subject<'_>) {
+        if let Some(said) = self
+            .timeout
+            .as_ref()
+            .filter(|it| it.value.as_std() > LONGEST)
+        {
+            let what = format!("must be at most \"1m\", got \"{}\"", said.value);
+            subject.key("timeout").error(said.span, what);
         }
     }
 }
@@ -80,25 +108,21 @@ pub struct Pending {
 }
 
 impl Bulkhead {
-    /// A door for so many (`limit`). It counts on where the one `before` it does, and what it says itself holds from
-    /// the first request on that comes to it: until then it may be that it is never used.
+    /// A door for so many (`limit`), called `name`. What has come through one of this name before counts; what this one
+    /// says holds from the first request on that comes to it: until then it may be that it is never used.
     pub fn new(
+        name: &str,
         limit: NonZeroU32,
         queue: Option<&QueueConfig>,
         metrics: BulkheadMetrics,
-        before: Option<&Bulkhead>,
+        room: &Room,
     ) -> Arc<Bulkhead> {
-        let size = queue.map_or(0, |queue| u32::from(queue.size.get()));
-        let wait = queue.map_or(Duration::ZERO, |queue| queue.timeout.as_std());
-        let permits = match before {
-            Some(before) => before.permits.clone(),
-            None => Permits::new(limit.get(), size),
-        };
+        let size = queue.map_or(0, QueueConfig::size);
         Arc::new(Bulkhead {
-            permits,
+            permits: room.permits(name, || Permits::new(limit.get(), size)),
             limit: limit.get(),
             size,
-            wait,
+            wait: queue.map_or(Duration::ZERO, QueueConfig::wait),
             metrics,
             begun: Once::new(),
         })
@@ -164,16 +188,22 @@ mod tests {
     use super::*;
     use crate::observability::Metrics;
 
-    fn bulkhead(metrics: &Metrics, limit: u32, before: Option<&Bulkhead>) -> Arc<Bulkhead> {
+    fn bulkhead(metrics: &Metrics, limit: u32, room: &Room) -> Arc<Bulkhead> {
         let limit = NonZeroU32::new(limit).unwrap();
         let queue = QueueConfig::default();
-        Bulkhead::new(limit, Some(&queue), metrics.upstream_bulkhead("u"), before)
+        Bulkhead::new(
+            "u",
+            limit,
+            Some(&queue),
+            metrics.upstream_bulkhead("u"),
+            room,
+        )
     }
 
     #[tokio::test]
     async fn it_counts_on_after_another_and_changes_nothing_before_its_first_request() {
-        let metrics = Metrics::new();
-        let first = bulkhead(&metrics, 1, None);
+        let (metrics, room) = (Metrics::new(), Room::default());
+        let first = bulkhead(&metrics, 1, &room);
         let enter = |door: &Arc<Bulkhead>| door.enter(Criticality::Normal, None);
         let Entry::Now(held) = enter(&first) else {
             panic!("it is free");
@@ -181,7 +211,7 @@ mod tests {
         let Entry::Later(pending) = enter(&first) else {
             panic!("there is a queue");
         };
-        let next = bulkhead(&metrics, 3, Some(&first));
+        let next = bulkhead(&metrics, 3, &room);
         assert_eq!((next.permits.limit(), next.permits.in_flight()), (1, 1));
         assert!(matches!(enter(&next), Entry::Now(_)));
         pending.turn().await.unwrap();

@@ -12,17 +12,17 @@
 //! can choose who is served first.
 //!
 //! # Why this one
-//! It is the gradient of Netflix's concurrency-limits (`Gradient2`), with one change. AIMD needs to be told which time
-//! is too long, which nobody keeps up to date; Envoy's gradient learns it, but stops nearly all traffic every minute to
-//! do so. Gradient2 compares with the long-term average instead, and so needs neither; but where an upstream is
-//! overloaded for long, that average is one of overload, and the limit creeps up. Here the reference rises only while
-//! the limit does not bind, or is at its `min`, since only then the time is the upstream's own and not that of the
-//! queue that the limit lets it have. It falls at once.
+//! It is the gradient of Netflix's concurrency-limits (`Gradient2`), with another reference. AIMD needs to be told which
+//! time is too long, which nobody keeps up to date; Envoy's gradient learns it, but lets nearly no request through for
+//! as long as that takes, every minute. Gradient2 compares with the long-term average, and needs neither; but where an
+//! upstream is overloaded for long, that average is one of overload, and the limit creeps up. Here the reference rises
+//! only where the time is the upstream's own and not that of a queue that the limit lets it have: while the limit does
+//! not bind, at its `min`, and where half of the limit has made nothing faster. It falls at once.
 //!
 //! Twice a second, or when there are ten answers, the median time to the first byte `t` is set against the reference
-//! `r`, of which 1.5 times is tolerated:
-//! `limit ← limit × max(½, min(1, 1.5 r / t)) + √limit`, and down only half of the way. It does not grow where less
-//! than half of it is used, and it shrinks by a tenth where more than one in ten of the answers is a 503 or does not come in time.
+//! `r`, of which 1.5 times is tolerated: with `g = max(½, min(1, 1.5 r / t))`, the limit becomes `g × limit + √limit`;
+//! half of the way where that is less, and without the root where `g` is ½. It does not grow where less than half of it
+//! is used. Where more than one in ten of the answers is a 503 or does not come in time, it shrinks by a tenth at least.
 
 use std::num::NonZeroU32;
 use std::sync::Mutex;
@@ -59,6 +59,8 @@ const TOLERANCE: f64 = 1.5;
 /// The share of the difference by which the reference follows what is slower, and what is faster.
 const RISE: f64 = 0.05;
 const FALL: f64 = 0.5;
+/// The most that the limit shrinks by, before half of it is taken back.
+const STEEPEST: f64 = 0.5;
 
 /// The limit of one upstream, and what it is learned from. An answer costs a few atomic operations.
 #[derive(Debug)]
@@ -83,6 +85,8 @@ struct Learned {
     limit: f64,
     /// The median time in seconds without a queue; 0 where nothing is known yet.
     reference: f64,
+    /// The limit and the median that a smaller limit is compared with.
+    slowest: (f64, f64),
 }
 
 impl Gradient {
@@ -132,6 +136,7 @@ impl Gradient {
             learned: Mutex::new(Learned {
                 limit: f64::from(initial),
                 reference: 0.0,
+                slowest: (0.0, 0.0),
             }),
         }
     }
@@ -177,10 +182,8 @@ impl Gradient {
 
     /// Ends the window. Answers that come meanwhile may count for either.
     fn learn(&self, before: Learned) -> Learned {
-        let Learned {
-            mut limit,
-            mut reference,
-        } = before;
+        let mut learned = before;
+        let limit = before.limit;
         let take = |count: &AtomicU32| count.swap(0, Ordering::Relaxed);
         let times: Vec<u32> = self.times.iter().map(take).collect();
         let answers = take(&self.answers).max(1);
@@ -189,29 +192,46 @@ impl Gradient {
         let median = median(&times);
         let mut gradient = 1.0;
         if let Some(median) = median {
-            // Without a queue that the limit allows, the time is the upstream's own.
-            let is_own = peak < limit || limit <= self.min;
-            reference = match reference {
-                0.0 => median,
-                known if median < known => known + (median - known) * FALL,
-                known if is_own => known + (median - known) * RISE,
-                known => known,
-            };
-            gradient = (TOLERANCE * reference / median).clamp(0.5, 1.0);
+            learned.refer(median, peak >= limit.floor(), limit.floor() <= self.min);
+            gradient = (TOLERANCE * learned.reference / median).clamp(STEEPEST, 1.0);
         }
         if is_overloaded {
-            gradient = gradient.min(0.9);
+            gradient = gradient.min(0.8);
         }
-        let target = limit * gradient + if is_overloaded { 0.0 } else { limit.sqrt() };
-        if target < limit {
-            limit += (target - limit) / 2.0;
-        } else if peak * 2.0 >= limit {
-            limit = target;
+        // With headroom, four would be the least that it could come down to.
+        let headroom = match is_overloaded || gradient == STEEPEST {
+            true => 0.0,
+            false => limit.sqrt(),
+        };
+        let target = limit * gradient + headroom;
+        let next = match target < limit {
+            true => f64::midpoint(limit, target),
+            false if peak * 2.0 >= limit => target,
+            false => limit,
+        };
+        learned.limit = next.clamp(self.min, self.max);
+        learned
+    }
+}
+
+impl Learned {
+    /// Takes in the median time of a window in which the limit did or did not bind, and was or was not the least.
+    fn refer(&mut self, median: f64, binds: bool, is_least: bool) {
+        let (limit, slowest) = self.slowest;
+        let begins = !binds || self.limit > limit || median > slowest;
+        let is_half = self.limit * 2.0 <= limit;
+        // A queue that is half as long takes half as long.
+        let is_no_queue = is_half && !begins && median > slowest * 0.75;
+        if begins || is_half {
+            self.slowest = (self.limit, median);
         }
-        Learned {
-            limit: limit.clamp(self.min, self.max),
-            reference,
-        }
+        self.reference = match self.reference {
+            0.0 => median,
+            known if median < known => known + (median - known) * FALL,
+            _ if is_no_queue => median,
+            known if !binds || is_least => known + (median - known) * RISE,
+            known => known,
+        };
     }
 }
 
@@ -314,8 +334,8 @@ mod tests {
         let many = upstream(100.0, 20).run(&gradient, &mut now, 2000, 60);
         assert!((100..=250).contains(&many), "{many}");
         // Ten times slower by itself, and for good: that is learned.
-        let slow = upstream(100.0, 200).run(&gradient, &mut now, 2000, 400);
-        assert!((80..=250).contains(&slow), "{slow}");
+        let slow = upstream(100.0, 200).run(&gradient, &mut now, 2000, 60);
+        assert!((100..=250).contains(&slow), "{slow}");
     }
 
     #[test]

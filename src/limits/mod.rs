@@ -23,7 +23,8 @@
 //! [`Permits`] are places for requests, [`KeyedPermits`] the same for each key. A [`Permit`] is given back by being
 //! dropped, and in no other way. Where all are taken, a request may wait in a bounded queue, in which who is more
 //! important ([`Criticality`]) comes first, and in which nobody waits in vain. A [`Bulkhead`] is such places in front of
-//! an upstream or a route; a [`Gradient`] learns how many of them an upstream can do with.
+//! an upstream or a route; a [`Gradient`] learns how many of them an upstream can do with. A [`Shedder`] refuses what matters less while the gateway itself has too
+//! much to do.
 
 mod bulkhead;
 mod calendar;
@@ -33,6 +34,7 @@ mod gradient;
 mod key;
 mod keyed_permits;
 mod limiter;
+mod overload;
 mod permits;
 mod queue;
 mod room;
@@ -52,6 +54,7 @@ pub use gradient::{Config as GradientConfig, Gradient};
 pub use key::{Key, KeyHasher};
 pub use keyed_permits::{Allowance, KeyedPermits};
 pub use limiter::{Limiter, MAX_KEYS, Standing};
+pub use overload::{Config as OverloadConfig, Pressure, SAMPLE, Shedder};
 pub use permits::{Patience, Permit, Permits, Refused, Turn, Waiting};
 pub use room::Room;
 pub use rule::{NamedRule, Now, Rule, RuleStanding, Shape};

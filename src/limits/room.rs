@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::table::Table;
-use super::{NamedRule, Shape};
+use super::{NamedRule, Permits, Shape};
 
-/// The tables of all limiters by name. Configurations come and go; a table goes with the last limiter that has it.
+/// The tables of all limiters by name, and the places of all bulkheads. Configurations come and go; a table goes with the
+/// last limiter that has it, and places with the last request that has one.
 #[derive(Default)]
 pub struct Room {
     tables: Mutex<HashMap<Box<str>, Kept>>,
+    permits: Mutex<HashMap<Box<str>, Weak<Permits>>>,
 }
 
 struct Kept {
@@ -43,6 +45,21 @@ impl Room {
         };
         tables.insert(name.into(), kept);
         table
+    }
+
+    /// The places that are or were called so; otherwise new ones.
+    pub(super) fn permits(&self, name: &str, new: impl FnOnce() -> Arc<Permits>) -> Arc<Permits> {
+        let mut known = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(permits) = known.get(name).and_then(Weak::upgrade) {
+            return permits;
+        }
+        // Looked through each time that there are twice as many, so that a large configuration does not take long.
+        if known.len() == known.capacity() {
+            known.retain(|_, permits| permits.strong_count() > 0);
+        }
+        let permits = new();
+        known.insert(name.into(), Arc::downgrade(&permits));
+        permits
     }
 }
 

@@ -2,7 +2,50 @@
 
 use std::time::Duration;
 
+use prometheus::{HistogramVec, IntCounterVec};
+
+use super::register::Register;
 use super::{Metrics, Watched};
+
+/// What there is to say of the bulkheads of one kind.
+pub(super) struct BulkheadCatalog {
+    places: Watched,
+    pub(super) waits: HistogramVec,
+    pub(super) refused: IntCounterVec,
+}
+
+/// What is behind the door.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Upstream,
+    Route,
+}
+
+impl BulkheadCatalog {
+    pub(super) fn new(register: &Register<'_>, kind: Kind) -> BulkheadCatalog {
+        let (what, label) = match kind {
+            Kind::Upstream => ("upstream", "northgate_upstream"),
+            Kind::Route => ("route", "http_route"),
+        };
+        BulkheadCatalog {
+            places: register.watched(
+                &format!("northgate_{what}_places"),
+                "Places for requests: in_flight are taken, so many are waiting, and limit is how many there are.",
+                [label, "state"],
+            ),
+            waits: register.durations(
+                &format!("northgate_{what}_wait_seconds"),
+                "How long requests waited for a place, of those that had to.",
+                &[label],
+            ),
+            refused: register.counters(
+                &format!("northgate_{what}_refused_total"),
+                "Requests that got no place: full, late, or displaced by a more important one.",
+                &[label, "reason"],
+            ),
+        }
+    }
+}
 
 /// The handles of one bulkhead. Series appear when there is something to say.
 #[derive(Clone, Debug)]
@@ -10,12 +53,6 @@ pub struct BulkheadMetrics {
     name: Box<str>,
     kind: Kind,
     metrics: Metrics,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Upstream,
-    Route,
 }
 
 impl Metrics {
@@ -43,33 +80,29 @@ impl BulkheadMetrics {
         &self,
         read: impl Fn() -> Option<[(&'static str, u32); N]> + Send + Sync + 'static,
     ) {
-        let places: &Watched = match self.kind {
-            Kind::Upstream => &self.metrics.0.upstream_places,
-            Kind::Route => &self.metrics.0.route_places,
-        };
         let read = move || {
             let states = read()?.map(|(state, count)| (state, i64::from(count)));
             Some(states.to_vec())
         };
-        places.watch(&self.name, read);
+        self.catalog().places.watch(&self.name, read);
     }
 
     /// Somebody has waited for so long, whatever came of it.
     pub fn waited(&self, time: Duration) {
-        let waits = match self.kind {
-            Kind::Upstream => &self.metrics.0.upstream_waits,
-            Kind::Route => &self.metrics.0.route_waits,
-        };
-        let series = waits.with_label_values(&[&*self.name]);
+        let series = self.catalog().waits.with_label_values(&[&*self.name]);
         series.observe(time.as_secs_f64());
     }
 
     /// Somebody has got no place.
     pub fn refused(&self, reason: &str) {
-        let refused = match self.kind {
-            Kind::Upstream => &self.metrics.0.upstream_refused,
-            Kind::Route => &self.metrics.0.route_refused,
-        };
-        refused.with_label_values(&[&*self.name, reason]).inc();
+        let labels = [&*self.name, reason];
+        self.catalog().refused.with_label_values(&labels).inc();
+    }
+
+    fn catalog(&self) -> &BulkheadCatalog {
+        match self.kind {
+            Kind::Upstream => &self.metrics.0.upstream_bulkheads,
+            Kind::Route => &self.metrics.0.route_bulkheads,
+        }
     }
 }

@@ -12,9 +12,10 @@ use prometheus::{
 };
 
 use super::CertificateMetrics;
+use super::bulkhead_metrics::{BulkheadCatalog, Kind};
+use super::overload_metrics::OverloadCatalog;
 use super::register::Register;
 use super::series::Series;
-use super::watched::Watched;
 
 /// Every metric of one gateway. Cloning costs a reference.
 #[derive(Clone)]
@@ -45,12 +46,9 @@ pub(super) struct Catalog {
     pub(super) keys: IntGaugeVec,
     pub(super) keys_fetched: IntGaugeVec,
     pub(super) key_fetches: IntCounterVec,
-    pub(super) upstream_places: Watched,
-    pub(super) upstream_waits: HistogramVec,
-    pub(super) upstream_refused: IntCounterVec,
-    pub(super) route_places: Watched,
-    pub(super) route_waits: HistogramVec,
-    pub(super) route_refused: IntCounterVec,
+    pub(super) upstream_bulkheads: BulkheadCatalog,
+    pub(super) route_bulkheads: BulkheadCatalog,
+    pub(super) overload: OverloadCatalog,
     upgrades: IntCounterVec,
 }
 
@@ -188,36 +186,9 @@ impl Metrics {
                 "Times that the keys of the provider were asked for: fetched, or failed.",
                 &["northgate_provider", "result"],
             ),
-            upstream_places: register.watched(
-                "northgate_upstream_places",
-                "Places for requests to the upstream: in_flight are taken, so many are waiting, and limit is how many there are.",
-                ["northgate_upstream", "state"],
-            ),
-            upstream_waits: register.durations(
-                "northgate_upstream_wait_seconds",
-                "How long requests waited for a place at the upstream, of those that had to.",
-                &["northgate_upstream"],
-            ),
-            upstream_refused: register.counters(
-                "northgate_upstream_refused_total",
-                "Requests that got no place at the upstream: full, late, or displaced by a more important one.",
-                &["northgate_upstream", "reason"],
-            ),
-            route_places: register.watched(
-                "northgate_route_places",
-                "Places for requests of the route: in_flight are taken, so many are waiting, and limit is how many there are.",
-                ["http_route", "state"],
-            ),
-            route_waits: register.durations(
-                "northgate_route_wait_seconds",
-                "How long requests waited for a place of the route, of those that had to.",
-                &["http_route"],
-            ),
-            route_refused: register.counters(
-                "northgate_route_refused_total",
-                "Requests that got no place of the route: full, late, or displaced by a more important one.",
-                &["http_route", "reason"],
-            ),
+            upstream_bulkheads: BulkheadCatalog::new(&register, Kind::Upstream),
+            route_bulkheads: BulkheadCatalog::new(&register, Kind::Route),
+            overload: OverloadCatalog::new(&register),
             upgrades: register.counters(
                 "northgate_upgrades_total",
                 "Times that another program was to take the place of this one: handed_over, failed, or taken_back.",

@@ -12,6 +12,7 @@ mod certificate_metrics;
 mod config_metrics;
 mod key_metrics;
 mod metrics;
+mod overload_metrics;
 mod register;
 mod retain;
 mod series;
@@ -24,6 +25,7 @@ pub use bulkhead_metrics::BulkheadMetrics;
 pub use certificate_metrics::CertificateMetrics;
 pub use key_metrics::KeyMetrics;
 pub use metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
+pub use overload_metrics::OverloadMetrics;
 pub use retain::Owner;
 pub use wall::unix_time;
 

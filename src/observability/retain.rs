@@ -25,8 +25,8 @@ impl Metrics {
         for durations in [
             &all.server_duration,
             &all.client_duration,
-            &all.upstream_waits,
-            &all.route_waits,
+            &all.upstream_bulkheads.waits,
+            &all.route_bulkheads.waits,
         ] {
             retain(durations, &is_there);
         }
@@ -39,8 +39,8 @@ impl Metrics {
             &all.connections_closed,
             &all.certificate_reloads,
             &all.key_fetches,
-            &all.upstream_refused,
-            &all.route_refused,
+            &all.upstream_bulkheads.refused,
+            &all.route_bulkheads.refused,
         ] {
             retain(counters, &is_there);
         }

@@ -19,7 +19,7 @@ use super::timed::Seat;
 use super::{admission, error_of, flag_retry, forwarding};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
-use crate::limits::Taken;
+use crate::limits::{Bulkhead, Taken};
 use crate::listener::{Connection, End, Pace, connection_of};
 use crate::observability::AccessLog;
 use crate::policies::Flow;
@@ -45,6 +45,8 @@ pub struct Exchange {
     pub(super) facts: Facts,
     names: Names,
     pub(super) attempt: Option<Attempt>,
+    /// Of the route and the upstream, where the attempt has to come through one.
+    pub(super) doors: [Option<Arc<Bulkhead>>; 2],
     pub(super) bodies: Bodies,
     pub(super) is_grpc: bool,
     /// Where the engine's session is while a [`Timed`](super::timed) one is in its place.
@@ -70,6 +72,7 @@ impl Exchange {
             facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
             names: Names::default(),
             attempt: None,
+            doors: [None, None],
             bodies: Bodies::default(),
             is_grpc: false,
             seat: None,
@@ -147,6 +150,7 @@ impl Exchange {
             Lookup::Found(route, captures) => {
                 self.route = route.clone();
                 self.facts.captures = captures.into_ranges();
+                self.facts.criticality = route.criticality;
                 return ControlFlow::Continue(None);
             }
             Lookup::MethodNotAllowed(allowed) => Reply::method_not_allowed(&allowed.allow()),
@@ -207,8 +211,14 @@ impl Exchange {
             |connection: &Arc<Connection>| connection.listener.timeouts.request_body_idle.as_std();
         let client_idle = self.connection.as_ref().filter(|_| !self.is_grpc).map(idle);
         let upstream = proxy.upstream.clone();
+        self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
         self.attempt = Some(Attempt::new(upstream, self.began, limit, client_idle));
         None
+    }
+
+    /// Whether there is a limit to come past on the way to the upstream.
+    pub(super) fn has_doors(&self) -> bool {
+        !matches!(self.doors, [None, None])
     }
 
     /// Whether it is the last on its connection, because that is too old or its listener drains.
@@ -299,6 +309,7 @@ impl Exchange {
                 }
             }
             if let Some(attempt) = &mut self.attempt {
+                attempt.answered(now, response.status);
                 if is_upgrade {
                     attempt.upgraded(now);
                 } else {

@@ -14,6 +14,7 @@ mod bodies;
 mod bodiless;
 mod client_address;
 mod credentials;
+mod doors;
 mod early_body;
 mod engine;
 mod exchange;
@@ -98,6 +99,7 @@ impl ProxyHttp for Proxy {
             None if exchange.attempt.is_none() => {
                 Some(Box::pin(later::reply(session, exchange)).await)
             }
+            None if exchange.has_doors() => doors::enter(exchange).await,
             reply => reply,
         };
         match reply {

@@ -163,6 +163,12 @@ error_index! {
     /// The upstream's response is larger than `size_limits.response_body` allows. Where that shows only after the
     /// response has begun, it is broken off.
     UpstreamResponseTooLarge = 502 "upstream_response_too_large" "The upstream answered too much", RESOURCE_EXHAUSTED Upstream "UPE";
+    /// The upstream has as many requests as it may have (`max_in_flight`, or what `adaptive_concurrency` has learned), and
+    /// there was no place in its `queue`, or none that would have become free in time. `Retry-After` says when to try again.
+    UpstreamBusy = 503 "upstream_busy" "The upstream has too much to do", UNAVAILABLE Upstream "UO";
+    /// The route has as many requests with its upstream as it may have (`max_in_flight`), and there was no place in its
+    /// `queue`, or none that would have become free in time. `Retry-After` says when to try again.
+    RouteBusy = 503 "route_busy" "There are too many requests of this kind", UNAVAILABLE Gateway "UO";
     /// No endpoint of the upstream is healthy, or it has none at all.
     UpstreamUnhealthy = 503 "upstream_unhealthy" "No healthy upstream", UNAVAILABLE Upstream "UH";
     /// The connection to the upstream was not made within its `timeouts.connect`.

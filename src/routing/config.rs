@@ -1,6 +1,7 @@
 //! `[routes.NAME]` as written.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -11,6 +12,7 @@ use super::matcher::{Matcher, MatcherBuilder};
 use super::path::{PathError, PathProblem, PathTemplate};
 use super::value_condition::ValueCondition;
 use crate::actions::{RedirectConfig, RespondConfig, RewriteConfig};
+use crate::limits::{Criticality, QueueConfig};
 use crate::policies;
 use crate::text::{
     Duration, EndpointAddress, Headers, HostPattern, Invalid, MethodName, Name, ParsedText, Span,
@@ -41,6 +43,16 @@ pub struct Config {
     /// For the whole exchange with the upstream, retries included; 504 beyond it. A connection that became a
     /// WebSocket is exempt. Default: none, only the upstream's own timeouts.
     pub timeout: Option<Spanned<Duration>>,
+    /// How much its requests matter where there is not room for all: `"low"`, `"normal"`, `"high"` or `"critical"`. The
+    /// more important come first in queues, and the less important are refused first where the gateway has too much to
+    /// do (`gateway.overload`). Default `"normal"`.
+    #[serde(default)]
+    pub criticality: Criticality,
+    /// How many of its requests may be with the upstream at a time; a WebSocket is one until it is closed. Beyond that
+    /// they wait in `queue`, or get 503 `route_busy`. Default: as many as come.
+    pub max_in_flight: Option<Spanned<NonZeroU32>>,
+    /// Requests that wait for their turn where there are too many. Default: none waits.
+    pub queue: Option<Box<Spanned<QueueConfig>>>,
     /// Policies of this route; each replaces that of the listener or the gateway.
     #[serde(default)]
     pub policies: policies::Config,

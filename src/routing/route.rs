@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actions::Action;
+use crate::limits::Criticality;
 use crate::observability::RouteMetrics;
 use crate::policies::Pipeline;
 use crate::text::{Fingerprint, Span};
@@ -23,5 +24,7 @@ pub struct Route {
     pub action: Arc<Action>,
     /// For the whole exchange with an upstream.
     pub timeout: Option<Duration>,
+    /// How much its requests matter.
+    pub criticality: Criticality,
     pub metrics: Arc<RouteMetrics>,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, RetryType};
 use smallvec::SmallVec;
@@ -14,6 +15,7 @@ use super::clock::Clock;
 use super::connect::Turn;
 use super::dial::{Call, Dial};
 use super::endpoint::Endpoint;
+use crate::limits::Permit;
 use crate::response::{Code, Fault, rescue};
 
 /// How many endpoints one request may be tried on before the client is told.
@@ -64,6 +66,10 @@ pub struct Attempt {
     /// The end of the whole exchange, retries included.
     deadline: Option<Instant>,
     first_pick: Option<Instant>,
+    /// The places that it has taken.
+    places: SmallVec<[Permit; 2]>,
+    /// When the whole of the request had been sent.
+    asked: Option<Instant>,
     /// When bytes of the response last came.
     heard: Option<Instant>,
     attempts: u32,
@@ -117,6 +123,8 @@ impl Attempt {
             upstream,
             deadline,
             first_pick: None,
+            places: SmallVec::new(),
+            asked: None,
             heard: None,
             attempts: 0,
             upload: Upload::Body,
@@ -170,6 +178,16 @@ impl Attempt {
         }
     }
 
+    /// The end of the whole exchange, where it has one.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Has this place until its end.
+    pub fn hold(&mut self, place: Permit) {
+        self.places.push(place);
+    }
+
     /// Chooses the next endpoint.
     pub fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
         let now = Instant::now();
@@ -217,6 +235,14 @@ impl Attempt {
         self.allow(now, self.upstream.timeouts().idle.as_std())
     }
 
+    /// The header of a response has come, other than an interim one.
+    pub fn answered(&mut self, now: Instant, status: StatusCode) {
+        // What is answered before it has been sent says nothing about how busy the upstream is.
+        if let (Some(capacity), Some(asked)) = (&self.upstream.capacity, self.asked.take()) {
+            capacity.answered(now, now.saturating_duration_since(asked), status);
+        }
+    }
+
     /// From now on the client may be silent for no longer than this. Says nothing where either side may be silent.
     pub fn limit_client(&mut self, silence: Duration) {
         if let Some(idle) = &mut self.client_idle {
@@ -247,7 +273,9 @@ impl Attempt {
             None => timeouts.first_byte,
             Some(_) => timeouts.idle,
         };
-        self.allow(now, silence.as_std())
+        let silence = silence.as_std();
+        self.asked = Some(now);
+        self.allow(now, silence)
     }
 
     /// The connection has become a tunnel (101): it may live on as long as it is not silent.
@@ -319,6 +347,11 @@ impl Attempt {
     fn count(&self, code: Code) {
         if code.fault() == Fault::Upstream {
             self.upstream.metrics().count_failure(code.slug());
+        }
+        if let (Some(capacity), Code::UpstreamTimeout | Code::UpstreamConnectTimeout) =
+            (&self.upstream.capacity, code)
+        {
+            capacity.timed_out(Instant::now());
         }
     }
 

@@ -1,13 +1,14 @@
 //! `[upstreams.NAME]` as written.
 
 use std::collections::HashMap;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::Balance;
+use crate::limits::{GradientConfig, QueueConfig};
 use crate::text::{
     Bounded, Duration, EndpointAddress, Host, ParsedText, Secret, Shorthand, Span, Spanned,
     Subject, parsed_text, quoted, shorthand, shorthand_schema,
@@ -33,6 +34,15 @@ pub struct Config {
     pub health: Option<HealthConfig>,
     /// Speaks TLS to the endpoints. Their certificates are verified.
     pub tls: Option<Spanned<TlsConfig>>,
+    /// How many requests it may have at a time, over all endpoints; a WebSocket is one until it is closed. Beyond that
+    /// they wait in `queue`, or get 503 `upstream_busy`. Default: as many as come.
+    pub max_in_flight: Option<NonZeroU32>,
+    /// Requests that wait for their turn where there are too many, the more important first (`criticality` of routes
+    /// and plans). Default: none waits.
+    pub queue: Option<Spanned<QueueConfig>>,
+    /// Learns from how long answers take how many requests are good to have at a time, up to `max_in_flight`. Default:
+    /// that is not learned.
+    pub adaptive_concurrency: Option<Spanned<GradientConfig>>,
 }
 
 impl Config {

@@ -19,6 +19,11 @@
 //! that an HTTP/2 upstream leaves no room for. It is limited by `idle` from one move to the next, so the
 //! whole-exchange deadline can be passed there by as much.
 
+//! # Capacity
+//! An upstream may have a limit of requests in flight (`capacity.rs`), fixed or learned. What keeps to it are the places
+//! of a [`Bulkhead`], which whoever opens an attempt takes before the first pick and lets the attempt
+//! [hold](Attempt::hold).
+//!
 //! # Responses of HTTP/1.1
 //! The engine's parser is lenient, and tells nobody what it has repaired. Connections of HTTP/1.1 are therefore
 //! opened (`dial.rs`), decrypted (`handshake.rs`) and kept (`spares.rs`) by this room, and lent to the engine for one
@@ -27,6 +32,7 @@
 
 mod attempt;
 mod balance;
+mod capacity;
 mod clock;
 mod config;
 mod connect;
@@ -45,6 +51,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 
+use crate::limits::{self, Bulkhead};
 use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
 use crate::text::{Fingerprint, Span, Subject};
@@ -56,6 +63,7 @@ pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsCo
 pub use spares::Room;
 
 use balance::Available;
+use capacity::Capacity;
 use endpoint::Endpoint;
 use peer::PeerTemplate;
 use resolve::Address;
@@ -75,6 +83,8 @@ pub struct Upstream {
     members: Mutex<Vec<Arc<Endpoint>>>,
     /// Health checks and the refresh of host names.
     tasks: Mutex<JoinSet<()>>,
+    /// How many requests it may have at a time, where that is limited.
+    capacity: Option<Capacity>,
     metrics: UpstreamMetrics,
 }
 
@@ -97,6 +107,7 @@ impl Upstream {
             Some(tls) => tls::UpstreamTls::build(tls, context),
         };
         config.check(name, context.span, &mut context.subject);
+        let capacity = Capacity::build(name, config, context);
         if context.subject.error_count() > errors {
             return None;
         }
@@ -126,6 +137,7 @@ impl Upstream {
             available: ArcSwap::from_pointee(Available::default()),
             members: Mutex::default(),
             tasks: Mutex::default(),
+            capacity,
             metrics: context.metrics.upstream(name),
         }))
     }
@@ -140,6 +152,11 @@ impl Upstream {
 
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Where requests come in one at a time while there are too many; `None` where they are not limited.
+    pub fn bulkhead(&self) -> Option<&Arc<Bulkhead>> {
+        self.capacity.as_ref().map(Capacity::bulkhead)
     }
 
     pub fn metrics(&self) -> &UpstreamMetrics {
@@ -264,6 +281,8 @@ pub struct Build<'a> {
     pub metrics: &'a Metrics,
     /// For unused connections.
     pub room: &'a Arc<Room>,
+    /// Where it is counted what is in flight.
+    pub limits: &'a limits::Room,
     /// What is written of it.
     pub written: Fingerprint,
     /// The upstream that has this name now.

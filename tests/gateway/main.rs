@@ -8,6 +8,7 @@ mod actions;
 mod any_of;
 mod api_key;
 mod basic;
+mod bulkhead;
 mod caps;
 mod changes;
 mod client_address;

@@ -1,0 +1,234 @@
+//! Refusing what matters less while the gateway itself has too much to do.
+//!
+//! ```toml
+//! [gateway.overload]
+//! max_lag = "50ms"
+//! max_cpu_percent = 95
+//! max_in_flight = 20000
+//!
+//! [routes.checkout]
+//! match = { path = "/checkout" }
+//! respond = { status = 200 }
+//! criticality = "critical"
+//! ```
+//!
+//! Ten times a second it is measured how late the threads that serve come to what is due (`max_lag`), how much of the
+//! processors that it may use the process has used (`max_cpu_percent`), and how many requests are in flight
+//! (`max_in_flight`). While one of them is at its limit, a level rises: more and more `low` requests are refused, when that
+//! is all of them `normal` ones as well, then `high` ones. It rises by an eighth of a class at least each time and by half
+//! a class at most, as the excess is. It falls by a thirty-second, and not before everything is below four fifths of its
+//! limit: so a class is back in some three seconds, and nothing swings. `critical` requests are never refused for this.
+//!
+//! Requests are told apart by the `criticality` of their route, before anybody is asked who calls: 503 `overloaded`, with
+//! a `Retry-After` of one to four seconds, drawn so that clients do not come back all at once.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Criticality;
+use crate::observability::OverloadMetrics;
+use crate::text;
+
+/// When the gateway has too much to do, so that it refuses what matters less.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "OverloadConfig")]
+pub struct Config {
+    /// How late the threads that serve may come to what is due, averaged over some tenths of a second. Default `"50ms"`.
+    pub max_lag: text::Duration,
+    /// How much of the processors that the process may use (by its workers, its control group and its affinity) it may
+    /// have used in the last second, 1 to 100. Default 95.
+    pub max_cpu_percent: text::Bounded<1, 100>,
+    /// How many requests may be in flight, over all listeners. Default: that is not looked at.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            max_lag: text::Duration::from_millis(50),
+            max_cpu_percent: text::Bounded::new(95).expect("95 is between 1 and 100"),
+            max_in_flight: None,
+        }
+    }
+}
+
+/// How often it is measured.
+pub const SAMPLE: Duration = Duration::from_millis(100);
+
+/// What has been measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pressure {
+    pub lag: Duration,
+    /// From 0 to 1.
+    pub cpu: f64,
+    pub in_flight: u64,
+}
+
+impl Config {
+    /// The measure that is nearest to its limit, which is 1.
+    fn worst(&self, pressure: Pressure) -> f64 {
+        let lag = pressure.lag.as_secs_f64() / self.max_lag.as_std().as_secs_f64();
+        let cpu = pressure.cpu * 100.0 / f64::from(self.max_cpu_percent.get());
+        let limit = self.max_in_flight.map(NonZeroU32::get);
+        let in_flight = limit.map_or(0.0, |limit| pressure.in_flight as f64 / f64::from(limit));
+        lag.max(cpu).max(in_flight)
+    }
+}
+
+/// Steps from refusing nobody of a class to refusing everybody.
+const CLASS: u32 = 256;
+/// `critical` is above what the level can come to.
+const HIGHEST: u32 = 3 * CLASS;
+const LEAST_RISE: u32 = CLASS / 8;
+const MOST_RISE: u32 = CLASS / 2;
+const FALL: u32 = CLASS / 32;
+/// The share of its limit that everything has to be below until the level falls.
+const CALM: f64 = 0.8;
+
+/// Who refuses. It outlives configurations, as the load does.
+#[derive(Debug)]
+pub struct Shedder {
+    level: AtomicU32,
+    /// Counts requests of the class of which some are refused, to choose evenly among them.
+    turn: AtomicU32,
+    metrics: OverloadMetrics,
+}
+
+impl Shedder {
+    pub fn new(metrics: OverloadMetrics) -> Shedder {
+        Shedder {
+            level: AtomicU32::new(0),
+            turn: AtomicU32::new(0),
+            metrics,
+        }
+    }
+
+    /// Whether a request of this class is to be refused. While nothing is, that costs one look.
+    pub fn refuses(&self, class: Criticality) -> bool {
+        let level = self.level.load(Ordering::Relaxed);
+        let floor = class as u32 * CLASS;
+        level > floor && self.chooses(class, level - floor)
+    }
+
+    #[cold]
+    fn chooses(&self, class: Criticality, share: u32) -> bool {
+        // An odd step comes to each of the numbers once in a round, and far from where it was.
+        let is_chosen =
+            share >= CLASS || self.turn.fetch_add(159, Ordering::Relaxed) % CLASS < share;
+        if is_chosen {
+            self.metrics.shed(class.as_str());
+        }
+        is_chosen
+    }
+
+    /// Takes in what has been measured.
+    pub fn measured(&self, pressure: Pressure, config: &Config) {
+        let level = next(self.level.load(Ordering::Relaxed), config.worst(pressure));
+        self.level.store(level, Ordering::Relaxed);
+        let classes = f64::from(level) / f64::from(CLASS);
+        self.metrics
+            .measured(pressure.lag, pressure.cpu, pressure.in_flight, classes);
+    }
+}
+
+/// The level after this one, where the worst measure is so near to its limit.
+fn next(level: u32, worst: f64) -> u32 {
+    if worst >= 1.0 {
+        // A share of the class as large as that of the excess.
+        let excess = (worst - 1.0) * f64::from(CLASS);
+        let rise = (excess as u32).clamp(LEAST_RISE, MOST_RISE);
+        (level + rise).min(HIGHEST)
+    } else if worst < CALM {
+        level.saturating_sub(FALL)
+    } else {
+        level
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observability::Metrics;
+
+    fn shedder() -> Shedder {
+        Shedder::new(Metrics::new().overload())
+    }
+
+    /// Of a thousand requests of each class, how many are refused.
+    fn refused(shedder: &Shedder) -> [usize; 4] {
+        Criticality::ALL.map(|class| (0..1024).filter(|_| shedder.refuses(class)).count())
+    }
+
+    fn lag(millis: u64) -> Pressure {
+        Pressure {
+            lag: Duration::from_millis(millis),
+            ..Pressure::default()
+        }
+    }
+
+    #[test]
+    fn what_matters_less_is_refused_first_and_comes_back_last() {
+        let (shedder, config) = (shedder(), Config::default());
+        assert_eq!(refused(&shedder), [0, 0, 0, 0]);
+        let mut before = [0; 4];
+        let mut seen = Vec::new();
+        for _ in 0..30 {
+            shedder.measured(lag(50), &config);
+            let now = refused(&shedder);
+            assert!(before.iter().zip(&now).all(|(before, now)| before <= now));
+            for pair in now.windows(2) {
+                assert!(pair[1] == 0 || pair[0] == 1024, "{now:?}");
+            }
+            before = now;
+            seen.push(now);
+        }
+        assert_eq!(seen[0], [128, 0, 0, 0], "an eighth at a time");
+        assert_eq!(seen[7], [1024, 0, 0, 0]);
+        assert_eq!(seen[11], [1024, 512, 0, 0]);
+        assert_eq!(seen[29], [1024, 1024, 1024, 0], "never what is critical");
+        for _ in 0..32 {
+            shedder.measured(lag(45), &config);
+        }
+        assert_eq!(refused(&shedder), seen[29], "it does not swing");
+        for _ in 0..32 {
+            shedder.measured(lag(0), &config);
+        }
+        assert_eq!(refused(&shedder), [1024, 1024, 0, 0]);
+        for _ in 0..64 {
+            shedder.measured(lag(0), &config);
+        }
+        assert_eq!(refused(&shedder), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn each_measure_has_its_limit() {
+        let config = Config {
+            max_in_flight: NonZeroU32::new(1000),
+            ..Config::default()
+        };
+        let check = |pressure: Pressure, expected: u32| {
+            assert_eq!(next(0, config.worst(pressure)), expected, "{pressure:?}");
+        };
+        check(lag(49), 0);
+        check(lag(50), LEAST_RISE);
+        check(lag(65), 76);
+        check(lag(1000), MOST_RISE);
+        let cpu = |cpu| Pressure {
+            cpu,
+            ..Pressure::default()
+        };
+        check(cpu(0.94), 0);
+        check(cpu(0.96), LEAST_RISE);
+        let in_flight = |in_flight| Pressure {
+            in_flight,
+            ..Pressure::default()
+        };
+        check(in_flight(999), 0);
+        check(in_flight(5000), MOST_RISE);
+    }
+}

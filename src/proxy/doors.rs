@@ -1,0 +1,41 @@
+//! The way through the bulkheads of a route and of its upstream.
+
+use http::HeaderValue;
+use http::header::RETRY_AFTER;
+
+use super::exchange::Exchange;
+use crate::limits::{Entry, Refused};
+use crate::response::{Code, Reply};
+
+/// Takes the places that the exchange needs, or waits for them. A reply where there is none to be had.
+pub(super) async fn enter(exchange: &mut Exchange) -> Option<Reply> {
+    let doors = std::mem::take(&mut exchange.doors);
+    let (class, attempt) = (exchange.facts.criticality, exchange.attempt.as_mut()?);
+    for (door, code) in doors.into_iter().zip([Code::RouteBusy, Code::UpstreamBusy]) {
+        let Some(door) = door else { continue };
+        let entered = match door.enter(class, attempt.deadline()) {
+            Entry::Now(place) => Ok(place),
+            // Boxed, so that who need not wait does not carry the size of it.
+            Entry::Later(pending) => Box::pin(pending.turn()).await,
+            Entry::Never(refused) => Err(refused),
+        };
+        match entered {
+            Ok(place) => attempt.hold(place),
+            Err(refused) => return Some(refuse(code, refused)),
+        }
+    }
+    None
+}
+
+#[cold]
+fn refuse(code: Code, refused: Refused) -> Reply {
+    let mut reply = Reply::failure(code).cause(match refused {
+        Refused::Full => "no place is free",
+        Refused::Late => "its turn would have come too late",
+        Refused::Displaced => "its place in the queue went to a more important request",
+    });
+    // Nobody knows when there will be room; places become free all the time.
+    let soon = HeaderValue::from_static("1");
+    reply.headers.push((RETRY_AFTER, soon));
+    reply
+}
