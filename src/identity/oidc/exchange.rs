@@ -131,22 +131,31 @@ fn request(
     request.map_err(|_| ExchangeError::Malformed("its token endpoint"))
 }
 
-/// RFC 6749 section 5.2. Everything but a grant that is no good is a matter between the two of us.
+/// What is a matter between the two of us.
+const OURS: [&str; 7] = [
+    "invalid_request",
+    "invalid_client",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "temporarily_unavailable",
+    "server_error",
+];
+
+/// The grant is no good any more (RFC 6749 section 5.2), or the person has to come again: `login_required` and others
+/// like it (OpenID Connect Core section 3.1.2.6). Nothing else ends a session, since a provider that has trouble says all
+/// kinds of things.
 fn refusal(body: &[u8]) -> ExchangeError {
-    let known = [
-        "invalid_request",
-        "invalid_client",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-    ];
-    match serde_json::from_slice::<Refusal>(body) {
-        Ok(refusal) if refusal.error == "invalid_grant" => ExchangeError::Refused,
-        Ok(refusal) => match known.into_iter().find(|it| *it == refusal.error) {
-            Some(error) => ExchangeError::Unavailable(format!("the provider says {error}").into()),
-            None => ExchangeError::Refused,
-        },
-        Err(_) => unavailable(400),
+    let Ok(Refusal { error }) = serde_json::from_slice(body) else {
+        return unavailable(400);
+    };
+    if error == "invalid_grant" || error.ends_with("_required") {
+        return ExchangeError::Refused;
+    }
+    // What else it says stays out of the log.
+    match OURS.into_iter().find(|it| *it == error) {
+        Some(error) => ExchangeError::Unavailable(format!("the provider says {error}").into()),
+        None => unavailable(400),
     }
 }
 
@@ -183,8 +192,9 @@ pub async fn userinfo(
     if response.status().as_u16() != 200 {
         return Err(unavailable(response.status().as_u16()));
     }
-    let claims: Map<String, Value> = serde_json::from_slice(response.body())
-        .map_err(|_| ExchangeError::Malformed("no claims"))?;
+    let claims: Map<String, Value> = serde_json::from_slice(response.body()).map_err(|_| {
+        ExchangeError::Unavailable("the provider's userinfo endpoint gives no claims".into())
+    })?;
     // Section 5.3.2: without this, the claims could be anybody's.
     match claims.get("sub").and_then(Value::as_str) {
         Some(sub) if sub == subject => Ok(claims),
@@ -220,10 +230,26 @@ mod tests {
     #[test]
     fn refusals() {
         let is_refused = |body: &[u8]| matches!(refusal(body), ExchangeError::Refused);
-        assert!(is_refused(br#"{"error":"invalid_grant"}"#));
-        assert!(is_refused(br#"{"error":"<script>"}"#));
-        assert!(!is_refused(br#"{"error":"invalid_client"}"#));
-        assert!(!is_refused(b"<html>"));
+        for body in [
+            r#"{"error":"invalid_grant"}"#,
+            r#"{"error":"login_required"}"#,
+            r#"{"error":"interaction_required"}"#,
+        ] {
+            assert!(is_refused(body.as_bytes()), "{body}");
+        }
+        for body in [
+            r#"{"error":"invalid_client"}"#,
+            r#"{"error":"temporarily_unavailable"}"#,
+            r#"{"error":"<script>"}"#,
+            "<html>",
+        ] {
+            assert!(!is_refused(body.as_bytes()), "{body}");
+        }
+        assert!(
+            !refusal(br#"{"error":"<script>"}"#)
+                .to_string()
+                .contains("script")
+        );
     }
 
     #[test]
