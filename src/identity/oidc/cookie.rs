@@ -45,13 +45,15 @@ pub struct Cookies {
 const MARK: usize = 8;
 
 impl Cookies {
+    /// Names of providers have no `~`, so that no cookie of one of them is taken for one of another.
+    ///
     /// Where browsers come by https, names begin with `__Host-`: browsers take such a cookie only over TLS, of this
     /// very host and for all its paths, so that no other host of the domain can put one in its place.
     pub fn new(provider: &str, is_secure: bool) -> Cookies {
         let prefix = if is_secure { "__Host-" } else { "" };
         Cookies {
             session: format!("{prefix}northgate-{provider}").into(),
-            login: format!("{prefix}northgate-login-{provider}-").into(),
+            login: format!("{prefix}northgate-login-{provider}~").into(),
             is_secure,
         }
     }
@@ -123,8 +125,26 @@ mod tests {
         );
         assert_eq!(
             secure.login("0123456789"),
-            "__Host-northgate-login-main-01234567"
+            "__Host-northgate-login-main~01234567"
         );
+        // Whatever two providers are called.
+        let names = [
+            "main",
+            "main-x",
+            "login-main",
+            "login-main-01234567",
+            "login-main.01234567",
+        ];
+        for (one, other) in names
+            .iter()
+            .flat_map(|one| names.map(|other| (*one, other)))
+        {
+            let (one, other) = (Cookies::new(one, true), Cookies::new(other, true));
+            let login = other.login("0123456789");
+            assert_eq!(login.starts_with(one.logins()), one == other, "{login}");
+            assert!(!other.session().starts_with(one.logins()), "{other:?}");
+            assert_ne!(login, one.session());
+        }
         let open = Cookies::new("main", false);
         assert_eq!(
             open.clear(open.session()).expect("a value"),
