@@ -177,8 +177,10 @@
 //! | An introspection server lets nobody in by an answer that does not say so, and by its absence nobody beyond the end of a token | `tests/gateway/introspection.rs`: `no_answer_lets_in_whom_it_should_not`, `what_a_server_that_is_down_means_is_a_choice` |
 //! | Of what a service of `forward_auth` answers nothing goes on but what is listed, and a body that it sees reaches the upstream whole | `tests/gateway/forward_auth.rs`: `what_the_service_says_is_what_the_upstream_gets`, `a_body_that_the_service_sees_reaches_the_upstream_whole` |
 //! | A login ends in the browser that has begun it, nobody is sent elsewhere by it, and no token, cookie or logout of another counts | `tests/gateway/oidc/attacks.rs`, `tests/gateway/oidc/logout.rs` |
-//! | Tabs and gateways together renew a session's tokens once | `tests/gateway/oidc/renewal.rs`, `tests/gateway/oidc/shared.rs` |
-//! | A copy of the configuration, its secrets and the store is no session of anybody | `tests/gateway/oidc/shared.rs`: `a_copy_of_everything_but_the_browser_is_no_session` |
+//! | Tabs and gateways together renew a session's tokens once, and what the provider gives for them is neither lost nor asked for again | `tests/gateway/oidc/renewal.rs`, `tests/gateway/oidc/shared.rs`, `tests/gateway/oidc/broken_store.rs` |
+//! | What a provider does not say of a person any more is not true of the session any more | `tests/gateway/oidc/renewal.rs`: `what_is_not_said_any_more_is_not_true_any_more`, `the_userinfo_endpoint_is_asked_again` |
+//! | What has ended stays ended, also for those who are looking it up, and no reload makes a session younger | `src/identity/oidc/memory.rs`; `tests/gateway/oidc/sessions.rs` |
+//! | A copy of the configuration, its secrets and the store is no session of anybody | `tests/gateway/oidc/thief.rs`: `a_copy_of_everything_but_the_browser_is_no_session`; `tests/cli/key.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading

@@ -56,6 +56,12 @@ impl Url {
             && self.port() == other.port()
     }
 
+    /// Whether a document of `issuer` may name it: it is https, or of the same server where the issuer is not https
+    /// itself.
+    pub fn may_be_named_by(&self, issuer: &Url) -> bool {
+        self.is_https() || self.is_same_origin(issuer)
+    }
+
     /// The same server with this path, which begins with `/`; `None` where it is no path.
     pub fn with_path(&self, path: &str) -> Option<Url> {
         let rest = self.text.find("://")? + "://".len();

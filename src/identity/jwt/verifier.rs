@@ -75,7 +75,7 @@ impl<'t> Plausible<'t> {
         self.token.claims
     }
 
-    pub(super) fn kid(&self) -> Option<&str> {
+    pub(in crate::identity) fn kid(&self) -> Option<&str> {
         self.token.header.kid.as_deref()
     }
 

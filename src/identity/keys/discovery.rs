@@ -44,7 +44,7 @@ pub(super) async fn jwks_uri(client: &Client, issuer: &Url) -> Result<Url, Disco
     let place = metadata.get("jwks_uri").and_then(Value::as_str);
     let place: Option<Url> = place.and_then(|place| place.parse().ok());
     let place = place.ok_or_else(|| DiscoveryError::Missing { url: url() })?;
-    match place.is_https() || place.is_same_origin(issuer) {
+    match place.may_be_named_by(issuer) {
         true => Ok(place),
         false => Err(DiscoveryError::Elsewhere { url: url() }),
     }

@@ -109,6 +109,21 @@ impl Source {
         Source::compile(config, issuer, parts, &mut context.subject)
     }
 
+    /// What `issuer` publishes, as usual, asked for with a client that may ask it.
+    pub fn published<K: Kind>(
+        issuer: &Url,
+        client: &Client,
+        before: Option<&Source>,
+        context: &Build<'_, K>,
+    ) -> Source {
+        let (config, publisher) = (Config::default(), Publisher::Issuer(issuer.clone()));
+        let name = format!("{}.{}", K::NAME, context.name);
+        let metrics = context.metrics.keys(&name);
+        Source::remote(&config, publisher, client.clone(), before, || {
+            (name.into(), metrics)
+        })
+    }
+
     pub(super) fn compile(
         config: &Spanned<Config>,
         issuer: Option<&Spanned<String>>,
@@ -130,23 +145,39 @@ impl Source {
             }
             None => Publisher::Issuer(issuer_url(issuer, config.span, &parts, &client, subject)?),
         };
-        let same = parts
-            .before
-            .filter(|it| it.state.is_same(config, &publisher));
-        let state = same.map(|same| same.state.clone()).unwrap_or_else(|| {
-            let remote = Remote::new(config, publisher);
-            Arc::new(State::new(parts.name, parts.metrics, Some(remote)))
-        });
-        Some(Source {
-            state,
-            client: Some(client),
-            local: None,
-        })
+        let named = || (parts.name, parts.metrics);
+        Some(Source::remote(
+            config,
+            publisher,
+            client,
+            parts.before,
+            named,
+        ))
     }
 
     #[cfg(test)]
     pub(super) fn weak(&self) -> std::sync::Weak<State> {
         Arc::downgrade(&self.state)
+    }
+
+    fn remote(
+        config: &Config,
+        publisher: Publisher,
+        client: Client,
+        before: Option<&Source>,
+        named: impl FnOnce() -> (Box<str>, KeyMetrics),
+    ) -> Source {
+        let same = before.filter(|it| it.state.is_same(config, &publisher));
+        let state = same.map(|same| same.state.clone()).unwrap_or_else(|| {
+            let (name, metrics) = named();
+            let remote = Remote::new(config, publisher);
+            Arc::new(State::new(name, metrics, Some(remote)))
+        });
+        Source {
+            state,
+            client: Some(client),
+            local: None,
+        }
     }
 
     fn local(

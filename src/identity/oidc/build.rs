@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ahash::RandomState;
 use aws_lc_rs::error::Unspecified;
+use tokio::sync::Semaphore;
 
 use super::config::{Config, SessionConfig};
 use super::cookie::Cookies;
@@ -16,10 +18,10 @@ use super::provider::{Core, Seals, is_target};
 use super::seal::{KeyRing, SHORTEST_SECRET};
 use super::sessions::Sessions;
 use super::shared::{Shared, Times};
-use super::token::{Keys, Verifier};
+use super::token::Verifier;
 use crate::identity::directory::Reads;
 use crate::identity::jwt::{Rules, Types};
-use crate::identity::keys::{Algorithm, Algorithms};
+use crate::identity::keys::{Algorithm, Algorithms, Source};
 use crate::identity::{Build, Client, Entry, Kind, Mapping, Url};
 use crate::stores::Redis;
 use crate::text::{Secret, SecretValue, Spanned, Subject, quoted};
@@ -49,6 +51,8 @@ pub struct Provider {
     core: Arc<Core>,
     /// What outlives a reload that leaves provider and client the same.
     lasting: Lasting,
+    /// How many sessions are remembered from its start on.
+    most: NonZeroUsize,
 }
 
 #[derive(Clone)]
@@ -60,7 +64,6 @@ struct Lasting {
     keys_are_drawn: bool,
     sessions: Arc<Sessions>,
     discovery: Arc<Discovery>,
-    signing: Arc<Keys>,
 }
 
 impl Provider {
@@ -118,6 +121,7 @@ impl Kind for Provider {
             Ok(core) => Some(Provider {
                 core: Arc::new(core),
                 lasting,
+                most: most(session),
             }),
             Err(Unspecified) => {
                 context
@@ -130,6 +134,8 @@ impl Kind for Provider {
 
     /// Asks the provider where it is, and again from time to time, so that nobody has to wait for that.
     fn start(self: &Arc<Self>) {
+        self.lasting.sessions.memory.resize(self.most);
+        self.core.verifier.keys.start();
         let core = Arc::downgrade(&self.core);
         tokio::spawn(keep_known(core));
     }
@@ -225,6 +231,11 @@ fn remember(session: &SessionConfig) -> Duration {
         .map_or(REMEMBER, |remember| remember.as_std())
 }
 
+fn most(session: &SessionConfig) -> NonZeroUsize {
+    let most = session.most.and_then(|most| most.try_into().ok());
+    most.unwrap_or(MOST)
+}
+
 fn read(secret: &Spanned<Secret>, base: &Path, subject: &mut Subject<'_>) -> Option<SecretValue> {
     match secret.read(base) {
         Ok(value) => Some(value),
@@ -237,18 +248,12 @@ fn read(secret: &Spanned<Secret>, base: &Path, subject: &mut Subject<'_>) -> Opt
 
 /// What outlives reloads: of the provider before, where it is the same.
 fn lasting(config: &Config, context: &mut Build<'_, Provider>) -> Option<Lasting> {
-    let most = config
-        .session
-        .most
-        .and_then(|most| NonZeroUsize::try_from(most).ok())
-        .unwrap_or(MOST);
     let is_same = |it: &&Lasting| {
         it.issuer == config.issuer.value && *it.client_id == *config.client_id.value
     };
     let before = context.before.map(|before| &before.lasting).filter(is_same);
     let (keys, keys_are_drawn) = keys(config, before, context)?;
     if let Some(before) = before {
-        before.sessions.memory.resize(most);
         return Some(Lasting {
             keys,
             keys_are_drawn,
@@ -260,9 +265,8 @@ fn lasting(config: &Config, context: &mut Build<'_, Provider>) -> Option<Lasting
         client_id: config.client_id.as_str().into(),
         keys,
         keys_are_drawn,
-        sessions: Arc::new(Sessions::new(most)),
+        sessions: Arc::new(Sessions::new(most(&config.session))),
         discovery: Arc::default(),
-        signing: Arc::default(),
     })
 }
 
@@ -314,14 +318,15 @@ fn keys(
 fn share(config: &Config, store: Arc<Redis>, lasting: &Lasting, name: &str) -> Shared {
     let times = Times {
         idle: idle(&config.session),
-        lock: patience(config),
+        lease: lease(config),
     };
     Shared::new(store, lasting.keys.clone(), name, times)
 }
 
-/// A renewal asks the provider up to three times: where it is, for tokens, and for its keys.
-fn patience(config: &Config) -> Duration {
-    config.client.timeout.as_std() * 3 + Duration::from_secs(2)
+/// A renewal asks the provider up to five times: where it is, for tokens, for the place of its keys, for these, and for
+/// claims. Keys may have a cool-down, and the store is told of it all.
+fn lease(config: &Config) -> Duration {
+    config.client.timeout.as_std() * 5 + Duration::from_secs(10)
 }
 
 fn core(
@@ -342,6 +347,7 @@ fn core(
         scopes.push_str(scope);
     }
     let parameters = config.parameters.iter();
+    let before = context.before.map(|before| &before.core.verifier.keys);
     Ok(Core {
         name: context.name.clone(),
         issuer: config.issuer.value.clone(),
@@ -362,13 +368,11 @@ fn core(
             .map_or("/", |after| after.as_str())
             .into(),
         verifier: Verifier {
-            issuer: config.issuer.value.clone(),
             client_id: config.client_id.as_str().into(),
             id: rules(config, &["JWT"], &["iat", "sub"]),
             logout: rules(config, &["JWT", "logout+jwt"], &["iat"]),
-            client: client.clone(),
-            discovery: lasting.discovery.clone(),
-            keys: lasting.signing.clone(),
+            keys: Source::published(&config.issuer, &client, before, context),
+            state: RandomState::new(),
         },
         client,
         discovery: lasting.discovery.clone(),
@@ -385,7 +389,9 @@ fn core(
         lifetime: lifetime(session).as_secs().max(1),
         remember: u64::try_from(remember(session).as_millis()).unwrap_or(u64::MAX),
         on_store_down: session.on_store_down,
-        patience: patience(config) * 2,
+        patience: lease(config),
+        logins: Semaphore::new(config.concurrent.get().into()),
+        renewals: Semaphore::new(config.concurrent.get().into()),
         needs_access: false,
     })
 }

@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
 use super::exchange::{ExchangeError, redeem, userinfo};
-use super::metadata::Metadata;
-use super::pending::Pending;
+use super::pending::{self, Pending};
 use super::provider::{Core, Settled, Step, unix_ms};
 use super::session::{Record, SessionId};
 use super::token::TokenError;
@@ -68,7 +67,7 @@ impl From<ExchangeError> for Failure {
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Failure {
         match error {
-            TokenError::Keys(_) => Failure::unavailable(error),
+            TokenError::Keys => Failure::unavailable(error),
             error => Failure::bad(error.to_string()),
         }
     }
@@ -119,12 +118,15 @@ impl Core {
         let login = Pending::find(headers, state, now, (&self.cookies, &self.seals.login));
         let login = login
             .ok_or_else(|| Failure::bad("this browser has begun no such login, or long ago"))?;
-        // From here on it is used up, whatever becomes of it.
+        // From here on it is used up, whatever becomes of it, also where the browser keeps its cookie.
         let used = self.cookies.clear(&self.cookies.login(state));
-        let finished = self.redeem_code(&answer, &login).await;
-        let finished = match finished {
-            Ok(record) => self.open(headers, record, login.target()).await,
-            Err(failure) => Err(failure),
+        let finished = match self
+            .sessions
+            .logins
+            .is_new(state, now, now + pending::LIFETIME)
+        {
+            true => self.finish_once(headers, &answer, &login).await,
+            false => Err(Failure::bad("the login has come back before")),
         };
         match finished {
             Ok(mut step) => {
@@ -136,6 +138,20 @@ impl Core {
                 Err(failure)
             }
         }
+    }
+
+    async fn finish_once(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        answer: &Answer<'_>,
+        login: &Pending,
+    ) -> Result<Step, Failure> {
+        let place = tokio::time::timeout(self.client.timeout(), self.logins.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return Err(Failure::unavailable("too many logins end at once"));
+        };
+        let record = self.redeem_code(answer, login).await?;
+        self.open(headers, record, login.target()).await
     }
 
     async fn redeem_code(&self, answer: &Answer<'_>, login: &Pending) -> Result<Record, Failure> {
@@ -178,39 +194,38 @@ impl Core {
         if !is_nonce(&claims, &login.nonce()) {
             return Err(Failure::bad("the ID token is for another login"));
         }
-        let claims = self
-            .with_userinfo(claims, tokens.access.as_deref(), &metadata)
-            .await?;
-        Ok(Record {
+        let mut record = Record {
             claims,
+            userinfo: Map::new(),
             tokens,
+            next: None,
             ends: now.saturating_add(self.lifetime),
-            renewals: 0,
-        })
+            version: 0,
+        };
+        let access = record.tokens.access.as_deref();
+        record.userinfo = self.userinfo(access, record.subject()).await?;
+        Ok(record)
     }
 
-    /// What the ID token says counts more than what the endpoint does, which says nothing of the login.
-    async fn with_userinfo(
+    /// What the userinfo endpoint says of this person; nothing where it is not to be asked.
+    pub(super) async fn userinfo(
         &self,
-        claims: Map<String, Value>,
         access: Option<&str>,
-        metadata: &Metadata,
-    ) -> Result<Map<String, Value>, Failure> {
+        subject: &str,
+    ) -> Result<Map<String, Value>, ExchangeError> {
         if !self.asks_userinfo {
-            return Ok(claims);
+            return Ok(Map::new());
         }
+        let unavailable = |why: &str| ExchangeError::Unavailable(why.into());
+        let metadata = self.discovery.metadata(&self.client, &self.issuer).await;
+        let metadata = metadata.map_err(|error| unavailable(&error.to_string()))?;
         let endpoint = metadata.userinfo_endpoint.as_ref();
-        let endpoint = endpoint
-            .ok_or_else(|| Failure::unavailable("the provider has no userinfo endpoint"))?;
-        let access = access
-            .ok_or_else(|| Failure::bad("there is no access token for the userinfo endpoint"))?;
-        let subject = claims
-            .get("sub")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let mut all = userinfo(&self.client, endpoint, access, subject).await?;
-        all.extend(claims);
-        Ok(all)
+        let endpoint =
+            endpoint.ok_or_else(|| unavailable("the provider has no userinfo endpoint"))?;
+        let access = access.ok_or(ExchangeError::Malformed(
+            "there is no access token for the userinfo endpoint",
+        ))?;
+        userinfo(&self.client, endpoint, access, subject).await
     }
 
     /// Begins the session. One that the browser had before ends: whoever may know its cookie is not let in by this login.
@@ -226,7 +241,8 @@ impl Core {
         let id = SessionId::draw().ok_or_else(|| Failure::unavailable("there is no randomness"))?;
         let now_ms = unix_ms();
         // First of all here: a person that nobody knows leaves nothing behind.
-        let session = match self.adopt(&id, record, now_ms) {
+        let since = self.sessions.memory.moment(&id);
+        let session = match self.adopt(&id, record, now_ms, since) {
             Settled::Good(session) => session,
             _ => {
                 return Err(Failure::new(

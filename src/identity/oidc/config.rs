@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::identity::{ClientConfig, MappingConfig, Url};
-use crate::text::{Duration, Name, Secret, Spanned};
+use crate::text::{Bounded, Duration, Name, Secret, Spanned};
 
 /// Browser login at a provider of OpenID Connect.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -15,7 +15,8 @@ use crate::text::{Duration, Name, Secret, Spanned};
 #[schemars(rename = "OidcConfig")]
 pub struct Config {
     /// The provider as it calls itself, byte for byte. Its other addresses and its keys are found from here
-    /// (`/.well-known/openid-configuration`).
+    /// (`/.well-known/openid-configuration`). Keys are asked for in the background every 5 minutes, or more often where the
+    /// provider says so, and used for 6 hours at most while it gives no good answer.
     pub issuer: Spanned<Url>,
     /// The gateway's name at the provider.
     pub client_id: Spanned<String>,
@@ -35,7 +36,7 @@ pub struct Config {
     #[serde(default)]
     pub parameters: BTreeMap<String, Spanned<String>>,
     /// Whether the claims of the userinfo endpoint are asked for at a login, too. Default `false`: those of the ID
-    /// token are enough.
+    /// token are enough. They are asked for again with each renewal of the tokens.
     #[serde(default)]
     pub userinfo: bool,
     /// Where browsers go after a logout: a path of this host, or a URL that is registered at the provider. Default `"/"`.
@@ -46,9 +47,17 @@ pub struct Config {
     /// Which claims say what of the person.
     #[serde(default)]
     pub claims: MappingConfig,
+    /// How many logins may end at the same time, from 1 to 10,000, and beside them how many sessions be renewed: both ask
+    /// the provider. What comes beyond that waits for as long as `client.timeout`, and is then answered 503. Default 64.
+    #[serde(default = "sixty_four")]
+    pub concurrent: Bounded<1, 10_000>,
     /// How the provider is asked.
     #[serde(default)]
     pub client: ClientConfig,
+}
+
+fn sixty_four() -> Bounded<1, 10_000> {
+    Bounded::new(64).expect("it is within the bounds")
 }
 
 /// How a client shows its secret (OpenID Connect Core section 9).

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::callback::Failure;
 use super::metadata::Metadata;
 use super::provider::{Core, Settled, Step, unix_ms, with_query};
-use super::session::Record;
+use super::session::{BrowserSession, Record};
 use crate::identity::Url;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -26,7 +26,7 @@ impl Core {
         }
         let mut record = None;
         if let Ok(Some(id)) = self.session_id(headers) {
-            record = match self.sessions.memory.remove(&id) {
+            record = match self.sessions.memory.find(&id) {
                 Some(session) => Some(session.record.clone()),
                 None => self.stored(&id).await?,
             };
@@ -34,6 +34,8 @@ impl Core {
                 // Where the store cannot be told, the session goes on elsewhere, and nobody must believe it ended.
                 shared.remove(&id).await.map_err(Failure::unavailable)?;
             }
+            // Last, so that nobody remembers it again.
+            self.sessions.memory.remove(&id);
         }
         let metadata = self.discovery.known();
         let provider =
@@ -64,7 +66,7 @@ impl Core {
         let endpoint = metadata.end_session_endpoint.as_ref()?;
         let mut query = Serializer::new(String::new());
         query
-            .append_pair("id_token_hint", &record?.tokens.id)
+            .append_pair("id_token_hint", &record?.newest().id)
             .append_pair("client_id", &self.credentials.id);
         let after = self.after_logout()?;
         query.append_pair("post_logout_redirect_uri", after.to_str().ok()?);
@@ -88,33 +90,25 @@ impl Core {
         let claims = self.verifier.logout_token(&token).await?;
         let now = unix_ms() / 1000;
         let end = End::of(&claims, now).map_err(Failure::bad)?;
-        let is_new = match &self.shared {
-            Some(shared) => shared
-                .is_new(end.jti, LOGOUT_TOKEN_LIFETIME)
-                .await
-                .map_err(Failure::unavailable)?,
-            None => self
-                .sessions
-                .is_new(end.jti, now, now + LOGOUT_TOKEN_LIFETIME),
+        let used_before = || Failure::bad("the logout token has been used before");
+        let memory = &self.sessions.memory;
+        let concerns = |session: &BrowserSession| end.concerns(&session.record);
+        let Some(shared) = &self.shared else {
+            let used = &self.sessions.tokens;
+            return match used.is_new(end.jti, now, now + LOGOUT_TOKEN_LIFETIME) {
+                true => Ok(memory.remove_where(concerns)),
+                false => Err(used_before()),
+            };
         };
-        if !is_new {
-            return Err(Failure::bad("the logout token has been used before"));
+        // A session of the provider is named alone: its set has nobody else's.
+        let subject = end.subject.filter(|_| end.sid.is_none());
+        let token = (end.jti, LOGOUT_TOKEN_LIFETIME);
+        let ended = shared.end((subject, end.sid), token).await;
+        // Last, so that nobody remembers them again; and also where the store has not answered, which may have done it.
+        if !matches!(ended, Ok(None)) {
+            memory.remove_where(concerns);
         }
-        let ended = self
-            .sessions
-            .memory
-            .remove_where(|session| end.concerns(&session.record));
-        match &self.shared {
-            None => Ok(ended),
-            Some(shared) => {
-                // A session of the provider is named alone: its set has nobody else's.
-                let subject = end.subject.filter(|_| end.sid.is_none());
-                shared
-                    .end(subject, end.sid)
-                    .await
-                    .map_err(Failure::unavailable)
-            }
-        }
+        ended.map_err(Failure::unavailable)?.ok_or_else(used_before)
     }
 
     /// The claims of this browser's session, for whoever shows them to their owner.
@@ -129,7 +123,7 @@ impl Core {
             Looked::Nothing | Looked::Over(_) | Looked::Forged(_) => return Ok(None),
         };
         match settled {
-            Settled::Good(session) => Ok(Some(session.record.claims.clone())),
+            Settled::Good(session) => Ok(Some(session.record.all_claims())),
             Settled::Over(_) => Ok(None),
             Settled::Unavailable(why) => Err(Failure::unavailable(why)),
         }

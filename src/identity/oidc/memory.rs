@@ -12,7 +12,17 @@ use super::session::{BrowserSession, SessionId};
 /// In shards, each under a lock that is held for one look-up: requests hardly ever wait for each other.
 pub struct Memory(Box<[Shard]>);
 
-type Shard = Mutex<LruCache<SessionId, Arc<BrowserSession>>>;
+type Shard = Mutex<Sessions>;
+
+struct Sessions {
+    map: LruCache<SessionId, Arc<BrowserSession>>,
+    /// How often one or more of them were ended.
+    ends: u64,
+}
+
+/// A moment, as one shard knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(u64);
 
 const SHARDS: usize = 16;
 /// A map of fewer is one shard, in which the least used is really the least used of all.
@@ -25,7 +35,12 @@ impl Memory {
         let shards = if most.get() < SMALL { 1 } else { SHARDS };
         let each = NonZeroUsize::new(most.get().div_ceil(shards)).unwrap_or(most);
         // Room is made as it is needed.
-        let shard = || Mutex::new(LruCache::sparse(each));
+        let shard = || {
+            Mutex::new(Sessions {
+                map: LruCache::sparse(each),
+                ends: 0,
+            })
+        };
         Memory((0..shards).map(|_| shard()).collect())
     }
 
@@ -34,19 +49,36 @@ impl Memory {
         let each = most.get().div_ceil(self.0.len());
         for shard in &self.0 {
             if let Some(each) = NonZeroUsize::new(each) {
-                lock(shard).resize(each);
+                lock(shard).map.resize(each);
             }
         }
     }
 
     pub fn find(&self, id: &SessionId) -> Option<Arc<BrowserSession>> {
-        lock(self.shard(id)?).get(id).cloned()
+        lock(self.shard(id)?).map.get(id).cloned()
     }
 
-    /// Adds a session, or puts it in the place of an older one of this id.
-    pub fn insert(&self, id: SessionId, session: Arc<BrowserSession>, now: u64, idle: u64) {
-        let Some(shard) = self.shard(&id) else { return };
-        let mut shard = lock(shard);
+    /// Now, for what is about to be read of this session elsewhere.
+    pub fn moment(&self, id: &SessionId) -> Moment {
+        Moment(self.shard(id).map_or(0, |shard| lock(shard).ends))
+    }
+
+    /// Adds a session, or puts it in the place of an older one of this id, unless it may have been ended since this
+    /// moment: whoever ends a session does so where it is kept first, and here then.
+    pub fn insert(
+        &self,
+        id: SessionId,
+        session: Arc<BrowserSession>,
+        since: Moment,
+        (now, idle): (u64, u64),
+    ) -> bool {
+        let Some(shard) = self.shard(&id) else {
+            return false;
+        };
+        let Sessions { map: shard, ends } = &mut *lock(shard);
+        if *ends != since.0 {
+            return false;
+        }
         for _ in 0..TIDIED {
             let is_over = |session: &BrowserSession| now >= session.used().saturating_add(idle);
             if !shard
@@ -58,6 +90,7 @@ impl Memory {
             shard.pop_lru();
         }
         shard.put(id, session);
+        true
     }
 
     /// Replaces a session that is still there: what has been ended meanwhile stays ended.
@@ -65,7 +98,7 @@ impl Memory {
         let Some(shard) = self.shard(id) else {
             return false;
         };
-        match lock(shard).peek_mut(id) {
+        match lock(shard).map.peek_mut(id) {
             Some(place) => {
                 *place = session.clone();
                 true
@@ -75,16 +108,19 @@ impl Memory {
     }
 
     pub fn remove(&self, id: &SessionId) -> Option<Arc<BrowserSession>> {
-        lock(self.shard(id)?).pop(id)
+        let mut shard = lock(self.shard(id)?);
+        shard.ends += 1;
+        shard.map.pop(id)
     }
 
     /// Ends every session that is as wanted, and gives how many there were. Looks at all of them.
     pub fn remove_where(&self, is_wanted: impl Fn(&BrowserSession) -> bool) -> usize {
         let removed = self.0.iter().map(|shard| {
             let mut shard = lock(shard);
-            let before = shard.len();
-            shard.retain(|_, session| !is_wanted(session));
-            before - shard.len()
+            shard.ends += 1;
+            let before = shard.map.len();
+            shard.map.retain(|_, session| !is_wanted(session));
+            before - shard.map.len()
         });
         removed.sum()
     }
@@ -96,7 +132,7 @@ impl Memory {
     }
 }
 
-fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock(shard: &Shard) -> MutexGuard<'_, Sessions> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -113,14 +149,23 @@ mod tests {
         SessionId::draw().expect("randomness")
     }
 
+    fn insert(
+        memory: &Memory,
+        id: SessionId,
+        session: Arc<BrowserSession>,
+        (now, idle): (u64, u64),
+    ) {
+        assert!(memory.insert(id, session, memory.moment(&id), (now, idle)));
+    }
+
     #[test]
     fn the_least_used_makes_room() {
         let memory = memory(2);
         let (one, two, three) = (id(), id(), id());
-        memory.insert(one, session("a", "1", 100, 0), 0, 50);
-        memory.insert(two, session("b", "2", 100, 0), 0, 50);
+        insert(&memory, one, session("a", "1", 100, 0), (0, 50));
+        insert(&memory, two, session("b", "2", 100, 0), (0, 50));
         assert!(memory.find(&one).is_some());
-        memory.insert(three, session("c", "3", 100, 0), 0, 50);
+        insert(&memory, three, session("c", "3", 100, 0), (0, 50));
         assert!(memory.find(&two).is_none(), "it was used last");
         assert!(memory.find(&one).is_some() && memory.find(&three).is_some());
     }
@@ -130,9 +175,9 @@ mod tests {
         let memory = memory(100);
         let ids: Vec<_> = (0..6).map(|_| id()).collect();
         for id in &ids {
-            memory.insert(*id, session("a", "1", 100, 0), 0, 10);
+            insert(&memory, *id, session("a", "1", 100, 0), (0, 10));
         }
-        memory.insert(id(), session("a", "1", 100, 10), 10, 10);
+        insert(&memory, id(), session("a", "1", 100, 10), (10, 10));
         let left = ids.iter().filter(|id| memory.find(id).is_some()).count();
         assert_eq!(left, 6 - TIDIED);
     }
@@ -141,7 +186,7 @@ mod tests {
     fn what_has_ended_stays_ended() {
         let memory = memory(2000);
         let one = id();
-        memory.insert(one, session("a", "1", 100, 0), 0, 50);
+        insert(&memory, one, session("a", "1", 100, 0), (0, 50));
         assert!(memory.replace(&one, &session("a", "2", 100, 0)));
         assert!(memory.remove(&one).is_some());
         assert!(!memory.replace(&one, &session("a", "3", 100, 0)));
@@ -149,11 +194,28 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_while_it_is_looked_up_elsewhere_is_not_remembered() {
+        let memory = memory(2000);
+        let one = id();
+        let ends: [&dyn Fn() -> usize; 2] = [&|| memory.remove(&one).into_iter().count(), &|| {
+            memory.remove_where(|it| it.record.subject() == "nobody")
+        }];
+        for end in ends {
+            let since = memory.moment(&one);
+            assert_eq!(end(), 0);
+            assert!(!memory.insert(one, session("a", "1", 100, 0), since, (0, 50)));
+            assert!(memory.find(&one).is_none());
+        }
+        insert(&memory, one, session("a", "1", 100, 0), (0, 50));
+        assert!(memory.find(&one).is_some());
+    }
+
+    #[test]
     fn all_of_a_person_end_at_once_in_every_shard() {
         let memory = memory(10_000);
         for index in 0..500 {
             let who = if index % 2 == 0 { "alice" } else { "bob" };
-            memory.insert(id(), session(who, "1", 100, 0), 0, 50);
+            insert(&memory, id(), session(who, "1", 100, 0), (0, 50));
         }
         assert_eq!(
             memory.remove_where(|it| it.record.subject() == "alice"),

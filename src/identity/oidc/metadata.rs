@@ -16,12 +16,11 @@ pub const REFRESH: Duration = Duration::from_secs(3600);
 /// A provider that could not be asked is asked again after so long.
 pub const COOL_DOWN: Duration = Duration::from_secs(1);
 
-/// The addresses of a provider.
+/// The addresses of a provider, without that of its keys, which [`keys`](crate::identity::keys) finds.
 #[derive(Debug)]
 pub struct Metadata {
     pub authorization_endpoint: Url,
     pub token_endpoint: Url,
-    pub jwks_uri: Url,
     pub userinfo_endpoint: Option<Url>,
     pub end_session_endpoint: Option<Url>,
     /// Whether every answer to a login says whose it is (RFC 9207 section 3).
@@ -39,8 +38,8 @@ pub enum MetadataError {
     Malformed(Box<str>),
     #[error("the provider's discovery is of another issuer")]
     Issuer,
-    #[error("{0} of the provider's discovery is not https")]
-    Clear(&'static str),
+    #[error("{0} of the provider's discovery is neither https nor of the issuer itself")]
+    Elsewhere(&'static str),
     #[error("the provider could not be asked a moment ago")]
     CoolDown,
 }
@@ -50,7 +49,6 @@ struct Document {
     issuer: String,
     authorization_endpoint: String,
     token_endpoint: String,
-    jwks_uri: String,
     userinfo_endpoint: Option<String>,
     end_session_endpoint: Option<String>,
     #[serde(default)]
@@ -129,12 +127,12 @@ async fn ask(client: &Client, issuer: &Url) -> Result<Metadata, MetadataError> {
     let response = client.send(request).await;
     let response = response.map_err(|error| MetadataError::Client(Arc::new(error)))?;
     match response.status().as_u16() {
-        200 => read(response.body(), client, issuer),
+        200 => read(response.body(), issuer),
         status => Err(MetadataError::Status(status)),
     }
 }
 
-fn read(body: &[u8], client: &Client, issuer: &Url) -> Result<Metadata, MetadataError> {
+fn read(body: &[u8], issuer: &Url) -> Result<Metadata, MetadataError> {
     let document: Document = serde_json::from_slice(body)
         .map_err(|error| MetadataError::Malformed(error.to_string().into()))?;
     // Section 4.3: it must be what was asked for, or one provider could speak for another.
@@ -145,9 +143,9 @@ fn read(body: &[u8], client: &Client, issuer: &Url) -> Result<Metadata, Metadata
         let url: Url = text
             .parse()
             .map_err(|_| MetadataError::Malformed(format!("{what} is no URL").into()))?;
-        match client.may_ask(url.uri()) {
+        match url.may_be_named_by(issuer) {
             true => Ok(url),
-            false => Err(MetadataError::Clear(what)),
+            false => Err(MetadataError::Elsewhere(what)),
         }
     };
     let optional =
@@ -155,9 +153,43 @@ fn read(body: &[u8], client: &Client, issuer: &Url) -> Result<Metadata, Metadata
     Ok(Metadata {
         authorization_endpoint: url("authorization_endpoint", &document.authorization_endpoint)?,
         token_endpoint: url("token_endpoint", &document.token_endpoint)?,
-        jwks_uri: url("jwks_uri", &document.jwks_uri)?,
         userinfo_endpoint: optional("userinfo_endpoint", &document.userinfo_endpoint)?,
         end_session_endpoint: optional("end_session_endpoint", &document.end_session_endpoint)?,
         says_issuer: document.authorization_response_iss_parameter_supported,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_https_or_of_the_issuer_itself() {
+        let check = |issuer: &str, token_endpoint: &str, expected: bool| {
+            let document = serde_json::json!({
+                "issuer": issuer,
+                "authorization_endpoint": "https://login.test/auth",
+                "token_endpoint": token_endpoint,
+            });
+            let issuer: Url = issuer.parse().expect("a URL");
+            let read = read(document.to_string().as_bytes(), &issuer);
+            assert_eq!(
+                read.is_ok(),
+                expected,
+                "{issuer} {token_endpoint}: {read:?}"
+            );
+        };
+        let https = "https://id.test";
+        check(https, "https://id.test/token", true);
+        check(https, "https://other.test/token", true);
+        check(https, "http://id.test/token", false);
+        // What runs on this machine gets no codes of a provider elsewhere.
+        check(https, "http://localhost:8080/token", false);
+        check(https, "http://127.0.0.1/token", false);
+        let local = "http://127.0.0.1:9000";
+        check(local, "http://127.0.0.1:9000/token", true);
+        check(local, "http://127.0.0.1:9001/token", false);
+        check(local, "https://id.test/token", true);
+        check(https, "ftp://id.test/token", false);
+    }
 }

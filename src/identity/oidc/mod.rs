@@ -13,6 +13,15 @@
 //!                                        ID token: signature, iss, aud, azp, exp, nonce; claims ──► identity
 //!          ◄─ 302 to /orders, a new session's id sealed in a cookie, the login's cookie gone
 //! ```
+//!
+//! # One renewal
+//! ```text
+//!  due? ── one for all requests of this node, one for all nodes: a lock in the store
+//!       ── refresh token ──► provider: new tokens ── kept at once, the old ones being spent
+//!       ── ID token: as above, of the same person; userinfo, if asked ── claims replaced ── kept ── lock given back
+//! ```
+//! What ends a session ends it in the store first and in the memory of the node then, and nobody remembers a session that
+//! he has begun to look up before.
 
 mod build;
 mod callback;
@@ -24,6 +33,7 @@ mod memory;
 mod metadata;
 mod pending;
 mod provider;
+mod refresh;
 mod renewal;
 mod seal;
 mod session;

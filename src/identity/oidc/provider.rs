@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use form_urlencoded::Serializer;
 use http::{HeaderMap, HeaderValue};
+use tokio::sync::Semaphore;
 
 use super::config::OnStoreDown;
 use super::cookie::{self, Cookies, Shown};
@@ -47,8 +48,11 @@ pub struct Core {
     /// In milliseconds.
     pub(super) remember: u64,
     pub(super) on_store_down: OnStoreDown,
-    /// How long a renewal may take in all, with the wait for another node that has the lock.
+    /// How long a renewal waits for another node that has the lock.
     pub(super) patience: Duration,
+    /// How many logins may end at once, and how many sessions be renewed: each has exchanges with the provider.
+    pub(super) logins: Semaphore,
+    pub(super) renewals: Semaphore,
     /// Whether a session is good only as long as its access token is.
     pub(super) needs_access: bool,
 }
@@ -149,7 +153,7 @@ impl Core {
     pub(super) fn is_due(&self, record: &Record, now: u64) -> bool {
         let tokens = &record.tokens;
         match tokens.refresh {
-            Some(_) => tokens.renew.is_some_and(|renew| now >= renew),
+            Some(_) => tokens.is_due(now),
             None => self.needs_access && tokens.expires.is_some_and(|expires| now >= expires),
         }
     }
@@ -161,7 +165,7 @@ impl Core {
             provider: &self.name,
             expires: Some(record.ends),
         };
-        let identity = self.mapping.identity(record.claims.clone(), proof);
+        let identity = self.mapping.identity(record.all_claims(), proof);
         identity.map(Arc::new)
     }
 

@@ -62,6 +62,13 @@ pub struct Tokens {
     pub renew: Option<u64>,
 }
 
+impl Tokens {
+    /// Whether they should be renewed.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.refresh.is_some() && self.renew.is_some_and(|renew| now >= renew)
+    }
+}
+
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -71,16 +78,48 @@ impl fmt::Debug for Tokens {
 /// All of a session that a store keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The claims of the ID token, and those of the userinfo endpoint.
+    /// The claims of the ID token.
     pub claims: Map<String, Value>,
+    /// Those of the userinfo endpoint, where it is asked. Each renewal replaces both.
+    pub userinfo: Map<String, Value>,
     pub tokens: Tokens,
+    /// What the provider has given for the refresh token of `tokens`, which is spent since, while it cannot be told yet
+    /// what these new tokens say. Until then the session is as good as the old ones.
+    pub next: Option<Tokens>,
     /// When it ends whatever happens, in Unix seconds.
     pub ends: u64,
-    /// How often its tokens have been renewed.
-    pub renewals: u64,
+    /// Of two records of one session the one with the greater number is the newer one.
+    pub version: u64,
 }
 
+/// What a renewed ID token need not say again (OpenID Connect Core section 12.2): it is of the login, which stays the
+/// same. What else it does not say is not true any more.
+const OF_THE_LOGIN: [&str; 5] = ["sid", "nonce", "auth_time", "acr", "amr"];
+
 impl Record {
+    /// The tokens that were given last.
+    pub fn newest(&self) -> &Tokens {
+        self.next.as_ref().unwrap_or(&self.tokens)
+    }
+
+    /// Everything that is said of the person. The ID token counts more than the endpoint, which says nothing of the
+    /// login.
+    pub fn all_claims(&self) -> Map<String, Value> {
+        let mut all = self.userinfo.clone();
+        all.extend(self.claims.clone());
+        all
+    }
+
+    /// The claims of a renewed ID token, with those of the login that it does not say again.
+    pub fn renewed_claims(&self, mut fresh: Map<String, Value>) -> Map<String, Value> {
+        for name in OF_THE_LOGIN {
+            if let (Some(value), false) = (self.claims.get(name), fresh.contains_key(name)) {
+                fresh.insert(name.to_owned(), value.clone());
+            }
+        }
+        fresh
+    }
+
     pub fn claim(&self, name: &str) -> Option<&str> {
         self.claims.get(name)?.as_str()
     }
@@ -125,6 +164,17 @@ impl BrowserSession {
         }
     }
 
+    /// The same session with the identity that another build sees in it: it is no younger by that.
+    pub fn mapped(&self, identity: Arc<Identity>, mapped_by: u64) -> BrowserSession {
+        BrowserSession {
+            record: self.record.clone(),
+            identity,
+            mapped_by,
+            used: AtomicU64::new(self.used()),
+            confirmed: AtomicU64::new(self.confirmed()),
+        }
+    }
+
     /// Whether it is good at this second; a request that came with it gives it another `idle` seconds.
     pub fn touch(&self, now: u64, idle: u64) -> bool {
         let used = self.used.load(Ordering::Relaxed);
@@ -158,6 +208,7 @@ pub mod tests {
         let claims = serde_json::json!({ "sub": subject, "sid": sid });
         Record {
             claims: claims.as_object().cloned().unwrap_or_default(),
+            userinfo: Map::new(),
             tokens: Tokens {
                 id: "i".into(),
                 access: None,
@@ -165,8 +216,9 @@ pub mod tests {
                 expires: None,
                 renew: None,
             },
+            next: None,
             ends,
-            renewals: 0,
+            version: 0,
         }
     }
 
@@ -186,6 +238,38 @@ pub mod tests {
         // A clock that was set back makes it no younger and ends nothing.
         assert!(session.touch(5, 1000));
         assert_eq!(session.used(), 99);
+    }
+
+    #[test]
+    fn another_build_makes_it_no_younger() {
+        let session = session("alice", "s", 100, 10);
+        assert!(session.touch(12, 10));
+        session.confirm(11_500);
+        let mapped = session.mapped(Arc::default(), 7);
+        assert_eq!((mapped.mapped_by, &mapped.record), (7, &session.record));
+        assert_eq!((mapped.used(), mapped.confirmed()), (12, 11_500));
+        assert!(!mapped.touch(22, 10), "it has been idle all the time");
+    }
+
+    #[test]
+    fn what_a_renewed_token_does_not_say_is_not_true_any_more() {
+        let object = |value: Value| value.as_object().cloned().expect("claims");
+        let mut record = record("alice", "s", 100);
+        record.claims.extend(object(serde_json::json!({
+            "roles": ["admin"], "acr": "1", "nonce": "n", "iat": 1
+        })));
+        record.userinfo = object(serde_json::json!({ "sub": "mallory", "email": "a@b.c" }));
+        let fresh = serde_json::json!({ "sub": "alice", "acr": "2", "iat": 2 });
+        record.claims = record.renewed_claims(object(fresh));
+        let expected = serde_json::json!({
+            "sub": "alice", "sid": "s", "acr": "2", "nonce": "n", "iat": 2
+        });
+        assert_eq!(record.claims, object(expected));
+        let all = record.all_claims();
+        assert_eq!(
+            (&all["sub"], &all["email"]),
+            (&"alice".into(), &"a@b.c".into())
+        );
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::session::SessionId;
 /// A renewal that is going on; everybody who needs it waits for the same one.
 pub type Flight = SharedFuture<BoxFuture<'static, Settled>>;
 
-/// So many logout tokens are remembered until they end.
-const TOKENS: usize = 10_000;
+/// So many logout tokens, and as many ends of logins, are remembered until nobody can show them again.
+const USED: usize = 10_000;
 
 /// The sessions of a provider on this node.
 pub struct Sessions {
@@ -24,18 +24,24 @@ pub struct Sessions {
     flights: Mutex<HashMap<SessionId, Flight>>,
     /// When a session's renewal may be tried again, in Unix seconds, where the provider could not be asked.
     pauses: Mutex<LruCache<SessionId, u64>>,
-    /// Logout tokens that have been used, and when they end.
-    used: Mutex<LruCache<Box<str>, u64>>,
+    /// Logout tokens that have been used.
+    pub tokens: Used,
+    /// Logins that have come back, by their `state`.
+    pub logins: Used,
 }
+
+/// What is good once, and has been used: until when nobody can use it anyway, in Unix seconds.
+pub struct Used(Mutex<LruCache<Box<str>, u64>>);
 
 impl Sessions {
     pub fn new(most: NonZeroUsize) -> Sessions {
-        let tokens = NonZeroUsize::new(TOKENS).unwrap_or(NonZeroUsize::MIN);
+        let used = NonZeroUsize::new(USED).unwrap_or(NonZeroUsize::MIN);
         Sessions {
             memory: Memory::new(most),
             flights: Mutex::default(),
-            pauses: Mutex::new(LruCache::sparse(tokens)),
-            used: Mutex::new(LruCache::sparse(tokens)),
+            pauses: Mutex::new(LruCache::sparse(used)),
+            tokens: Used(Mutex::new(LruCache::sparse(used))),
+            logins: Used(Mutex::new(LruCache::sparse(used))),
         }
     }
 
@@ -72,14 +78,16 @@ impl Sessions {
     pub fn pause(&self, id: SessionId, until: u64) {
         lock(&self.pauses).put(id, until);
     }
+}
 
-    /// Whether a logout token is shown for the first time.
-    pub fn is_new(&self, jti: &str, now: u64, expires: u64) -> bool {
-        let mut used = lock(&self.used);
-        if used.get(jti).is_some_and(|&until| now <= until) {
+impl Used {
+    /// Whether it is used for the first time, by whoever asks this.
+    pub fn is_new(&self, name: &str, now: u64, until: u64) -> bool {
+        let mut used = lock(&self.0);
+        if used.get(name).is_some_and(|&until| now <= until) {
             return false;
         }
-        used.put(jti.into(), expires);
+        used.put(name.into(), until);
         true
     }
 }

@@ -5,7 +5,7 @@
 //! knows a session by a digest of its id, and a person by a digest under the keys.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::error::Unspecified;
 use base64::Engine as _;
@@ -45,36 +45,50 @@ pub struct Shared {
     /// In milliseconds, as below.
     idle: u64,
     /// How long a lock lasts, longer than whoever holds it can take.
-    lock: u64,
+    lease: Duration,
     scripts: Scripts,
 }
 
 struct Scripts {
     insert: Script,
     end: Script,
+    lock: Script,
     unlock: Script,
 }
 
 /// KEYS: the session, then sets of sessions of the same person and provider session. ARGV: its name, value and idle
-/// milliseconds, now and its end in Unix milliseconds.
+/// milliseconds, now and its end in Unix milliseconds. A set lasts as long as the last of its sessions.
 const INSERT: &str = "
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 for i = 2, #KEYS do
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', ARGV[4])
   redis.call('ZADD', KEYS[i], ARGV[5], ARGV[1])
-  redis.call('PEXPIREAT', KEYS[i], ARGV[5])
+  local last = redis.call('ZRANGE', KEYS[i], -1, -1, 'WITHSCORES')
+  redis.call('PEXPIREAT', KEYS[i], last[2])
 end";
 
-/// KEYS: such sets. ARGV: what stands before a session's name in its key.
+/// KEYS: the mark of whoever ends them, then such sets. ARGV: whose mark it is, for how many seconds it stays, and
+/// what stands before a session's name in its key. The mark and the end are one step, and a script that is sent again
+/// after a broken connection finds its own mark.
 const END: &str = "
+local mark = redis.call('GET', KEYS[1])
+if mark and mark ~= ARGV[1] then return -1 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 local ended = 0
-for i = 1, #KEYS do
+for i = 2, #KEYS do
   for _, name in ipairs(redis.call('ZRANGE', KEYS[i], 0, -1)) do
-    ended = ended + redis.call('DEL', ARGV[1] .. name)
+    ended = ended + redis.call('DEL', ARGV[3] .. name)
   end
   redis.call('DEL', KEYS[i])
 end
 return ended";
+
+/// KEYS: the lock. ARGV: its owner, and for how many milliseconds it is taken. Who has it already, has it.
+const LOCK: &str = "
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1";
 
 const UNLOCK: &str = "
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end";
@@ -86,10 +100,11 @@ impl Shared {
             keys,
             prefix: format!("northgate:{{oidc:{provider}}}:"),
             idle: milliseconds(times.idle),
-            lock: milliseconds(times.lock),
+            lease: times.lease,
             scripts: Scripts {
                 insert: Script::new(INSERT),
                 end: Script::new(END),
+                lock: Script::new(LOCK),
                 unlock: Script::new(UNLOCK),
             },
         }
@@ -154,52 +169,39 @@ impl Shared {
         Ok(self.store.command(&command).await?)
     }
 
-    /// Ends the sessions of a person, or those of one session of the provider, and gives how many.
+    /// Ends the sessions of a person, or those of one session of the provider, and gives how many; `None` where the
+    /// same `token` has done so before, within so many `seconds`.
     pub async fn end(
         &self,
-        subject: Option<&str>,
-        sid: Option<&str>,
-    ) -> Result<usize, SharedError> {
+        (subject, sid): (Option<&str>, Option<&str>),
+        (token, seconds): (&str, u64),
+    ) -> Result<Option<usize>, SharedError> {
         let mut call = self.scripts.end.prepare_invoke();
+        let mark = self.name("jti", token.as_bytes(), 1).next();
+        call.key(mark.ok_or(SharedError::Sealing)?);
         for set in self.sets(subject, sid, usize::MAX) {
             call.key(set);
         }
-        call.arg(self.session(""));
-        Ok(self.store.script(&call).await?)
-    }
-
-    /// Whether this is the first time that anybody shows it within so many seconds.
-    pub async fn is_new(&self, what: &str, seconds: u64) -> Result<bool, SharedError> {
-        let mut command = cmd("SET");
-        let name = self
-            .name("jti", what.as_bytes(), 1)
-            .next()
-            .unwrap_or_default();
-        command
-            .arg(name)
-            .arg("1")
-            .arg("NX")
-            .arg("EX")
-            .arg(seconds.max(1));
-        let done: Option<String> = self.store.command(&command).await?;
-        Ok(done.is_some())
+        call.arg(draw_name()?)
+            .arg(seconds.max(1))
+            .arg(self.session(""));
+        let ended: i64 = self.store.script(&call).await?;
+        Ok(usize::try_from(ended).ok())
     }
 
     /// A lock on the renewal of one session; `None` where another node has it.
     pub async fn lock(&self, id: &SessionId) -> Result<Option<Lock>, SharedError> {
         let lock = Lock {
             key: format!("{}lock:{}", self.prefix, id.public_name()),
-            owner: SessionId::draw().ok_or(SharedError::Sealing)?.public_name(),
+            owner: draw_name()?,
+            ends: Instant::now() + self.lease,
         };
-        let mut command = cmd("SET");
-        command
-            .arg(&lock.key)
+        let mut call = self.scripts.lock.prepare_invoke();
+        call.key(&lock.key)
             .arg(&lock.owner)
-            .arg("NX")
-            .arg("PX")
-            .arg(self.lock);
-        let done: Option<String> = self.store.command(&command).await?;
-        Ok(done.map(|_| lock))
+            .arg(milliseconds(self.lease));
+        let is_mine: bool = self.store.script(&call).await?;
+        Ok(is_mine.then_some(lock))
     }
 
     /// Another's lock stays: this one may have ended by itself meanwhile.
@@ -243,6 +245,11 @@ impl Shared {
     }
 }
 
+fn draw_name() -> Result<String, SharedError> {
+    let drawn = SessionId::draw().ok_or(SharedError::Sealing)?;
+    Ok(drawn.public_name())
+}
+
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -250,7 +257,7 @@ fn milliseconds(time: Duration) -> u64 {
 /// How long a session lasts that nobody uses, and a lock that nobody gives back.
 pub struct Times {
     pub idle: Duration,
-    pub lock: Duration,
+    pub lease: Duration,
 }
 
 /// What a session's value is sealed for.
@@ -260,4 +267,12 @@ const VALUE: &str = "session in a store";
 pub struct Lock {
     key: String,
     owner: String,
+    /// It is not given up later than this, whatever its owner does.
+    ends: Instant,
+}
+
+impl Lock {
+    pub fn ends(&self) -> Instant {
+        self.ends
+    }
 }

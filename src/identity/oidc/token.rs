@@ -1,24 +1,11 @@
 //! Tokens that the provider signs for the gateway: ID tokens and logout tokens.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::Request;
-use http::header::ACCEPT;
+use ahash::RandomState;
 use serde_json::{Map, Value};
 
-use super::metadata::{Discovery, MetadataError};
 use super::provider::unix_ms;
 use crate::identity::jwt::{Plausible, Refused, Rules};
-use crate::identity::keys::KeySet;
-use crate::identity::{Client, ClientError, Url};
-
-/// Keys that verified a token so long ago are fetched again before the next one.
-const FRESH: Duration = Duration::from_secs(300);
-/// Between two fetches, however many tokens name keys that nobody knows.
-const COOL_DOWN: Duration = Duration::from_secs(2);
+use crate::identity::keys::{Source, Unavailable, Wanted};
 
 /// A longer token is refused, in bytes.
 const LONGEST: usize = 64 << 10;
@@ -30,8 +17,8 @@ pub enum TokenError {
     Refused(Refused),
     #[error("the token was issued to another client (azp)")]
     Party,
-    #[error("the provider's keys cannot be had: {0}")]
-    Keys(Box<str>),
+    #[error("{Unavailable}")]
+    Keys,
 }
 
 impl From<Refused> for TokenError {
@@ -40,37 +27,20 @@ impl From<Refused> for TokenError {
     }
 }
 
-impl From<ClientError> for TokenError {
-    fn from(error: ClientError) -> TokenError {
-        TokenError::Keys(error.to_string().into())
-    }
-}
-
-impl From<MetadataError> for TokenError {
-    fn from(error: MetadataError) -> TokenError {
-        TokenError::Keys(error.to_string().into())
+impl From<Unavailable> for TokenError {
+    fn from(_: Unavailable) -> TokenError {
+        TokenError::Keys
     }
 }
 
 /// What tokens must say, and the keys that sign them.
 pub struct Verifier {
-    pub issuer: Url,
     pub client_id: Box<str>,
     pub(in crate::identity) id: Rules,
     pub(in crate::identity) logout: Rules,
-    pub client: Client,
-    pub discovery: Arc<Discovery>,
-    pub keys: Arc<Keys>,
-}
-
-/// The keys of a provider as they were last fetched. They outlive reloads.
-#[derive(Debug, Default)]
-pub struct Keys {
-    set: ArcSwap<KeySet>,
-    fetched: Mutex<Option<Instant>>,
-    /// When the provider last had no good answer.
-    failed: Mutex<Option<Instant>>,
-    turn: tokio::sync::Mutex<()>,
+    pub keys: Source,
+    /// For hashes of tokens.
+    pub state: RandomState,
 }
 
 impl Verifier {
@@ -96,72 +66,23 @@ impl Verifier {
     async fn claims(&self, token: &str, rules: &Rules) -> Result<Map<String, Value>, TokenError> {
         // What would not count anyway has no keys fetched.
         let plausible = Plausible::check(token.as_bytes(), rules, LONGEST, unix_ms() / 1000)?;
-        if self.keys.is_fresh(FRESH) {
-            match plausible.check_signature(&self.keys.set.load()) {
-                Ok(()) => return Ok(plausible.into_claims()),
-                // The provider may have other keys by now.
-                Err(_) if !self.keys.is_fresh(COOL_DOWN) => {}
-                Err(refused) => return Err(refused.into()),
+        let wanted = match self.keys.keys(plausible.kid()) {
+            None => Wanted::Named(plausible.kid()),
+            Some(keys) => {
+                let token = self.state.hash_one(token);
+                match plausible.check_signature(&keys) {
+                    Ok(()) => return Ok(plausible.into_claims()),
+                    // The provider may have begun to sign with another key, and not have said so by a new name.
+                    Err(Refused::NoKey | Refused::Signature) if self.keys.may_change(token) => {
+                        let than = keys.clone();
+                        Wanted::Other { than, token }
+                    }
+                    Err(refused) => return Err(refused.into()),
+                }
             }
-        }
-        let set = self.fetch().await?;
-        plausible.check_signature(&set)?;
+        };
+        let keys = self.keys.renewed(wanted).await?;
+        plausible.check_signature(&keys)?;
         Ok(plausible.into_claims())
     }
-
-    async fn fetch(&self) -> Result<Arc<KeySet>, TokenError> {
-        let asked = Instant::now();
-        let _turn = self.keys.turn.lock().await;
-        if self.keys.fetched().is_some_and(|fetched| fetched >= asked) {
-            return Ok(self.keys.set.load_full());
-        }
-        // Whoever waited for a fetch that failed, or comes right after it, does not begin another: each would wait for
-        // all before it.
-        let failed = *lock(&self.keys.failed);
-        if failed.is_some_and(|failed| failed >= asked || failed.elapsed() < COOL_DOWN) {
-            return Err(TokenError::Keys("the provider has just failed".into()));
-        }
-        let set = self.ask().await;
-        let answered = match &set {
-            Ok(set) => {
-                self.keys.set.store(set.clone());
-                &self.keys.fetched
-            }
-            Err(_) => &self.keys.failed,
-        };
-        *lock(answered) = Some(Instant::now());
-        set
-    }
-
-    async fn ask(&self) -> Result<Arc<KeySet>, TokenError> {
-        let metadata = self.discovery.metadata(&self.client, &self.issuer).await?;
-        let request = Request::get(metadata.jwks_uri.as_str()).header(ACCEPT, "application/json");
-        let request = request
-            .body(Bytes::new())
-            .map_err(|error| TokenError::Keys(error.to_string().into()))?;
-        let response = self.client.send(request).await?;
-        if response.status() != http::StatusCode::OK {
-            return Err(TokenError::Keys(
-                format!("the provider answers {}", response.status()).into(),
-            ));
-        }
-        let set = KeySet::parse_jwks(response.body());
-        let set = set.map_err(|error| TokenError::Keys(error.to_string().into()))?;
-        Ok(Arc::new(set))
-    }
-}
-
-impl Keys {
-    fn is_fresh(&self, within: Duration) -> bool {
-        self.fetched()
-            .is_some_and(|fetched| fetched.elapsed() < within)
-    }
-
-    fn fetched(&self) -> Option<Instant> {
-        *lock(&self.fetched)
-    }
-}
-
-fn lock(moment: &Mutex<Option<Instant>>) -> std::sync::MutexGuard<'_, Option<Instant>> {
-    moment.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -131,6 +131,19 @@ impl Provider {
         self.tell(json!({ "state": "up" })).await;
     }
 
+    /// Is otherwise the same, but for these: `people` (claims by name, in the place of those that they had),
+    /// `failing` (paths that answer 500), `slow` (milliseconds by path) and `resource` (`false`: access tokens are for
+    /// the userinfo endpoint).
+    pub async fn change(&self, what: Value) {
+        self.tell(json!({ "change": what })).await;
+    }
+
+    /// How often a path was asked for at the same time, at most.
+    pub async fn most_at_once(&self, path: &str) -> u64 {
+        let answer = self.tell(json!({ "seen": path })).await;
+        answer["most"].as_u64().expect("a number")
+    }
+
     /// How often a path was asked for, such as `/jwks`.
     pub async fn count(&self, path: &str) -> u64 {
         let answer = self.tell(json!({ "seen": path })).await;

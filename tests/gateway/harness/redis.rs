@@ -31,6 +31,10 @@ impl Redis {
         format!("redis://{}", self.address)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Ends it, and everything that it had.
     pub async fn stop(&mut self) {
         self.child.start_kill().expect("it runs");

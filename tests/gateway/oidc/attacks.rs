@@ -170,10 +170,11 @@ async fn nothing_of_a_login_is_good_twice() {
     // Without the login's cookie, which is gone now.
     let again = browser.open(&shop.gateway, &callback).await;
     again.assert_problem(400, "login_failed");
-    // With everything that the browser had: the provider takes no code twice, and ends what came of the first time.
+    // With everything that the browser had. The provider, which would end what came of the first time, is not asked.
     let answer = thief.open(&shop.gateway, &callback).await;
     answer.assert_problem(400, "login_failed");
     assert_eq!(thief.cookie(SESSION), None);
+    assert_eq!(shop.provider.count("/token").await, 1);
 }
 
 #[tokio::test]

@@ -281,27 +281,3 @@ async fn keys_of_cookies_rotate() {
     assert_eq!(later.open(&shop.gateway, "/account/x").await.status, 200);
     assert_eq!(browser.open(&shop.gateway, "/account/x").await.status, 302);
 }
-
-#[tokio::test]
-async fn a_session_ends_when_nobody_uses_it_and_after_its_lifetime() {
-    let session = "{ keys = [{ file = \"$folder/key\" }], idle = \"2s\", lifetime = \"4s\" }";
-    let shop = Shop::with(Change {
-        session: Some(session),
-        ..Change::default()
-    })
-    .await;
-    let (mut idle, mut busy) = (Browser::default(), Browser::default());
-    idle.log_in(&shop, "/account/x", "alice").await;
-    busy.log_in(&shop, "/account/x", "bob").await;
-    let mut was_used = 0;
-    let ended = eventually("the lifetime ends", async || {
-        let status = busy.fetch(&shop.gateway, "/account/x").await.status;
-        was_used += u64::from(status == 200);
-        (status == 401).then(std::time::Instant::now)
-    });
-    ended.await;
-    assert!(was_used > 10, "a session that is used goes on: {was_used}");
-    idle.fetch(&shop.gateway, "/account/x")
-        .await
-        .assert_problem(401, "unauthenticated");
-}

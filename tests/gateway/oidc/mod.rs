@@ -1,11 +1,15 @@
 //! `oidc` and `login`: browsers log in at a real provider.
 
 mod attacks;
+mod broken_store;
 mod browser;
+mod exchanges;
 mod flow;
 mod logout;
 mod renewal;
+mod sessions;
 mod shared;
+mod thief;
 
 use std::collections::BTreeMap;
 

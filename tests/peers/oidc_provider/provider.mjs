@@ -9,7 +9,10 @@
 //   { rotate: "keep" | "drop" }  signs with new keys from now on; earlier ones stay published, or not
 //   { state: "up" | "down" | "error" }  is there, closes every connection, or answers 500
 //   { sign: claims, header }     a JWT of any content, signed with the key of header.alg
-//   { seen: "/jwks" }            how often the path was asked for
+//   { change: {...} }            what is otherwise the same: `people` who are others now, paths that are `failing` with
+//                                500, milliseconds that a path is `slow`, and whether access tokens are for a `resource`
+//                                (without it they are for the userinfo endpoint)
+//   { seen: "/jwks" }            how often the path was asked for, and how often at the same time
 //
 // Who logs in has no password but "password". People have the claims of `people`, below.
 
@@ -31,8 +34,10 @@ const people = {
   alice: { email: 'alice@shop.test', name: 'Alice', roles: ['customer', 'admin'], groups: ['staff'], tenant: 'acme' },
   bob: { email: 'bob@shop.test', name: 'Bob', roles: ['customer'], groups: [], tenant: 'globex' },
 };
+const claimsOf = (who) => changes.people[who] ?? people[who];
 const algorithms = ['RS256', 'PS256', 'ES256', 'EdDSA'];
-const state = { up: true, fails: false, seen: new Map(), keys: [], generation: 0, provider: undefined };
+const state = { up: true, fails: false, seen: new Map(), now: new Map(), most: new Map(), keys: [], generation: 0 };
+const changes = { people: {}, failing: [], slow: {}, resource: true };
 
 // --- keys
 
@@ -97,7 +102,7 @@ const settings = {
     rpInitiatedLogout: { enabled: true },
     resourceIndicators: {
       enabled: true,
-      defaultResource: async (ctx, client, one) => one ?? 'urn:shop:jwt',
+      defaultResource: async (ctx, client, one) => one ?? (changes.resource ? 'urn:shop:jwt' : undefined),
       useGrantedResource: async () => true,
       // urn:shop:jwt, urn:shop:jwt:ES256, urn:shop:opaque
       getResourceServerInfo: async (ctx, resource) => ({
@@ -109,8 +114,8 @@ const settings = {
       }),
     },
   },
-  extraTokenClaims: async (ctx, token) => people[token.accountId],
-  findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id, ...people[id] }) }),
+  extraTokenClaims: async (ctx, token) => claimsOf(token.accountId),
+  findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id, ...claimsOf(id) }) }),
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   // Its own asks no address of this machine, and so no gateway for a back-channel logout.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
@@ -158,10 +163,18 @@ const server = createServer((request, response) => {
   const path = request.url.split('?')[0];
   state.seen.set(path, (state.seen.get(path) ?? 0) + 1);
   if (!state.up) return request.socket.destroy();
-  if (state.fails) return response.writeHead(500).end();
-  if (!path.startsWith('/interaction/')) return state.provider.callback()(request, response);
-  interact(request, response).catch((error) => response.writeHead(400).end(String(error)));
+  if (state.fails || changes.failing.includes(path)) return response.writeHead(500).end();
+  state.now.set(path, (state.now.get(path) ?? 0) + 1);
+  state.most.set(path, Math.max(state.most.get(path) ?? 0, state.now.get(path)));
+  response.once('close', () => state.now.set(path, state.now.get(path) - 1));
+  setTimeout(() => answer(path, request, response), changes.slow[path] ?? 0);
 });
+
+function answer(path, request, response) {
+  if (!path.startsWith('/interaction/')) return state.provider.callback()(request, response);
+  return interact(request, response).catch((error) => response.writeHead(400).end(String(error)));
+}
+
 await new Promise((listening) => { server.listen(0, '127.0.0.1', listening); });
 const issuer = `http://127.0.0.1:${server.address().port}`;
 state.keys = await newKeys();
@@ -185,7 +198,9 @@ async function obey(order) {
   } else if (order.sign) {
     return { token: await sign(order.sign, order.header) };
   } else if (order.seen) {
-    return { count: state.seen.get(order.seen) ?? 0 };
+    return { count: state.seen.get(order.seen) ?? 0, most: state.most.get(order.seen) ?? 0 };
+  } else if (order.change) {
+    Object.assign(changes, order.change);
   } else {
     throw new Error('what?');
   }
