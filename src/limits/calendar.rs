@@ -157,6 +157,11 @@ impl Calendar {
         let rest = Duration::from_secs(end.saturating_sub(unix).max(1));
         RuleStanding {
             remaining: self.limit.saturating_sub(used),
+            next: if used < self.limit {
+                Duration::ZERO
+            } else {
+                rest
+            },
             reset: if used == 0 { Duration::ZERO } else { rest },
             wait: match is_within {
                 true => Some(Duration::ZERO),

@@ -55,6 +55,11 @@ impl Gcra {
         let ahead = if wait == 0 { with_cost } else { ahead };
         RuleStanding {
             remaining: tolerance.saturating_sub(ahead) / self.interval,
+            next: Duration::from_nanos(
+                ahead
+                    .saturating_add(self.interval)
+                    .saturating_sub(tolerance),
+            ),
             reset: Duration::from_nanos(ahead),
             wait: (cost <= self.burst || wait == 0).then(|| Duration::from_nanos(wait)),
         }

@@ -42,6 +42,10 @@ fn admitted(limiter: &Limiter, arrivals: &[(u64, u64)]) -> Vec<(u64, u64)> {
             };
             assert!(limiter.look(key, *cost, then).is_within());
         }
+        for rule in &standing.rules {
+            assert_eq!(rule.remaining > 0, rule.next == Duration::ZERO);
+            assert!(rule.next <= rule.reset);
+        }
     }
     admitted
 }

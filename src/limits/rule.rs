@@ -71,6 +71,8 @@ pub enum Shape {
 pub struct RuleStanding {
     /// What can still be taken at once.
     pub remaining: u64,
+    /// Until there is more than that, where nothing remains.
+    pub next: Duration,
     /// Until all of the limit can be taken again.
     pub reset: Duration,
     /// Until what was asked for can be had: zero where it can be had now, `None` where it never can, because it is more

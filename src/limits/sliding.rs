@@ -53,14 +53,14 @@ impl Sliding {
             true => (with_cost, (cost > 0).then_some(current)),
             false => (used, None),
         };
-        let newest = newest.or_else(|| {
-            slots(words, current)
-                .filter(|(_, count)| *count > 0)
-                .last()
-                .map(|it| it.0)
-        });
+        let newest = newest.or_else(|| taken(words, current).last());
+        let next = match used < limit {
+            true => Duration::ZERO,
+            false => self.until_gone(taken(words, current).next().unwrap_or(current), now),
+        };
         RuleStanding {
             remaining: limit.saturating_sub(used),
+            next,
             reset: newest.map_or(Duration::ZERO, |slot| self.until_gone(slot, now)),
             wait: match is_within {
                 true => Some(Duration::ZERO),
@@ -97,8 +97,8 @@ impl Sliding {
 
     pub(super) fn fresh_in(&self, words: &[u64], now: u64) -> u64 {
         let current = now / self.slot;
-        let newest = slots(words, current).filter(|(_, count)| *count > 0).last();
-        let until = newest.map(|(slot, _)| self.until_gone(slot, now));
+        let newest = taken(words, current).last();
+        let until = newest.map(|slot| self.until_gone(slot, now));
         until.map_or(0, |until| {
             u64::try_from(until.as_nanos()).unwrap_or(u64::MAX)
         })
@@ -111,6 +111,12 @@ fn slots(words: &[u64], current: u64) -> impl Iterator<Item = (u64, u64)> {
     let newest = words[0].min(current);
     // Those behind the newest one that was written hold what the ring had there a round before.
     (oldest..=newest).map(|slot| (slot, u64::from(count(words, slot))))
+}
+
+/// Those in which anything was taken, from the oldest.
+fn taken(words: &[u64], current: u64) -> impl Iterator<Item = u64> {
+    let taken = slots(words, current).filter(|(_, count)| *count > 0);
+    taken.map(|(slot, _)| slot)
 }
 
 fn used(words: &[u64], current: u64) -> u64 {

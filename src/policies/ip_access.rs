@@ -156,7 +156,8 @@ impl OnRequest for Policy {
     }
 }
 
-fn read(key: &str, lists: &[Spanned<List>], scope: &mut BuildScope<'_>) -> Vec<Cidr> {
+/// The networks of the lists below `key`, as far as they can be read.
+pub(super) fn read(key: &str, lists: &[Spanned<List>], scope: &mut BuildScope<'_>) -> Vec<Cidr> {
     let reads_files = lists.iter().any(|list| matches!(list.value, List::File(_)));
     let folder = reads_files.then(|| scope.folder());
     let mut subject = scope.subject.key(key);

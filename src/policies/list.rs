@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, acl, any_of, api_key, basic, compression, cors, forward_auth, hmac,
-    https_redirect, identity_token, introspection, ip_access, jwt, mtls, oidc, rate_limit,
-    request_headers, response_headers, security_headers, size_limits,
+    BuildScope, Hooks, Policy, acl, any_of, api_key, basic, client_limit, compression, cors,
+    forward_auth, hmac, https_redirect, identity_token, introspection, ip_access, jwt,
+    limit_fields, mtls, oidc, rate_limit, request_headers, response_headers, security_headers,
+    size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
@@ -103,6 +104,8 @@ policies! {
     security_headers,
     /// Who may come in, by address.
     ip_access,
+    /// How often an address may call.
+    client_limit,
     /// Sends who comes by `http` to `https`.
     https_redirect,
     /// Which sites' scripts may read the responses.
@@ -129,6 +132,8 @@ policies! {
     acl,
     /// How often a caller may call.
     rate_limit,
+    /// How clients are told of their limits.
+    limit_fields,
     /// Compresses responses for clients that can decode them.
     compression,
     /// How long bodies may be.

@@ -22,6 +22,7 @@ mod acl;
 mod any_of;
 mod api_key;
 mod basic;
+mod client_limit;
 mod compression;
 mod cors;
 mod forward_auth;
@@ -32,6 +33,7 @@ mod identity_token;
 mod introspection;
 mod ip_access;
 mod jwt;
+mod limit_fields;
 mod limiting;
 mod list;
 mod mtls;
@@ -218,6 +220,7 @@ pub struct Hooks {
     identified: Vec<Arc<dyn OnIdentified>>,
     needs_identity: Option<&'static str>,
     limit: Vec<Arc<dyn OnLimit>>,
+    limit_fields: Option<Arc<dyn OnResponse>>,
     credentials: Vec<(&'static str, Credential)>,
     kept_credentials: Vec<(&'static str, Credential)>,
     reserved: Vec<HeaderName>,
@@ -278,6 +281,11 @@ impl Hooks {
         self.limit.push(hook);
     }
 
+    /// Says how clients are told of what [`Hooks::on_limit`] has counted.
+    pub fn tell_limits(&mut self, hook: Arc<dyn OnResponse>) {
+        self.limit_fields = Some(hook);
+    }
+
     /// The last claim counts: only one answer can be given.
     pub fn on_preflight(&mut self, hook: Arc<dyn OnPreflight>) {
         self.preflight = Some(Preflight {
@@ -309,6 +317,7 @@ impl Hooks {
             + usize::from(self.any_of.is_some())
             + self.identified.len()
             + self.limit.len()
+            + usize::from(self.limit_fields.is_some())
             + self.response.len()
             + self.response_body.len()
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName};
 use super::{
     Credential, Flow, Gate, GateProblem, Hooks, LimitStep, OnIdentified, OnLimit, OnPreflight,
     OnRequest, OnRequestBody, OnResponse, OnResponseBody, OnUpstreamRequest, Policy, RequestBody,
-    ResponseBody,
+    ResponseBody, limit_fields,
 };
 use crate::facts::View;
 use crate::limits::Taken;
@@ -150,6 +150,17 @@ impl std::fmt::Debug for Pipeline {
 impl Pipeline {
     pub(super) fn new(hooks: Hooks, origins: Origins) -> Pipeline {
         let (mut response, mut response_body) = (hooks.response, hooks.response_body);
+        let is_silent = || {
+            origins
+                .off
+                .iter()
+                .any(|it| it.policy == limit_fields::Policy::NAME)
+        };
+        if !hooks.limit.is_empty() && !is_silent() {
+            let default = || Arc::new(limit_fields::Policy::default()) as Arc<dyn OnResponse>;
+            // Responses meet it first, so that other policies may change what it says.
+            response.push(hooks.limit_fields.unwrap_or_else(default));
+        }
         response.reverse();
         response_body.reverse();
         let needed = hooks.needs_identity.filter(|_| hooks.identify.is_empty());

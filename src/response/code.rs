@@ -126,6 +126,9 @@ error_index! {
     TooManyAttempts = 429 "too_many_attempts" "Too many attempts", RESOURCE_EXHAUSTED Client "UA";
     /// The caller has used up a limit: the policy `rate_limit`. `Retry-After` says when there will be more.
     RateLimited = 429 "rate_limited" "Too many requests", RESOURCE_EXHAUSTED Client "RL";
+    /// The caller has used up its quota of a window of the calendar: the policy `quota`. `Retry-After` says when the next
+    /// one begins.
+    QuotaExceeded = 429 "quota_exceeded" "The quota is used up", RESOURCE_EXHAUSTED Client "RL";
     /// The client went away before the exchange was complete. Only ever seen in the log and the metrics.
     ClientClosed = 499 "client_closed" "The client closed the connection", CANCELLED Client "DC";
     /// The client took its response more slowly than the listener's `limits.response_min_rate`, and was cut off. Only
@@ -178,12 +181,24 @@ error_index! {
     UpstreamTimeout = 504 "upstream_timeout" "The upstream did not answer in time", DEADLINE_EXCEEDED Upstream "UT";
 }
 
+/// Problem types that are registered (RFC 9457 section 4.2).
+const IANA: &str = "https://iana.org/assignments/http-problem-types#";
+
 impl Code {
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.entry().status).expect("the index holds valid statuses")
     }
 
-    /// The stable name: what clients may match on and what `type` ends with.
+    /// What `type` of a problem document says: a type that others know, where there is one, or else one of our own.
+    pub fn problem_type(self) -> String {
+        match self {
+            // Of draft-ietf-httpapi-ratelimit-headers.
+            Code::RateLimited | Code::QuotaExceeded => format!("{IANA}quota-exceeded"),
+            own => format!("urn:northgate:error:{}", own.slug()),
+        }
+    }
+
+    /// The stable name: what clients may match on, `code` in problem documents.
     pub fn slug(self) -> &'static str {
         self.entry().slug
     }
@@ -210,8 +225,8 @@ pub fn index_markdown() -> String {
     let mut page = String::from(
         "# The error index\n\n\
          Every reply that the gateway itself makes for a failure is `application/problem+json` (RFC 9457) with these\n\
-         members: `type` (`urn:northgate:error:` and the code), `title`, `status`, `detail` where there is more to say,\n\
-         `code` and `request_id`. gRPC callers get `grpc-status` and `grpc-message` instead. The access log has the\n\
+         members: `type` (`urn:northgate:error:` and the code, or a registered type), `title`, `status`, `detail` where there\n\
+         is more to say, `code` and `request_id`. gRPC callers get `grpc-status` and `grpc-message` instead. The access log has the\n\
          code, the side at fault and the flag. This page is printed by `northgate errors`.\n\n",
     );
     for code in Code::ALL {

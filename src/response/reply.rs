@@ -41,6 +41,8 @@ pub struct Reply {
     /// Why, for the log alone.
     pub cause: Option<Cow<'static, str>>,
     detail: Option<Cow<'static, str>>,
+    /// Further members of the problem document (RFC 9457 section 3.2).
+    members: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl Reply {
@@ -58,6 +60,7 @@ impl Reply {
             close: false,
             cause: None,
             detail: None,
+            members: Vec::new(),
         }
     }
 
@@ -71,6 +74,7 @@ impl Reply {
             close: false,
             cause: None,
             detail: None,
+            members: Vec::new(),
         }
     }
 
@@ -83,6 +87,12 @@ impl Reply {
     /// A sentence for the client about this very failure. It must hold no cause, address or stack.
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Reply {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// A further member of the problem document (RFC 9457 section 3.2), which the problem's type defines.
+    pub fn member(mut self, name: &'static str, value: serde_json::Value) -> Reply {
+        self.members.push((name, value));
         self
     }
 
@@ -114,7 +124,7 @@ impl Reply {
                     HeaderValue::from_static("application/problem+json"),
                 ));
                 let mut body = serde_json::json!({
-                    "type": format!("urn:northgate:error:{}", code.slug()),
+                    "type": code.problem_type(),
                     "title": code.title(),
                     "status": code.status().as_u16(),
                     "code": code.slug(),
@@ -122,6 +132,9 @@ impl Reply {
                 });
                 if let Some(detail) = &self.detail {
                     body["detail"] = serde_json::Value::String(detail.to_string());
+                }
+                for (name, value) in self.members.drain(..) {
+                    body[name] = value;
                 }
                 self.body = Bytes::from(body.to_string());
             }

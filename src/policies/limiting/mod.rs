@@ -1,5 +1,7 @@
-//! What all policies have in common that count requests: who is counted.
+//! What all policies have in common that count requests: who is counted, and what clients are told.
 
+mod answers;
 mod by;
 
+pub use answers::{Style, is_field, refuse, seconds};
 pub use by::{By, Counted};

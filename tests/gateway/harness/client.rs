@@ -302,7 +302,13 @@ impl Answer {
         let problem = self.json();
         assert_eq!(problem["code"], code);
         assert_eq!(problem["status"], status);
-        assert_eq!(problem["type"], format!("urn:northgate:error:{code}"));
+        let expected = match code {
+            "rate_limited" | "quota_exceeded" => {
+                "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned()
+            }
+            own => format!("urn:northgate:error:{own}"),
+        };
+        assert_eq!(problem["type"], expected);
         let id = problem["request_id"].as_str();
         assert_eq!(id, self.header("x-request-id"));
     }
