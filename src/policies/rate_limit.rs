@@ -11,16 +11,14 @@ use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use http::HeaderValue;
-use http::header::RETRY_AFTER;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::limiting::{By, Counted};
+use super::limiting::{By, Counted, refuse};
 use super::{BuildScope, Hooks, LimitStep, OnLimit};
 use crate::facts::View;
 use crate::limits::{Charge, Gcra, Limiter, MAX_KEYS, Now, Rule, Taken};
-use crate::response::{Code, Reply};
+use crate::response::Code;
 use crate::text::{Rate, Spanned};
 
 /// How often a caller may call.
@@ -86,24 +84,7 @@ impl OnLimit for Policy {
         });
         LimitStep::Now(match is_within {
             true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(refuse(taken)),
+            false => ControlFlow::Break(refuse(Code::RateLimited, &taken.charges)),
         })
     }
-}
-
-#[cold]
-fn refuse(taken: &Taken) -> Reply {
-    let mut reply = Reply::failure(Code::RateLimited);
-    let wait = taken
-        .charges
-        .last()
-        .and_then(|charge| charge.standing.wait());
-    let wait = wait.unwrap_or_default();
-    // Whole seconds, and never too early (RFC 9110 section 10.2.3).
-    let seconds = wait.as_nanos().div_ceil(1_000_000_000).max(1);
-    let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
-    reply
-        .headers
-        .push((RETRY_AFTER, HeaderValue::from(seconds)));
-    reply
 }

@@ -75,7 +75,7 @@ async fn the_fields_of_the_draft_say_how_a_caller_stands() {
                 [routes.shop]
                 match = { path = "/{*rest}" }
                 upstream = "shop"
-                policies.rate_limit = { by = "client", rate = "60/min", burst = 3 }
+                policies.rate_limit = { by = ["client"], rate = "60/min", burst = 3 }
                 "#,
             ]
             .concat(),
@@ -127,7 +127,7 @@ async fn other_styles_are_those_of_others() {
             SHOP,
             r#"
             [gateway.policies]
-            rate_limit = { by = "client", rate = "60/min", burst = 60 }
+            rate_limit = { by = ["client"], rate = "60/min", burst = 60 }
 
             [routes.x]
             match = { path = "/x" }
@@ -233,7 +233,7 @@ async fn callers_of_grpc_are_told_in_their_way() {
             [routes.shop]
             match = { path = "/{*rest}" }
             upstream = "shop"
-            policies.rate_limit = { by = "client", rate = "1/h" }
+            policies.rate_limit = { by = ["client"], rate = "1/h" }
             "#,
         ]
         .concat(),

@@ -35,7 +35,7 @@ pub fn refuse(code: Code, charges: &[Charge]) -> Reply {
 }
 
 /// Whole seconds, and never too early.
-pub fn seconds(duration: Duration) -> u64 {
+fn seconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(NANOS)).unwrap_or(u64::MAX)
 }
 

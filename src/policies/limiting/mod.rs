@@ -3,5 +3,5 @@
 mod answers;
 mod by;
 
-pub use answers::{Style, is_field, refuse, seconds};
+pub use answers::{Style, is_field, refuse};
 pub use by::{By, Counted};
