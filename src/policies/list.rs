@@ -8,9 +8,9 @@ use serde::Deserialize;
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
     BuildScope, Hooks, Policy, acl, any_of, api_key, basic, client_limit, compression, cors,
-    forward_auth, hmac, https_redirect, identity_token, introspection, ip_access, jwt,
-    limit_fields, mtls, oidc, rate_limit, request_headers, response_headers, security_headers,
-    size_limits,
+    failed_authentications, forward_auth, hmac, https_redirect, identity_token, introspection,
+    ip_access, jwt, limit_fields, mtls, oidc, rate_limit, request_headers, response_headers,
+    security_headers, size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
@@ -110,6 +110,8 @@ policies! {
     https_redirect,
     /// Which sites' scripts may read the responses.
     cors,
+    /// How often an address may show credentials that are no good.
+    failed_authentications,
     /// Who calls is proven by the certificate of the TLS handshake.
     mtls,
     /// Who calls is proven by a JSON Web Token.

@@ -25,6 +25,7 @@ mod basic;
 mod client_limit;
 mod compression;
 mod cors;
+mod failed_authentications;
 mod forward_auth;
 mod header_edits;
 mod hmac;
@@ -124,6 +125,15 @@ pub trait OnRequest: Send + Sync {
     fn on_request(&self, view: View<'_>) -> Flow;
 }
 
+/// Watches a route's authenticators. It is not asked where there are none.
+pub trait OnAuthentication: Send + Sync {
+    /// Before anything of a caller's credentials is looked at.
+    fn on_attempt(&self, view: View<'_>) -> Flow;
+
+    /// The caller has shown a credential that proves nothing.
+    fn on_failure(&self, view: View<'_>);
+}
+
 /// As [`OnRequest`], after the route's authenticators: [`Facts::identity`](crate::facts::Facts) is what they have proven.
 pub trait OnIdentified: Send + Sync {
     /// `gate` are the authenticators, for answers to callers that have proven nothing.
@@ -215,6 +225,7 @@ pub trait ResponseBody: Send + Sync {
 pub struct Hooks {
     request: Vec<Arc<dyn OnRequest>>,
     preflight: Option<Preflight>,
+    authentication: Option<Arc<dyn OnAuthentication>>,
     identify: Vec<Arc<dyn Authenticator>>,
     any_of: Option<Box<[&'static str]>>,
     identified: Vec<Arc<dyn OnIdentified>>,
@@ -241,6 +252,11 @@ impl Hooks {
 
     pub fn on_request(&mut self, hook: Arc<dyn OnRequest>) {
         self.request.push(hook);
+    }
+
+    /// The last claim counts.
+    pub fn on_authentication(&mut self, hook: Arc<dyn OnAuthentication>) {
+        self.authentication = Some(hook);
     }
 
     pub fn on_identify(&mut self, authenticator: Arc<dyn Authenticator>) {
@@ -313,6 +329,7 @@ impl Hooks {
     /// How many hooks there are that do something whether or not the request goes on to an upstream.
     fn count_for_client(&self) -> usize {
         self.request.len()
+            + usize::from(self.authentication.is_some())
             + self.identify.len()
             + usize::from(self.any_of.is_some())
             + self.identified.len()

@@ -166,7 +166,11 @@ impl Pipeline {
         let needed = hooks.needs_identity.filter(|_| hooks.identify.is_empty());
         let gate = match needed {
             Some(policy) => Err(GateProblem::Nobody(policy)),
-            None => Gate::new(hooks.identify, hooks.any_of.as_deref()),
+            None => Gate::new(
+                hooks.identify,
+                hooks.any_of.as_deref(),
+                hooks.authentication,
+            ),
         };
         let gate = gate.and_then(|gate| {
             let contested = contested(&hooks.kept_credentials, &hooks.credentials);

@@ -18,6 +18,7 @@ mod compression;
 mod cors;
 mod drain;
 mod errors;
+mod failed_authentications;
 mod forward_auth;
 mod forwarding;
 mod forwarding_identity;

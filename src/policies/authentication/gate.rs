@@ -10,12 +10,14 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use super::{Anonymous, Authenticator, Challenge, Credential, Outcome, Refusal, first};
 use crate::facts::View;
 use crate::identity::Identity;
+use crate::policies::OnAuthentication;
 use crate::response::{Code, Reply};
 
 /// What nobody passes unproven.
 #[derive(Default)]
 pub struct Gate {
     authenticators: Box<[Arc<dyn Authenticator>]>,
+    watch: Option<Arc<dyn OnAuthentication>>,
     is_closed: bool,
     body: Option<usize>,
 }
@@ -44,6 +46,7 @@ impl Gate {
     pub(in crate::policies) fn new(
         mut authenticators: Vec<Arc<dyn Authenticator>>,
         order: Option<&[&'static str]>,
+        watch: Option<Arc<dyn OnAuthentication>>,
     ) -> Result<Gate, GateProblem> {
         let names =
             |all: &[Arc<dyn Authenticator>]| all.iter().map(|it| it.name()).collect::<Vec<_>>();
@@ -66,6 +69,7 @@ impl Gate {
         }
         Ok(Gate {
             is_closed: false,
+            watch,
             body: authenticators.iter().filter_map(|it| it.body()).max(),
             authenticators: authenticators.into(),
         })
@@ -91,6 +95,11 @@ impl Gate {
 
     /// Finds out who calls; `None` is anybody, where that is allowed.
     pub async fn pass(&self, view: View<'_>) -> ControlFlow<Reply, Option<Arc<Identity>>> {
+        if let Some(watch) = &self.watch
+            && let ControlFlow::Break(reply) = watch.on_attempt(view)
+        {
+            return ControlFlow::Break(reply);
+        }
         let outcome = match &*self.authenticators {
             [one] => settle(one, one.authenticate(view).outcome().await),
             all => {
@@ -103,7 +112,16 @@ impl Gate {
             Outcome::Anybody => ControlFlow::Continue(None),
             Outcome::Answer(reply) => ControlFlow::Break(*reply),
             Outcome::Absent => ControlFlow::Break(self.refuse(view, None)),
-            Outcome::Refused(refusal) => ControlFlow::Break(self.refuse(view, Some(&refusal))),
+            Outcome::Refused(refusal) => {
+                if let Some(watch) = self
+                    .watch
+                    .as_ref()
+                    .filter(|_| refusal.is_about_credential())
+                {
+                    watch.on_failure(view);
+                }
+                ControlFlow::Break(self.refuse(view, Some(&refusal)))
+            }
         }
     }
 

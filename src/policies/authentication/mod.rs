@@ -176,6 +176,11 @@ impl Refusal {
         }
     }
 
+    /// Whether it was judged, and is no good.
+    pub fn is_about_credential(&self) -> bool {
+        self.code == Code::CredentialRefused
+    }
+
     /// Ask again after so many seconds.
     pub fn after(self, seconds: u64) -> Refusal {
         Refusal {

@@ -2,6 +2,8 @@
 
 mod answers;
 mod by;
+mod clients;
 
 pub use answers::{Style, is_field, refuse};
 pub use by::{By, Counted};
+pub use clients::{Clients, ClientsConfig};

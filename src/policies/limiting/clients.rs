@@ -1,0 +1,124 @@
+//! Counting by the client's address, before it is known who calls.
+
+use std::net::IpAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Style, refuse};
+use crate::limits::{Charge, Gcra, Key, Limiter, MAX_KEYS, Now, Rule};
+use crate::policies::BuildScope;
+use crate::policies::ip_access::{self, List};
+use crate::policies::networks::Networks;
+use crate::response::{Code, Reply};
+use crate::text::{Bounded, Rate, Spanned};
+
+/// How often an address may do something.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ClientLimitConfig")]
+pub struct ClientsConfig {
+    /// How often in the long run.
+    pub rate: Rate,
+    /// How many may come at once. Default: as many as `rate` allows in its time.
+    pub burst: Option<NonZero<u32>>,
+    /// How many bits of an IPv4 address count. Default 32: each address by itself.
+    pub ipv4_prefix: Option<Bounded<8, 32>>,
+    /// How many bits of an IPv6 address count. Default 64.
+    pub ipv6_prefix: Option<Bounded<16, 128>>,
+    /// Addresses and networks that are not counted, or files of them. Default: none.
+    #[serde(default)]
+    pub except: Vec<Spanned<List>>,
+}
+
+/// Addresses, and what each has taken.
+pub struct Clients {
+    limiter: Arc<Limiter>,
+    masks: (u32, u128),
+    except: Networks,
+}
+
+impl Clients {
+    /// `rule` is what clients are told that it is called. `None` after diagnostics.
+    pub fn build(
+        config: &ClientsConfig,
+        rule: &str,
+        scope: &mut BuildScope<'_>,
+    ) -> Option<Clients> {
+        let before = scope.subject.error_count();
+        let except = ip_access::read("except", &config.except, scope);
+        let burst = config.burst.unwrap_or(config.rate.count());
+        let (count, period) = (config.rate.count(), config.rate.period());
+        let gcra = Gcra::new(count.into(), period, burst.into());
+        let name = scope.subject.to_string();
+        let rules = vec![Rule::Gcra(gcra).named(rule)];
+        let limiter = Limiter::new(&name, rules, MAX_KEYS, scope.limits);
+        let ipv4 = config.ipv4_prefix.map_or(32, Bounded::get);
+        let ipv6 = config.ipv6_prefix.map_or(64, Bounded::get);
+        (scope.subject.error_count() == before).then(|| Clients {
+            limiter: Arc::new(limiter),
+            masks: (
+                u32::MAX << (32 - u32::from(ipv4)),
+                u128::MAX << (128 - u32::from(ipv6)),
+            ),
+            except: except.into_iter().collect(),
+        })
+    }
+
+    /// Counts something that the client does, unless that is more than it may: then that is given.
+    pub fn take(&self, client: IpAddr) -> Option<Excess> {
+        let key = self.key(client)?;
+        let standing = self.limiter.take(key, 1, Now::read());
+        (!standing.is_within()).then(|| self.excess(key, standing))
+    }
+
+    /// As [`Clients::take`], but counts nothing.
+    pub fn look(&self, client: IpAddr) -> Option<Excess> {
+        let key = self.key(client)?;
+        let standing = self.limiter.look(key, 1, Now::read());
+        (!standing.is_within()).then(|| self.excess(key, standing))
+    }
+
+    #[cold]
+    fn excess(&self, key: Key, standing: crate::limits::Standing) -> Excess {
+        Excess(Charge {
+            limiter: self.limiter.clone(),
+            key,
+            standing,
+        })
+    }
+
+    /// `None` for those that are not counted.
+    fn key(&self, client: IpAddr) -> Option<Key> {
+        let client = client.to_canonical();
+        if self.except.contains(client) {
+            return None;
+        }
+        let mut key = Key::hasher();
+        match client {
+            IpAddr::V4(address) => key.part(&(address.to_bits() & self.masks.0).to_be_bytes()),
+            IpAddr::V6(address) => key.part(&(address.to_bits() & self.masks.1).to_be_bytes()),
+        }
+        Some(key.finish())
+    }
+}
+
+/// More than an address may.
+pub struct Excess(Charge);
+
+impl Excess {
+    /// The answer, with the fields of the style `ietf`: there is nobody else to write them.
+    pub fn refuse(self, code: Code) -> Reply {
+        let charges = [self.0];
+        let mut reply = refuse(code, &charges);
+        let mut fields = HeaderMap::new();
+        Style::Ietf.write(&charges, &mut fields);
+        let fields = fields.iter();
+        let fields = fields.map(|(name, value)| (name.clone(), value.clone()));
+        reply.headers.extend(fields);
+        reply
+    }
+}
