@@ -359,6 +359,9 @@ fn records(criterion: &mut Criterion) {
         fault: None,
         flag: None,
         cause: None,
+        limit: None,
+        limit_rule: None,
+        limit_decision: None,
         request_id: id.as_str().as_bytes(),
         trace_id: id.as_str().as_bytes(),
     };

@@ -19,7 +19,7 @@ use crate::actions::Action;
 use crate::admin;
 use crate::facts::Variables;
 use crate::identity::{self, Directory};
-use crate::limits::{self, Criticality};
+use crate::limits::{self, Criticality, Plans};
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
@@ -125,11 +125,16 @@ fn compile_on(
     gateway.check(&mut Subject::new(diagnostics, "gateway"));
     let stores = stores(document, sources, before, diagnostics);
     let identity = identities(document, sources, (metrics, &stores), before, diagnostics);
-    let limits = before.map_or_else(Arc::default, |before| before.limits.clone());
+    let limits = before.map_or_else(
+        || Arc::new(limits::Room::new(metrics)),
+        |before| before.limits.clone(),
+    );
+    let plans = plans(document, diagnostics);
     let references = References {
         sources,
         identity: &identity,
         limits: &limits,
+        plans: &plans,
     };
     let gateway_layer = Layer::build(
         &gateway.policies,
@@ -249,6 +254,31 @@ fn compile_on(
         origin: Origin::Files,
         quarantined,
     }))
+}
+
+/// What callers have bought.
+fn plans(document: &Document, diagnostics: &mut Diagnostics) -> Arc<Plans> {
+    let mut plans = Plans::default();
+    let mut subject = Subject::new(diagnostics, "plans");
+    for (name, plan) in &document.plans {
+        plans.add(name, &plan.config.value, &mut subject.key(name));
+    }
+    let gateway = document.gateway.as_ref();
+    if let Some(name) = gateway.and_then(|it| it.config.default_plan.as_ref()) {
+        let mut subject = Subject::new(diagnostics, "gateway");
+        plans.set_usual(name, &mut subject.key("default_plan"));
+    }
+    let mut subject = Subject::new(diagnostics, "consumers");
+    for (step, (name, consumer)) in document.consumers.iter().enumerate() {
+        give_way(step);
+        // Without any plan it is no more than a word, which conditions and upstreams may know.
+        if let Some(plan) = &consumer.config.plan
+            && !plans.is_empty()
+        {
+            plans.check(plan, &mut subject.key(name).key("plan"));
+        }
+    }
+    Arc::new(plans)
 }
 
 /// Servers that several gateways keep what they share in.
@@ -410,7 +440,7 @@ fn pipelines<'r>(
             name: route.name.as_str().into(),
             span: Some(route.span),
             written: route.written,
-            pipeline: route.layer.over(&group.layer).pipeline(),
+            pipeline: route.layer.over(&group.layer).pipeline(&route.name),
             action: route.action.clone(),
             timeout: route.timeout,
             criticality: route.criticality,
@@ -426,7 +456,7 @@ fn pipelines<'r>(
             if !quarantine.contain(Kind::Route, &route.name, 1) {
                 continue;
             }
-            compiled.pipeline = Layer::default().pipeline();
+            compiled.pipeline = Layer::default().pipeline(&route.name);
             compiled.action = Arc::new(Action::Quarantined);
             compiled.written = None;
         }
@@ -458,7 +488,7 @@ fn fallback(layer: &Layer, metrics: &Arc<RouteMetrics>) -> Route {
         name: FALLBACK.into(),
         span: None,
         written: None,
-        pipeline: layer.pipeline(),
+        pipeline: layer.pipeline(FALLBACK),
         action: Arc::new(Action::Nothing),
         timeout: None,
         criticality: Criticality::default(),

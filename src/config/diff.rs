@@ -20,14 +20,15 @@ use crate::text::{
 const MOST_IN_DETAIL: usize = 1000;
 
 const SECTIONS: [Kind; 3] = [Kind::Gateway, Kind::Admin, Kind::Identity];
-const OBJECTS: [Kind; 5] = [
+const OBJECTS: [Kind; 6] = [
+    Kind::Plan,
     Kind::Consumer,
     Kind::Store,
     Kind::Listener,
     Kind::Upstream,
     Kind::Route,
 ];
-const TABLES: [&str; 5] = super::document::OBJECTS;
+const TABLES: [&str; 6] = super::document::OBJECTS;
 
 /// Compares two configurations as they are written: a value that is the default is not the same as none. Sources
 /// with errors are compared as far as they can be read.

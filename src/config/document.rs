@@ -13,7 +13,7 @@ use crate::text::{
     self, Broken, Diagnostics, Fingerprint, Name, Named, Read, Section, SourceId, Sources, Span,
     Spanned, Table, give_way,
 };
-use crate::{admin, identity, listener, policies, routing, stores, upstream};
+use crate::{admin, identity, limits, listener, policies, routing, stores, upstream};
 
 /// Named objects of one kind.
 pub type Objects<T> = BTreeMap<Name, Named<T>>;
@@ -24,6 +24,7 @@ pub struct Document {
     pub gateway: Option<Section<GatewayConfig>>,
     pub admin: Option<Section<admin::Config>>,
     pub identity: Option<Section<identity::Config>>,
+    pub plans: Objects<limits::PlanConfig>,
     pub consumers: Objects<identity::ConsumerConfig>,
     pub stores: Objects<stores::Config>,
     pub listeners: Objects<listener::Config<policies::Config>>,
@@ -61,6 +62,7 @@ impl Document {
         once(&mut self.gateway, read.gateway, "gateway", diagnostics);
         once(&mut self.admin, read.admin, "admin", diagnostics);
         once(&mut self.identity, read.identity, "identity", diagnostics);
+        add(&mut self.plans, read.plans, "plan", diagnostics);
         add(&mut self.consumers, read.consumers, "consumer", diagnostics);
         add(&mut self.stores, read.stores, "store", diagnostics);
         add(&mut self.listeners, read.listeners, "listener", diagnostics);
@@ -98,7 +100,14 @@ impl Document {
     }
 }
 
-pub(super) const OBJECTS: [&str; 5] = ["consumers", "stores", "listeners", "upstreams", "routes"];
+pub(super) const OBJECTS: [&str; 6] = [
+    "plans",
+    "consumers",
+    "stores",
+    "listeners",
+    "upstreams",
+    "routes",
+];
 
 /// What one file says.
 #[derive(Default)]
@@ -107,6 +116,7 @@ struct Sections {
     gateway: Option<Section<GatewayConfig>>,
     admin: Option<Section<admin::Config>>,
     identity: Option<Section<identity::Config>>,
+    plans: Vec<Named<limits::PlanConfig>>,
     consumers: Vec<Named<identity::ConsumerConfig>>,
     stores: Vec<Named<stores::Config>>,
     listeners: Vec<Named<listener::Config<policies::Config>>>,
@@ -119,11 +129,12 @@ struct Sections {
 impl Sections {
     /// `table` is the file, or a piece of it.
     fn take(&mut self, mut table: Table<'_, '_>, is_known: &impl Fn(&Name, Fingerprint) -> bool) {
-        let [consumers, stores, listeners, upstreams, routes] = OBJECTS;
+        let [plans, consumers, stores, listeners, upstreams, routes] = OBJECTS;
         self.include = self.include.take().or(table.take("include"));
         self.gateway = self.gateway.take().or(table.section("gateway"));
         self.admin = self.admin.take().or(table.section("admin"));
         self.identity = self.identity.take().or(table.section("identity"));
+        self.plans.extend(table.objects(plans));
         self.consumers.extend(table.objects(consumers));
         self.stores.extend(table.objects(stores));
         let broken = &mut self.broken;
@@ -156,6 +167,9 @@ impl Sections {
             .iter_mut()
             .for_each(|it| place(&mut it.fingerprint));
         self.identity
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.plans
             .iter_mut()
             .for_each(|it| place(&mut it.fingerprint));
         self.consumers

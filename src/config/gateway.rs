@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::quarantine::OnError;
 use crate::observability::AccessLogConfig;
 use crate::policies;
-use crate::text::{Duration, Setting, Spanned, Subject};
+use crate::text::{Duration, Name, Setting, Spanned, Subject};
 
 /// What concerns the whole process.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -37,6 +37,9 @@ pub struct GatewayConfig {
     /// where the gateway is started with files that have errors. It is made where its parent is there. Default: the
     /// first of `$STATE_DIRECTORY`, which systemd sets; without that, nothing is kept.
     pub state_dir: Option<PathBuf>,
+    /// The plan of callers that have none, or have one that is not configured: of strangers as well. Default: none, so that
+    /// limits that go by plans do not hold for them.
+    pub default_plan: Option<Spanned<Name>>,
     /// What becomes of a configuration in which an object has mistakes. Default `"refuse"`.
     pub on_error: OnError,
     /// One line per request, or `"off"`. Default: JSON on standard output.
@@ -54,6 +57,7 @@ impl Default for GatewayConfig {
             drain_delay: None,
             shutdown_grace: Duration::from_secs(30),
             state_dir: None,
+            default_plan: None,
             on_error: OnError::Refuse,
             upgrade_timeout: None,
             keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),

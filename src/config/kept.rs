@@ -47,14 +47,18 @@ impl<'s> Running<'s> {
 pub(super) struct Stale;
 
 /// What the routes depend on that are not read: everything about the gateway, its
-/// listeners and identities.
+/// listeners, identities and plans.
 pub(super) fn scopes(document: &Document) -> Fingerprint {
     let gateway = document.gateway.as_ref();
     let gateway = gateway.map(|section| ("gateway", section.fingerprint));
     let listeners = document.listeners.values();
     let listeners = listeners.map(|listener| (listener.name.as_str(), listener.fingerprint));
     let identity = ("identity", identities(document));
-    Fingerprint::of_all(gateway.into_iter().chain([identity]).chain(listeners))
+    let plans = document.plans.values();
+    let plans = plans.map(|plan| (plan.name.as_str(), plan.fingerprint));
+    let plans = ("plans", Fingerprint::of_all(plans));
+    let others = [identity, plans];
+    Fingerprint::of_all(gateway.into_iter().chain(others).chain(listeners))
 }
 
 /// Everything that is said about identities, and the stores that they may be kept in.

@@ -105,6 +105,7 @@ fn forget_what_is_gone(metrics: &Metrics, now: &Snapshot) {
         Owner::Upstream(name) => now.upstream(name).is_some(),
         Owner::Listener(name) => now.has_view_of(name),
         Owner::Provider(name) => now.identity.has(name),
+        Owner::Limit(name) => now.limits.has(name),
     });
 }
 

@@ -16,8 +16,8 @@ use crate::text::{Name, Span, Spanned};
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "ConsumerConfig")]
 pub struct Config {
-    /// What it has bought: the name of a plan. Default: none.
-    pub plan: Option<Name>,
+    /// What it has bought: the name of a plan. Default: none, so that it has that of `gateway.default_plan`.
+    pub plan: Option<Spanned<Name>>,
     /// What it is, for `acl`. Default: none.
     pub roles: Vec<Box<str>>,
     /// What it belongs to, for `acl`. Default: none.

@@ -186,17 +186,18 @@ mod tests {
 
     use super::super::{ConsumerConfig, Entry};
     use super::*;
-    use crate::text::{Sources, Span};
+    use crate::text::{Sources, Span, Spanned};
 
     fn consumers() -> Arc<Consumers> {
+        let span = Span::start_of(Sources::default().add("consumers.toml", String::new()));
+        let plan = |name: &str| name.parse().ok().map(|name| Spanned::new(name, span));
         let config = ConsumerConfig {
-            plan: "gold".parse().ok(),
+            plan: plan("gold"),
             roles: ["partner".into()].into(),
             groups: ["g1".into()].into(),
             scopes: ["everything".into()].into(),
             ..ConsumerConfig::default()
         };
-        let span = Span::start_of(Sources::default().add("consumers.toml", String::new()));
         Arc::new(Consumers::of(&[Entry::new(
             "acme",
             &config,

@@ -148,7 +148,7 @@ pub fn claim<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value
 
 /// A string, a number or a boolean, or a list of them with spaces between them. Anything else has no text that a
 /// header could carry.
-fn text_of(value: &Value) -> Option<String> {
+pub fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

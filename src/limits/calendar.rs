@@ -89,6 +89,16 @@ pub struct Calendar {
     window: AtomicU64,
 }
 
+impl Clone for Calendar {
+    fn clone(&self) -> Calendar {
+        Calendar {
+            window: AtomicU64::new(self.window.load(Ordering::Relaxed)),
+            zone: self.zone.clone(),
+            ..*self
+        }
+    }
+}
+
 impl Calendar {
     pub(super) const WORDS: usize = 2;
 

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::table::Table;
 use super::{Key, NamedRule, Now, Room, Rule, RuleStanding};
+use crate::observability::LimitMetrics;
 
 /// How many keys a limiter knows at most, unless it is told otherwise: some 50 MB with one rule of the usual kind.
 pub const MAX_KEYS: usize = 1_000_000;
@@ -40,6 +41,7 @@ pub struct Limiter {
     name: Box<str>,
     rules: Box<[NamedRule]>,
     table: Arc<Table>,
+    metrics: Arc<LimitMetrics>,
 }
 
 impl Limiter {
@@ -49,12 +51,17 @@ impl Limiter {
         Limiter {
             name: name.into(),
             table: room.table(name, &rules, keys),
+            metrics: room.metrics(name),
             rules: rules.into(),
         }
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn metrics(&self) -> &LimitMetrics {
+        &self.metrics
     }
 
     pub fn rules(&self) -> &[NamedRule] {

@@ -14,6 +14,10 @@
 //! | [`Sliding`] | so much in any window of this length | 9 |
 //! | [`Calendar`] | so much in each minute, hour, day, week or month of a time zone | 2 |
 //!
+//! # Plans
+//! [`Plans`] are limits that callers have bought, whichever policy applies them, and [`RatesConfig`] and [`QuotaConfig`]
+//! are how rules are written, there and in policies.
+//!
 //! # Bounds
 //! A limiter knows at most as many keys as it is told to. Where one more comes, a key is forgotten for it: of a few, the
 //! one that is nearest to having its whole limit again. That key may then take up to its limit once more, and no more
@@ -36,7 +40,10 @@ mod keyed_permits;
 mod limiter;
 mod overload;
 mod permits;
+mod plans;
 mod queue;
+mod quotas;
+mod rates;
 mod room;
 mod rule;
 mod sliding;
@@ -56,7 +63,10 @@ pub use keyed_permits::{Allowance, KeyedPermits};
 pub use limiter::{Limiter, MAX_KEYS, Standing};
 pub use overload::{Config as OverloadConfig, Pressure, SAMPLE, Shedder};
 pub use permits::{Patience, Permit, Permits, Refused, Turn, Waiting};
+pub use plans::{BandwidthConfig, Plan, PlanConfig, Plans};
+pub use quotas::{PeriodConfig, QuotaConfig, TimeZoneName};
+pub use rates::{RatesConfig, WindowConfig};
 pub use room::Room;
 pub use rule::{NamedRule, Now, Rule, RuleStanding, Shape};
 pub use sliding::Sliding;
-pub use taken::{Charge, Taken};
+pub use taken::{Charge, Exceeded, Taken};

@@ -38,7 +38,7 @@ impl Now {
 }
 
 /// How much of something is allowed in a time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Rule {
     Gcra(Gcra),
     Sliding(Sliding),
@@ -46,7 +46,7 @@ pub enum Rule {
 }
 
 /// A rule of a limiter, and what it is called there: no two are called the same.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NamedRule {
     /// Printable ASCII, as clients are told it: `10/s`.
     pub name: Box<str>,

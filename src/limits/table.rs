@@ -1,10 +1,11 @@
 //! The words of state of every key: sharded, bounded, and without a lock that is held for longer than a decision takes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hashbrown::HashTable;
 
 use super::Key;
+use crate::observability::LimitMetrics;
 
 /// Threads that decide about different keys hardly ever meet in one of so many.
 const SHARDS: usize = 64;
@@ -14,16 +15,21 @@ const SAMPLE: usize = 16;
 /// Keys and their words. Those of a key that is not there are zero.
 #[derive(Debug)]
 pub struct Table {
-    shards: Box<[Mutex<Shard>]>,
+    /// They are there from the first key on: most routes have limits of their own that nobody meets for long.
+    shards: OnceLock<Box<[Mutex<Shard>]>>,
+    words: usize,
+    keys: usize,
+    metrics: Arc<LimitMetrics>,
 }
 
 impl Table {
     /// `words` for each of at most `keys` keys, rounded up to a multiple of 64.
-    pub fn new(words: usize, keys: usize) -> Table {
-        let most = keys.div_ceil(SHARDS).max(1);
-        let shard = || Mutex::new(Shard::new(words, most));
+    pub fn new(words: usize, keys: usize, metrics: Arc<LimitMetrics>) -> Table {
         Table {
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            shards: OnceLock::new(),
+            words,
+            keys,
+            metrics,
         }
     }
 
@@ -36,7 +42,16 @@ impl Table {
         act: impl FnOnce(&mut [u64]) -> T,
     ) -> T {
         let mut shard = self.shard(key);
-        let place = shard.place(key, fresh_in);
+        let place = match shard.find(key) {
+            Some(place) => place,
+            None => {
+                let before = shard.keys.len();
+                let place = shard.add(key, fresh_in);
+                self.metrics
+                    .add_keys(shard.keys.len() as i64 - before as i64);
+                place
+            }
+        };
         act(shard.words_of(place))
     }
 
@@ -53,19 +68,40 @@ impl Table {
     pub fn forget(&self, key: Key) -> bool {
         let mut shard = self.shard(key);
         let place = shard.find(key);
-        place.map(|place| shard.remove(place)).is_some()
+        let removed = place.map(|place| shard.remove(place));
+        if removed.is_some() {
+            self.metrics.add_keys(-1);
+        }
+        removed.is_some()
     }
 
     /// How many keys there are.
     pub fn len(&self) -> usize {
-        let shards = self.shards.iter();
+        let shards = self.shards.get().into_iter().flatten();
         shards.map(|shard| lock(shard).keys.len()).sum()
+    }
+
+    fn shards(&self) -> &[Mutex<Shard>] {
+        self.shards.get_or_init(|| {
+            let most = self.keys.div_ceil(SHARDS).max(1);
+            let shard = || Mutex::new(Shard::new(self.words, most));
+            std::iter::repeat_with(shard).take(SHARDS).collect()
+        })
     }
 
     fn shard(&self, key: Key) -> std::sync::MutexGuard<'_, Shard> {
         // The lowest bits and the highest choose the place within a shard.
         let shard = (key.hash() >> 32) as usize % SHARDS;
-        lock(&self.shards[shard])
+        lock(&self.shards()[shard])
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        let keys = self.len();
+        if keys > 0 {
+            self.metrics.add_keys(-(keys as i64));
+        }
     }
 }
 
@@ -109,14 +145,7 @@ impl Shard {
         &mut self.words[place * self.stride..(place + 1) * self.stride]
     }
 
-    /// The place of a key, which is a new one where it was not there.
-    fn place(&mut self, key: Key, fresh_in: impl Fn(&[u64]) -> u64) -> usize {
-        match self.find(key) {
-            Some(place) => place,
-            None => self.add(key, fresh_in),
-        }
-    }
-
+    /// The place of a key that was not there.
     #[cold]
     fn add(&mut self, key: Key, fresh_in: impl Fn(&[u64]) -> u64) -> usize {
         if self.keys.len() == self.keys.capacity() && !self.keys.is_empty() {
@@ -193,6 +222,11 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observability::Metrics;
+
+    fn table(words: usize, keys: usize) -> Table {
+        Table::new(words, keys, Arc::new(Metrics::new().limit("table")))
+    }
 
     fn key(number: u64) -> Key {
         let mut hasher = Key::hasher();
@@ -207,7 +241,7 @@ mod tests {
 
     #[test]
     fn words_stay_with_their_key() {
-        let table = Table::new(2, 100_000);
+        let table = table(2, 100_000);
         for number in 0..10_000 {
             table.with(key(number), fresh_in, |words| {
                 words.copy_from_slice(&[1, number])
@@ -228,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_forgotten_before_memory_grows() {
-        let table = Table::new(1, 1 << 30);
+        let table = table(1, 1 << 30);
         for number in 0..1_000_000 {
             table.with(key(number), fresh_in, |_| ());
         }
@@ -237,7 +271,7 @@ mod tests {
 
     #[test]
     fn at_its_bound_it_forgets_those_nearest_to_fresh() {
-        let table = Table::new(1, SHARDS * 100);
+        let table = table(1, SHARDS * 100);
         for number in 0..3_000 {
             table.with(key(number), fresh_in, |words| words[0] = 1_000_000);
         }

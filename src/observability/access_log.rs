@@ -288,6 +288,9 @@ mod tests {
             fault: None,
             flag: None,
             cause: None,
+            limit: None,
+            limit_rule: None,
+            limit_decision: None,
             request_id: b"",
             trace_id: b"",
         }

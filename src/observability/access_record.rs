@@ -48,6 +48,12 @@ pub struct AccessRecord<'a> {
     pub flag: Option<&'static str>,
     /// Why, for operators: the engine's cause, never shown to the client.
     pub cause: Option<&'a str>,
+    /// The limit that has refused the request, or would have if it did not only watch; as the configuration has it.
+    pub limit: Option<&'a str>,
+    /// The window of it that has no room.
+    pub limit_rule: Option<&'a str>,
+    /// Whether it has refused: `refused` or `shadow`.
+    pub limit_decision: Option<&'static str>,
     /// ASCII, as the next.
     pub request_id: &'a [u8],
     pub trace_id: &'a [u8],
@@ -102,6 +108,9 @@ impl AccessRecord<'_> {
         quoted(out, b",\"fault\":", self.fault);
         quoted(out, b",\"flag\":", self.flag);
         quoted(out, b",\"cause\":", self.cause);
+        quoted(out, b",\"limit\":", self.limit);
+        quoted(out, b",\"limit_rule\":", self.limit_rule);
+        quoted(out, b",\"limit_decision\":", self.limit_decision);
         out.push(b'}');
     }
 
@@ -309,6 +318,9 @@ mod tests {
             fault: None,
             flag: None,
             cause: None,
+            limit: None,
+            limit_rule: None,
+            limit_decision: None,
             request_id: b"abc",
             trace_id: b"def",
         }

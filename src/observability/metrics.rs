@@ -49,6 +49,8 @@ pub(super) struct Catalog {
     pub(super) upstream_bulkheads: BulkheadCatalog,
     pub(super) route_bulkheads: BulkheadCatalog,
     pub(super) overload: OverloadCatalog,
+    pub(super) limit_decisions: IntCounterVec,
+    pub(super) limit_keys: IntGaugeVec,
     upgrades: IntCounterVec,
 }
 
@@ -189,6 +191,16 @@ impl Metrics {
             upstream_bulkheads: BulkheadCatalog::new(&register, Kind::Upstream),
             route_bulkheads: BulkheadCatalog::new(&register, Kind::Route),
             overload: OverloadCatalog::new(&register),
+            limit_decisions: register.counters(
+                "northgate_limit_decisions_total",
+                "Requests that a limit has admitted or refused, or would have refused: shadow.",
+                &["northgate_limit", "decision"],
+            ),
+            limit_keys: register.gauges(
+                "northgate_limit_keys",
+                "Keys that the limit knows now.",
+                &["northgate_limit"],
+            ),
             upgrades: register.counters(
                 "northgate_upgrades_total",
                 "Times that another program was to take the place of this one: handed_over, failed, or taken_back.",

@@ -15,6 +15,8 @@ pub enum Owner<'n> {
     Listener(&'n str),
     /// `jwt.main`
     Provider(&'n str),
+    /// `routes.search.policies.rate_limit`
+    Limit(&'n str),
 }
 
 impl Metrics {
@@ -41,6 +43,7 @@ impl Metrics {
             &all.key_fetches,
             &all.upstream_bulkheads.refused,
             &all.route_bulkheads.refused,
+            &all.limit_decisions,
         ] {
             retain(counters, &is_there);
         }
@@ -52,6 +55,7 @@ impl Metrics {
             &all.certificate_not_after,
             &all.keys,
             &all.keys_fetched,
+            &all.limit_keys,
         ] {
             retain(gauges, &is_there);
         }
@@ -80,6 +84,7 @@ fn owner(label: &LabelPair) -> Option<Owner<'_>> {
         "northgate_upstream" => Owner::Upstream(label.value()),
         "northgate_listener" => Owner::Listener(label.value()),
         "northgate_provider" => Owner::Provider(label.value()),
+        "northgate_limit" => Owner::Limit(label.value()),
         _ => return None,
     })
 }
@@ -88,6 +93,7 @@ fn owner(label: &LabelPair) -> Option<Owner<'_>> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Decision;
     use super::*;
 
     #[test]
@@ -112,12 +118,16 @@ mod tests {
             let keys = metrics.keys(name);
             keys.used(1);
             keys.fetched(Duration::from_secs(1));
+            let limit = metrics.limit(name);
+            limit.count(Decision::Admitted);
+            limit.add_keys(1);
         }
         metrics.retain(|owner| {
             let (Owner::Route(name)
             | Owner::Upstream(name)
             | Owner::Listener(name)
-            | Owner::Provider(name)) = owner;
+            | Owner::Provider(name)
+            | Owner::Limit(name)) = owner;
             name == "stays"
         });
         let text = String::from_utf8(metrics.expose()).unwrap();
@@ -127,6 +137,7 @@ mod tests {
             "northgate_upstream",
             "northgate_listener",
             "northgate_provider",
+            "northgate_limit",
         ] {
             assert!(
                 text.contains(&format!("{label}=\"stays\"")),

@@ -1,6 +1,7 @@
 //! The ordered list of policies. Config keys, layers and pipelines derive from it.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
     BuildScope, Hooks, Policy, acl, any_of, api_key, basic, client_limit, compression, cors,
     failed_authentications, forward_auth, hmac, https_redirect, identity_token, introspection,
-    ip_access, jwt, limit_fields, mtls, oidc, rate_limit, request_headers, response_headers,
+    ip_access, jwt, limit_fields, mtls, oidc, quota, rate_limit, request_headers, response_headers,
     security_headers, size_limits,
 };
 use crate::facts::Variables;
@@ -23,6 +24,7 @@ pub struct References<'a> {
     pub sources: &'a Sources,
     pub identity: &'a Directory,
     pub limits: &'a limits::Room,
+    pub plans: &'a Arc<limits::Plans>,
 }
 
 macro_rules! policies {
@@ -53,7 +55,7 @@ macro_rules! policies {
             ) -> Layer {
                 let mut policies = subject.key("policies");
                 let reads_files = Cell::new(false);
-                let References { sources, identity, limits } = references;
+                let References { sources, identity, limits, plans } = references;
                 let layer = Layer {
                     $($name: match &config.$name {
                         None => Slot::unsaid(),
@@ -66,7 +68,7 @@ macro_rules! policies {
                                     let span = setting.span;
                                     let folder = sources.folder(span.source);
                                     let reads_files = &reads_files;
-                                    let mut scope = BuildScope { subject, span, variables, identity, limits, folder, reads_files };
+                                    let mut scope = BuildScope { subject, span, variables, identity, limits, plans, folder, reads_files };
                                     match $name::Policy::build(config, &mut scope) {
                                         Some(policy) => Slot::on(policy, origin),
                                         None => Slot::unsaid(),
@@ -89,8 +91,9 @@ macro_rules! policies {
             }
 
             /// The hooks of every policy that is on, in order.
-            pub fn pipeline(&self) -> Pipeline {
-                let mut hooks = Hooks::default();
+            /// `route` is the name of the route that has them.
+            pub fn pipeline(&self, route: &str) -> Pipeline {
+                let mut hooks = Hooks { route: route.into(), ..Hooks::default() };
                 let mut origins = Origins::default();
                 $(self.$name.claim(&mut hooks, &mut origins);)+
                 Pipeline::new(hooks, origins)
@@ -134,6 +137,8 @@ policies! {
     acl,
     /// How often a caller may call.
     rate_limit,
+    /// How much a caller may have in a day or a month.
+    quota,
     /// How clients are told of their limits.
     limit_fields,
     /// Compresses responses for clients that can decode them.

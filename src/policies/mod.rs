@@ -41,6 +41,7 @@ mod mtls;
 mod networks;
 mod oidc;
 mod pipeline;
+mod quota;
 mod rate_limit;
 mod request_headers;
 mod reserved;
@@ -103,6 +104,8 @@ pub struct BuildScope<'a> {
     pub identity: &'a Directory,
     /// Where counts are kept.
     pub limits: &'a limits::Room,
+    /// What callers have bought.
+    pub plans: &'a Arc<limits::Plans>,
     folder: &'a Path,
     reads_files: &'a Cell<bool>,
 }
@@ -223,6 +226,7 @@ pub trait ResponseBody: Send + Sync {
 /// The hooks that the policies of a route have claimed, in order.
 #[derive(Default)]
 pub struct Hooks {
+    route: Box<str>,
     request: Vec<Arc<dyn OnRequest>>,
     preflight: Option<Preflight>,
     authentication: Option<Arc<dyn OnAuthentication>>,
@@ -248,6 +252,11 @@ impl Hooks {
     /// hooks run.
     pub fn manage(&mut self, headers: impl IntoIterator<Item = HeaderPattern>) {
         self.managed.extend(headers);
+    }
+
+    /// The name of the route whose hooks they are.
+    pub fn route(&self) -> &str {
+        &self.route
     }
 
     pub fn on_request(&mut self, hook: Arc<dyn OnRequest>) {

@@ -1,43 +1,90 @@
 //! `rate_limit`: how often a caller may call.
 //!
 //! ```toml
+//! [listeners.public]
+//! bind = "0.0.0.0:8080"
+//! policies.rate_limit = {}                  # as often as the caller's plan says, on all routes together
+//!
+//! [gateway]
+//! default_plan = "free"
+//!
+//! [plans.free]
+//! rate_limit = { rate = "60/min", burst = 20 }
+//!
+//! [plans.gold]
+//! rate_limit = { rate = "1000/s", burst = 2000 }
+//!
 //! [routes.search]
 //! match = { path = "/search" }
 //! respond = { status = 200 }
-//! policies.rate_limit = { rate = "10/s", burst = 20 }
+//!
+//! [routes.search.policies.rate_limit]       # this route is dearer, for everybody but those with gold
+//! by = ["consumer", "header:x-tenant"]
+//! windows = [{ rate = "10/s", burst = 20 }, { requests = 1000, window = "1h" }]
+//! plans = { gold = { rate = "100/s" } }
+//! cost = 'request.method == "POST" ? 5 : 1'
 //! ```
+//!
+//! # Which limit
+//! The first of these that there is: what `plans` says for the caller's plan, the policy's own `rate` or `windows`, the
+//! `rate_limit` of the caller's plan. A caller without a plan, or with one that is not configured, has the plan that
+//! `gateway.default_plan` names. What is said nowhere is no limit.
+//!
+//! A plan's own limit is counted once for each caller over all routes that apply it and tell callers apart by the same;
+//! numbers of a policy are counted on the routes that have this very policy, together.
+//!
+//! # Counting
+//! `rate = "10/s", burst = 20` is an even flow of ten a second, of which twenty may come at once (GCRA): in no interval
+//! are there more than the rate allows in it and a burst. `requests = 1000, window = "1h"` is at most a thousand in any
+//! hour. Of several windows either all have room or nothing is taken from any.
+//!
+//! # Cost
+//! A request takes one, or what `cost` says. With `response_cost` the upstream says in a header what it has cost: the
+//! request comes in for what `cost` says and is charged with the rest afterwards, even where that is more than there is;
+//! then the caller waits until it is made up for, of a rate for two bursts at most.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::limiting::{By, Counted, refuse};
-use super::{BuildScope, Hooks, LimitStep, OnLimit};
-use crate::facts::View;
-use crate::limits::{Charge, Gcra, Limiter, MAX_KEYS, Now, Rule, Taken};
+use super::limiting::{ByConfig, CostConfig, Counting, Draft, ResponseCost};
+use super::{BuildScope, Hooks};
+use crate::limits::{RatesConfig, WindowConfig};
 use crate::response::Code;
-use crate::text::{Rate, Spanned};
+use crate::text::{Name, Rate, Spanned};
 
 /// How often a caller may call.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 #[schemars(rename = "RateLimitConfig")]
 pub struct Config {
-    /// What tells callers apart, all of it together. Default `["consumer"]`.
-    #[serde(default)]
-    pub by: Option<Vec<Spanned<By>>>,
-    /// How often in the long run.
-    pub rate: Rate,
+    /// What tells callers apart, one thing or several together. Default `"consumer"`.
+    pub by: Option<Spanned<ByConfig>>,
+    /// How often in the long run. Default: as the caller's plan says.
+    pub rate: Option<Rate>,
     /// How many may come at once. Default: as many as `rate` allows in its time.
-    pub burst: Option<NonZero<u32>>,
+    pub burst: Option<Spanned<NonZero<u32>>>,
+    /// Several limits that hold at once, in the place of `rate`; at most eight.
+    pub windows: Option<Spanned<Vec<Spanned<WindowConfig>>>>,
+    /// What callers with these plans may do here, in the place of everything else that is said. Default: nothing of its
+    /// own for any plan.
+    pub plans: BTreeMap<Spanned<Name>, Spanned<RatesConfig>>,
+    /// What a request takes: a whole number up to 1,000,000, or an expression in CEL whose answer is a number, which is
+    /// rounded up. Where that has no value, or one below zero, the request takes 1. Default 1.
+    pub cost: Option<Spanned<CostConfig>>,
+    /// A header of the response that says what the request has cost, such as `"x-cost"`. Clients do not see it. Default:
+    /// none.
+    pub response_cost: Option<ResponseCost>,
+    /// Whether it only watches: it counts and tells metrics and the access log what it would refuse, and refuses nothing.
+    /// Default `false`.
+    pub shadow: bool,
 }
 
 pub struct Policy {
-    counted: Counted,
-    limiter: Arc<Limiter>,
+    counting: Arc<Counting>,
 }
 
 impl super::Policy for Policy {
@@ -45,46 +92,28 @@ impl super::Policy for Policy {
     type Config = Config;
 
     fn build(config: &Config, scope: &mut BuildScope<'_>) -> Option<Policy> {
-        let name = scope.subject.to_string();
-        let by = config.by.clone().unwrap_or_else(|| {
-            vec![Spanned {
-                span: scope.span,
-                value: By::Consumer,
-            }]
-        });
-        let counted = Counted::build(&by, scope.variables, &mut scope.subject.key("by"))?;
-        let burst = config.burst.unwrap_or(config.rate.count());
-        let gcra = Gcra::new(
-            config.rate.count().into(),
-            config.rate.period(),
-            burst.into(),
-        );
-        let rule = Rule::Gcra(gcra).named(config.rate.to_string());
-        let limiter = Limiter::new(&name, vec![rule], MAX_KEYS, scope.limits);
-        Some(Policy {
-            counted,
-            limiter: Arc::new(limiter),
-        })
+        let own = RatesConfig {
+            rate: config.rate,
+            burst: config.burst,
+            windows: config.windows.clone(),
+        };
+        let draft = Draft {
+            by: config.by.as_ref(),
+            own: (!own.is_empty()).then_some(&own),
+            plans: &config.plans,
+            of_plan: |plan| plan.rate_limit.as_deref(),
+            build: RatesConfig::build,
+            cost: config.cost.as_ref(),
+            response_cost: config.response_cost.as_ref(),
+            is_shadow: config.shadow,
+            code: Code::RateLimited,
+            name: Self::NAME,
+        };
+        let counting = Arc::new(draft.build(scope)?);
+        Some(Policy { counting })
     }
 
     fn hooks(self: &Arc<Self>, hooks: &mut Hooks) {
-        hooks.on_limit(self.clone());
-    }
-}
-
-impl OnLimit for Policy {
-    fn on_limit<'a>(&'a self, view: View<'a>, taken: &'a mut Taken) -> LimitStep<'a> {
-        let key = self.counted.key(view);
-        let standing = self.limiter.take(key, 1, Now::read());
-        let is_within = standing.is_within();
-        taken.charges.push(Charge {
-            limiter: self.limiter.clone(),
-            key,
-            standing,
-        });
-        LimitStep::Now(match is_within {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(refuse(Code::RateLimited, &taken.charges)),
-        })
+        self.counting.claim(hooks);
     }
 }

@@ -12,7 +12,7 @@ use crate::facts::host;
 use crate::identity::Identity;
 use crate::limits::Taken;
 use crate::listener::Connection;
-use crate::observability::{AccessRecord, unix_time};
+use crate::observability::{AccessRecord, Decision, unix_time};
 use crate::response::Code;
 
 /// Says what happened, once.
@@ -54,6 +54,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         };
         let attempt = exchange.attempt.as_ref();
         let identity = exchange.facts.identity.as_deref();
+        let exceeded = exchange.facts.taken.exceeded();
         log.append(&AccessRecord {
             time: unix_time(now).saturating_sub(total),
             listener: exchange
@@ -91,6 +92,12 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             fault: code.map(|code| code.fault().as_str()),
             flag: code.map(Code::flag),
             cause: cause.as_deref(),
+            limit: exceeded.map(|it| it.limit),
+            limit_rule: exceeded.map(|it| it.rule),
+            limit_decision: exceeded.map(|it| match it.is_shadow {
+                false => Decision::Refused.as_str(),
+                true => Decision::Shadow.as_str(),
+            }),
             request_id: exchange.facts.request_id.as_bytes(),
             trace_id: exchange.facts.trace.trace_id(),
         });

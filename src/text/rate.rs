@@ -31,6 +31,10 @@ const UNITS: [(&str, &str); 9] = [
 const UNITS_WRITTEN: [(&str, &str); 4] = [("s", "1s"), ("min", "1m"), ("h", "1h"), ("day", "1d")];
 
 impl Rate {
+    pub fn new(count: NonZero<u32>, period: Duration) -> Rate {
+        Rate { count, period }
+    }
+
     pub fn count(self) -> NonZero<u32> {
         self.count
     }

@@ -130,17 +130,20 @@ impl Style {
     }
 }
 
+/// The charges of limits that decide something: what only watches is nothing for clients.
+fn told(charges: &[Charge]) -> impl Iterator<Item = &Charge> {
+    charges.iter().filter(|charge| !charge.is_shadow)
+}
+
 /// Each rule with its standing, of every limit that the request was asked about.
 fn rules(charges: &[Charge]) -> impl Iterator<Item = (&NamedRule, &RuleStanding)> {
-    charges
-        .iter()
-        .flat_map(|charge| charge.limiter.rules().iter().zip(&charge.standing.rules))
+    told(charges).flat_map(|charge| charge.limiter.rules().iter().zip(&charge.standing.rules))
 }
 
 /// Lists of RFC 9651, one line a limit: lists may be parted into lines (RFC 9110 section 5.3).
 fn ietf(charges: &[Charge], headers: &mut HeaderMap) {
     let (mut digits, mut line) = (itoa::Buffer::new(), Vec::with_capacity(64));
-    for charge in charges {
+    for charge in told(charges) {
         for (which, field) in [POLICY, RATELIMIT].into_iter().enumerate() {
             line.clear();
             let rules = charge.limiter.rules().iter();

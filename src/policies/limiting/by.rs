@@ -1,16 +1,20 @@
 //! Who is counted: `by = ["consumer", "header:x-tenant"]`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::HeaderName;
 use http::header::COOKIE;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde_json::Value;
 
 use crate::facts::{Variables, View};
-use crate::identity::Identity;
+use crate::identity::{Identity, text_of};
 use crate::limits::{Key, KeyHasher};
-use crate::text::{ParsedText, Spanned, Subject, parsed_text, quoted};
+use crate::text::{ParsedText, Span, Spanned, Subject, parsed_text, quoted};
 
 /// One thing that tells callers apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,10 @@ pub enum By {
     Credential,
     /// The client's address, of IPv6 the first 64 bits.
     Client,
+    /// Nothing: everybody is counted together.
+    All,
+    /// The route, where several inherit the policy.
+    Route,
     Claim(Box<str>),
     Header(HeaderName),
     Cookie(Box<str>),
@@ -30,7 +38,7 @@ pub enum By {
 
 /// What nobody is told apart by.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be consumer, credential, client, claim:NAME, header:NAME, cookie:NAME or path:NAME, got {}", quoted(.0))]
+#[error("must be consumer, credential, client, all, route, claim:NAME, header:NAME, cookie:NAME or path:NAME, got {}", quoted(.0))]
 pub struct Unknown(Box<str>);
 
 impl FromStr for By {
@@ -43,6 +51,8 @@ impl FromStr for By {
             ("consumer", _) => Ok(By::Consumer),
             ("credential", _) => Ok(By::Credential),
             ("client", _) => Ok(By::Client),
+            ("all", _) => Ok(By::All),
+            ("route", _) => Ok(By::Route),
             (_, Some(("claim", name))) => Ok(By::Claim(name.into())),
             (_, Some(("header", name))) => name.parse().map(By::Header).map_err(|_| wrong()),
             (_, Some(("cookie", name))) => Ok(By::Cookie(name.into())),
@@ -58,6 +68,8 @@ impl fmt::Display for By {
             By::Consumer => f.write_str("consumer"),
             By::Credential => f.write_str("credential"),
             By::Client => f.write_str("client"),
+            By::All => f.write_str("all"),
+            By::Route => f.write_str("route"),
             By::Claim(name) => write!(f, "claim:{name}"),
             By::Header(name) => write!(f, "header:{name}"),
             By::Cookie(name) => write!(f, "cookie:{name}"),
@@ -73,14 +85,71 @@ impl ParsedText for By {
 parsed_text!(
     By,
     "string",
-    r"^(consumer|credential|client|(claim|header|cookie|path):.+)$",
-    "What tells callers apart: \"consumer\", \"credential\", \"client\" (the address), \"claim:NAME\", \"header:NAME\", \"cookie:NAME\" or \"path:NAME\"."
+    r"^(consumer|credential|client|all|route|(claim|header|cookie|path):.+)$",
+    "What tells callers apart: \"consumer\", \"credential\", \"client\" (the address), \"all\" (everybody together), \"route\" (each of the routes that inherit the policy), \"claim:NAME\", \"header:NAME\", \"cookie:NAME\" or \"path:NAME\"."
 );
+
+/// One or several things that tell callers apart together.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ByConfig {
+    One(By),
+    Several(Vec<Spanned<By>>),
+}
+
+struct OneOrSeveral;
+
+impl<'de> Visitor<'de> for OneOrSeveral {
+    type Value = ByConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, or an array of such", By::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<ByConfig, E> {
+        text.parse().map(ByConfig::One).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<ByConfig, A::Error> {
+        let mut several = Vec::new();
+        while let Some(one) = elements.next_element()? {
+            several.push(one);
+        }
+        Ok(ByConfig::Several(several))
+    }
+}
+
+impl<'de> Deserialize<'de> for ByConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ByConfig, D::Error> {
+        deserializer.deserialize_any(OneOrSeveral)
+    }
+}
+
+impl JsonSchema for ByConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "ByOneOrSeveral".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<By>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+impl ByConfig {
+    /// With the place of each, which is `span` for one alone.
+    fn list(&self, span: Span) -> Vec<Spanned<By>> {
+        match self {
+            ByConfig::One(one) => vec![Spanned::new(one.clone(), span)],
+            ByConfig::Several(several) => several.clone(),
+        }
+    }
+}
 
 /// Who is counted, compiled. What a request lacks is a value as well: all that lack it are counted together.
 #[derive(Clone, Debug)]
 pub struct Counted {
     parts: Box<[Part]>,
+    text: Box<str>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +157,7 @@ enum Part {
     Consumer,
     Credential,
     Client,
+    Route,
     Claim(Box<str>),
     Header(HeaderName),
     Cookie(Box<str>),
@@ -97,39 +167,71 @@ enum Part {
 impl Counted {
     /// `None` after diagnostics.
     pub fn build(
-        by: &[Spanned<By>],
+        by: &Spanned<ByConfig>,
         variables: Variables<'_>,
         subject: &mut Subject<'_>,
     ) -> Option<Counted> {
         let before = subject.error_count();
+        let (span, is_one) = (by.span, matches!(by.value, ByConfig::One(_)));
+        let by = by.value.list(span);
+        if by.is_empty() {
+            let problem = subject.error(span, "is empty");
+            problem.help("write \"all\" to count everybody together");
+        }
         let mut parts = Vec::with_capacity(by.len());
         for (index, one) in by.iter().enumerate() {
             parts.push(match &one.value {
                 By::Consumer => Part::Consumer,
                 By::Credential => Part::Credential,
                 By::Client => Part::Client,
+                By::Route => Part::Route,
+                By::All if by.len() == 1 => continue,
+                By::All => {
+                    let what = "is of no use beside others: \"all\" tells nobody apart";
+                    subject.index(index).error(one.span, what);
+                    continue;
+                }
                 By::Claim(name) => Part::Claim(name.clone()),
                 By::Header(name) => Part::Header(name.clone()),
                 By::Cookie(name) => Part::Cookie(name.clone()),
                 By::Path(name) => match parameter(name, variables) {
                     Ok(place) => Part::Path(place),
                     Err(problem) => {
-                        subject.index(index).error(one.span, problem);
+                        match is_one {
+                            true => subject.error(one.span, problem),
+                            false => subject.index(index).error(one.span, problem),
+                        };
                         continue;
                     }
                 },
             });
         }
+        let text: Vec<String> = by.iter().map(|one| one.to_string()).collect();
         (subject.error_count() == before).then(|| Counted {
             parts: parts.into(),
+            text: text.join(", ").into(),
         })
     }
 
-    /// Costs a hash of the values, and no allocation but for a claim that is no string.
-    pub fn key(&self, view: View<'_>) -> Key {
+    /// As it is written: `consumer, header:x-tenant`.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether routes are told apart.
+    pub fn has_route(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Route))
+    }
+
+    /// Costs a hash of the values, and no allocation but for a claim. `route` is the name of the request's route, if
+    /// routes are told apart.
+    pub fn key(&self, view: View<'_>, route: &str) -> Key {
         let mut key = Key::hasher();
         for part in &self.parts {
-            part.add(&mut key, view);
+            match part {
+                Part::Route => key.part(route.as_bytes()),
+                part => part.add(&mut key, view),
+            }
         }
         key.finish()
     }
@@ -150,10 +252,8 @@ impl Part {
                 None => add_caller(key, identity, view.facts.client),
             },
             Part::Client => add_client(key, view.facts.client),
-            Part::Claim(name) => match identity.and_then(|it| it.text(name)) {
-                Some(value) => key.part(value.as_bytes()),
-                None => key.absent(),
-            },
+            Part::Route => {}
+            Part::Claim(name) => add_claim(key, identity, name),
             Part::Header(name) => match view.request.headers.get(name) {
                 Some(value) => key.part(value.as_bytes()),
                 None => key.absent(),
@@ -188,6 +288,17 @@ fn add_caller(key: &mut KeyHasher, identity: Option<&Identity>, client: IpAddr) 
             }
         },
         None => add_client(key, client),
+    }
+}
+
+fn add_claim(key: &mut KeyHasher, identity: Option<&Identity>, name: &str) {
+    let claim = identity.and_then(|identity| identity.claim(name));
+    if let Some(Value::String(text)) = claim {
+        return key.part(text.as_bytes());
+    }
+    match claim.and_then(text_of) {
+        Some(text) => key.part(text.as_bytes()),
+        None => key.absent(),
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{Style, refuse};
 use crate::limits::{Charge, Gcra, Key, Limiter, MAX_KEYS, Now, Rule};
+use crate::observability::Decision;
 use crate::policies::BuildScope;
 use crate::policies::ip_access::{self, List};
 use crate::policies::networks::Networks;
@@ -72,6 +73,10 @@ impl Clients {
     pub fn take(&self, client: IpAddr) -> Option<Excess> {
         let key = self.key(client)?;
         let standing = self.limiter.take(key, 1, Now::read());
+        self.limiter.metrics().count(match standing.is_within() {
+            true => Decision::Admitted,
+            false => Decision::Refused,
+        });
         (!standing.is_within()).then(|| self.excess(key, standing))
     }
 
@@ -87,7 +92,9 @@ impl Clients {
         Excess(Charge {
             limiter: self.limiter.clone(),
             key,
+            cost: 1,
             standing,
+            is_shadow: false,
         })
     }
 

@@ -1,0 +1,73 @@
+//! What holds for whom: that of the caller's plan.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+use crate::facts::View;
+use crate::limits::{Plan, Plans};
+use crate::text::{Name, Spanned, Subject};
+
+/// One thing for the callers of each plan, and one for all others.
+pub struct ByPlan<T> {
+    /// Empty where plans make no difference.
+    named: HashMap<Box<str>, T, RandomState>,
+    other: T,
+    plans: Arc<Plans>,
+}
+
+impl<T: Clone> ByPlan<T> {
+    /// The same for all callers.
+    pub fn same(value: T, plans: &Arc<Plans>) -> ByPlan<T> {
+        ByPlan {
+            named: HashMap::default(),
+            other: value,
+            plans: plans.clone(),
+        }
+    }
+
+    /// What `of` has for each plan. Callers without one have that of the default plan, or else `other`.
+    pub fn each(plans: &Arc<Plans>, other: T, mut of: impl FnMut(&Name, &Plan) -> T) -> ByPlan<T> {
+        let named = plans.all();
+        let named = named.map(|(name, plan)| (name.as_str().into(), of(name, plan)));
+        let named: HashMap<Box<str>, T, RandomState> = named.collect();
+        let default = plans.usual().and_then(|name| named.get(name.as_str()));
+        let default = default.cloned();
+        ByPlan {
+            other: default.unwrap_or(other),
+            named,
+            plans: plans.clone(),
+        }
+    }
+
+    /// Everything that holds for somebody.
+    pub fn all(&self) -> impl Iterator<Item = &T> {
+        self.named.values().chain([&self.other])
+    }
+
+    /// Costs a hash of the plan's name, where plans make a difference.
+    pub fn of(&self, view: View<'_>) -> &T {
+        if self.named.is_empty() {
+            return &self.other;
+        }
+        let identity = view.facts.identity.as_deref();
+        let Some(plan) = identity.and_then(|it| it.plan.as_deref()) else {
+            return &self.other;
+        };
+        self.named.get(plan).unwrap_or_else(|| {
+            self.plans.report(plan);
+            &self.other
+        })
+    }
+}
+
+/// The names of the plans that a policy has something of its own for are names of plans. If one is not, after diagnostics.
+pub fn are_plans<T>(
+    named: &BTreeMap<Spanned<Name>, T>,
+    plans: &Plans,
+    subject: &mut Subject<'_>,
+) -> bool {
+    let check = |name: &Spanned<Name>| plans.check(name, &mut subject.key(name.as_str()));
+    named.keys().map(check).fold(true, |all, one| all && one)
+}
