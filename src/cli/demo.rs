@@ -19,7 +19,7 @@ pub(super) struct Command {}
 
 impl Command {
     pub(super) fn run(self) -> ExitCode {
-        super::start_log();
+        super::log::start();
         let metrics = Metrics::new();
         let (key_set, key) = match Signer::open().and_then(|it| Ok((it.key_set(), api_key()?))) {
             Ok((key_set, key)) => (key_set.to_string(), key),

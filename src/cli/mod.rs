@@ -14,6 +14,7 @@ mod errors;
 mod explain;
 mod health;
 mod key;
+mod log;
 mod man;
 mod reload;
 mod run;
@@ -118,14 +119,4 @@ fn print(text: &str) -> ExitCode {
         }
         _ => ExitCode::SUCCESS,
     }
-}
-
-/// The process's own log, on standard error. `NORTHGATE_LOG` chooses what is in it, in env_logger's language.
-fn start_log() {
-    // The engine logs every client that breaks off as an error; the access log and the metrics tell of those.
-    let filter = "info,pingora_proxy=off,pingora_core::apps=off,pingora_core::protocols=off";
-    let env = env_logger::Env::new().filter_or("NORTHGATE_LOG", filter);
-    env_logger::Builder::from_env(env)
-        .format_target(false)
-        .init();
 }

@@ -19,7 +19,7 @@ pub(super) struct Command {
 
 impl Command {
     pub(super) fn run(self) -> ExitCode {
-        super::start_log();
+        super::log::start();
         let Start {
             configuration,
             metrics,

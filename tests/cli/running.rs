@@ -95,6 +95,21 @@ impl Running {
         }
     }
 
+    /// What it logs from here on, to its end.
+    #[allow(dead_code, reason = "for tests/cli")]
+    pub fn log_to_the_end(&mut self) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = String::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => seen += &format!("{line}\n"),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return seen,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end"),
+            }
+        }
+    }
+
     /// Of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
