@@ -56,7 +56,7 @@ fn route(signer: &Signer, remembered: u32) -> Arc<Route> {
         [identity.jwt.main]
         issuer = "https://id.example.com/"
         audiences = ["shop"]
-        keys = {{ inline = '{keys}' }}
+        jwks = {{ inline = '{keys}' }}
         claims = {{ roles = "realm_access.roles" }}
         remembered_tokens = {remembered}
 
