@@ -139,7 +139,11 @@
 //! | Nobody but the gateway says who calls: what it tells any upstream of that, no client can send on any route, in any spelling | `tests/gateway/forwarding_identity.rs`: `no_client_says_who_calls_over_http1`, `no_client_says_who_calls_over_http2`, `reloads_know_what_is_reserved` |
 //! | Who has not proven everything that an `acl` asks for comes in nowhere, and what cannot be told is a no | `tests/gateway/acl.rs`: `each_requirement_lets_in_whom_it_should` |
 //! | Upstreams can verify who calls, and no token of the gateway's outlives the proof that it tells of | `tests/gateway/identity_token.rs`: `an_upstream_verifies_who_calls`, `keys_are_rotated_without_a_token_that_nobody_can_verify` |
-//! | Credentials leave a request with the authenticators, and are said nowhere | `src/proxy/credentials.rs`; `tests/gateway/identity_token.rs`: `secrets_are_said_nowhere` |
+//! | What a route's authenticators look at leaves a request with them, and is said nowhere | `src/proxy/credentials.rs`; `tests/gateway/credentials.rs`: `no_response_hook_sees_a_credential`, `a_service_is_shown_credentials_that_upstreams_do_not_get`; `tests/gateway/identity_token.rs`: `secrets_are_said_nowhere` |
+//! | No upstream gets a cookie of the gateway's logins, by any route, unless that route keeps it on purpose | `tests/gateway/credentials.rs`: `no_cookie_of_a_login_reaches_an_upstream_by_any_route`; `tests/gateway/oidc/flow.rs`: `no_upstream_gets_the_session_unless_it_should` |
+//! | However much the process logs, it logs no credential | `tests/cli/run.rs`: `no_credential_is_logged_however_much_is` |
+//! | A 401 says what every authenticator wants, and what was wrong by the one that was shown it | `tests/gateway/any_of.rs`: `every_401_says_what_is_wanted` |
+//! | A route's `timeout` ends every wait for who calls, and nothing that others wait for | `tests/gateway/deadlines.rs`; `identity::answers`: `a_question_is_asked_to_the_end_whoever_leaves` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
 //! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
 //! | The client is the first from the right who is no trusted hop, and nobody forges what the gateway says of it, in any spelling | `tests/gateway/client_address.rs` |

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use form_urlencoded::parse;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::facts::View;
-use crate::identity::oidc::{Failure, FailureKind, Provider, Step, is_target};
+use crate::identity::oidc::{Core, Failure, FailureKind, Provider, Step, is_target};
 use crate::response::{Code, Reply};
 
 /// Logins and logouts of one provider.
@@ -57,7 +57,7 @@ impl Login {
     }
 
     /// Answers. It may ask the provider and the store, each within a deadline.
-    pub async fn answer(&self, view: View<'_>, body: &[u8]) -> Reply {
+    pub async fn answer(&self, view: View<'_>, body: Bytes) -> Reply {
         let Some(page) = self.page(view) else {
             return Reply::failure(Code::RouteNotFound);
         };
@@ -72,7 +72,7 @@ impl Login {
             Page::Login => self.begin(view, query).await,
             Page::Logout => step(core.leave(headers).await, Code::LogoutRefused),
             Page::Userinfo => self.claims(view).await,
-            Page::BackchannelLogout => match core.end(body).await {
+            Page::BackchannelLogout => match ended(core, body).await {
                 Ok(count) => {
                     log::info!(
                         "oidc {}: the provider has ended {count} sessions",
@@ -128,10 +128,24 @@ impl Login {
                 let body = Bytes::from(serde_json::Value::Object(claims).to_string());
                 content(StatusCode::OK, Some("application/json"), body)
             }
-            Ok(None) => Reply::failure(Code::Unauthenticated),
+            Ok(None) => {
+                let mut reply = Reply::failure(Code::Unauthenticated);
+                let challenge = self.provider.core().challenge();
+                reply.headers.push((WWW_AUTHENTICATE, challenge));
+                reply
+            }
             Err(failure) => failed(failure, Code::LoginFailed),
         }
     }
+}
+
+/// Once a logout token has been taken it goes on to its end, whether or not the provider waits for that: it is good
+/// once.
+async fn ended(core: &Arc<Core>, body: Bytes) -> Result<usize, Failure> {
+    let core = core.clone();
+    let ending = tokio::spawn(async move { core.end(&body).await });
+    let broken_off = |_| Failure::new(FailureKind::Unavailable, "the logout was broken off");
+    ending.await.map_err(broken_off)?
 }
 
 fn content(status: StatusCode, media: Option<&'static str>, body: Bytes) -> Reply {

@@ -238,12 +238,13 @@ fn compile_on(
         room,
     );
     snapshot.scopes = scopes;
-    snapshot.identity = identity;
     let quarantined = quarantine.into_objects();
-    if let Some(before) = before.filter(|_| !quarantined.is_empty()) {
+    let before = before.filter(|_| !quarantined.is_empty());
+    if let Some(before) = before {
         // What a route with mistakes tells its upstream is not known, and its upstream may still believe it.
         snapshot.reserved.extend(&before.reserved);
     }
+    snapshot.identify(identity, before);
     snapshot.stores = stores;
     snapshot.limits = limits;
     Ok(Some(Configuration {

@@ -211,20 +211,31 @@ fn resolve_action<'d>(
 }
 
 fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
+    let timeout = config.timeout.as_ref().filter(|_| config.login.is_none());
+    let upstream = "is of use only beside upstream";
     let needless = [
-        ("rewrite", config.rewrite.as_ref().map(|it| it.span)),
-        ("timeout", config.timeout.as_ref().map(|it| it.span)),
+        (
+            "rewrite",
+            config.rewrite.as_ref().map(|it| it.span),
+            upstream,
+        ),
+        (
+            "timeout",
+            timeout.map(|it| it.span),
+            "is of use only beside upstream or login",
+        ),
         (
             "max_in_flight",
             config.max_in_flight.as_ref().map(|it| it.span),
+            upstream,
         ),
-        ("queue", config.queue.as_ref().map(|it| it.span)),
+        ("queue", config.queue.as_ref().map(|it| it.span), upstream),
     ];
-    for (key, span) in needless {
+    for (key, span, what) in needless {
         if let Some(span) = span {
             let mut subject = subject.key(key);
             subject
-                .error(span, "is of use only beside upstream")
+                .error(span, what)
                 .help("remove it, or forward with upstream = \"…\" instead");
         }
     }

@@ -88,12 +88,12 @@ struct Generations<A> {
 #[derive(Debug, Default)]
 struct Slot {
     /// Held by the one who asks.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Until when nobody asks again, where nobody has answered.
     pauses: Mutex<Option<Instant>>,
 }
 
-impl<A: Clone> Answers<A> {
+impl<A: Clone + Send + 'static> Answers<A> {
     /// Of `capacity` answers, and refusals to an eighth of that.
     pub fn new(capacity: usize) -> Answers<A> {
         let shard = || {
@@ -122,25 +122,30 @@ impl<A: Clone> Answers<A> {
     }
 
     /// The answer, for which one asks and the others wait. `ask` has to end by itself. Where it fails, the last answer
-    /// stands in as long as it is usable; from then on nobody but the one who asks waits for what may fail again.
-    pub async fn ask<F>(&self, question: Question, ask: impl FnOnce() -> F) -> Result<A, Unanswered>
+    /// stands in as long as it is usable; from then on nobody but the one who asks waits for what may fail again. What
+    /// is asked once is asked to the end, also where nobody waits any more: others may, and the answer is remembered.
+    pub async fn ask<F>(
+        self: &Arc<Self>,
+        question: Question,
+        ask: impl FnOnce() -> F,
+    ) -> Result<A, Unanswered>
     where
-        F: Future<Output = Result<Answer<A>, Unanswered>>,
+        F: Future<Output = Result<Answer<A>, Unanswered>> + Send + 'static,
     {
         let stand_in = || self.usable(question, Instant::now()).ok_or(Unanswered);
         let Some(slot) = self.slot(question) else {
             return stand_in();
         };
-        let turn = slot.turn.try_lock();
+        let turn = slot.turn.clone().try_lock_owned();
         if turn.is_err()
             && lock(&slot.pauses).is_some()
             && let Ok(value) = stand_in()
         {
             return Ok(value);
         }
-        let _turn = match turn {
+        let turn = match turn {
             Ok(turn) => turn,
-            Err(_) => slot.turn.lock().await,
+            Err(_) => slot.turn.clone().lock_owned().await,
         };
         let now = Instant::now();
         if let Some(value) = self.fresh(question, now) {
@@ -149,20 +154,30 @@ impl<A: Clone> Answers<A> {
         if lock(&slot.pauses).is_some_and(|until| now < until) {
             return stand_in();
         }
-        match ask().await {
-            Ok(answer) => {
-                let value = answer.value.clone();
-                if let Some(mut shard) = self.shard(question) {
-                    shard.put(question, answer);
-                    shard.open.remove(&question);
-                }
-                Ok(value)
-            }
-            Err(Unanswered) => {
-                *lock(&slot.pauses) = Some(Instant::now() + PAUSE);
-                stand_in()
-            }
+        let (asking, answers) = (ask(), self.clone());
+        let asked = tokio::spawn(async move {
+            let _turn = turn;
+            answers.settle(question, asking.await, &slot)
+        });
+        asked.await.unwrap_or(Err(Unanswered))
+    }
+
+    fn settle(
+        &self,
+        question: Question,
+        answer: Result<Answer<A>, Unanswered>,
+        slot: &Slot,
+    ) -> Result<A, Unanswered> {
+        let Ok(answer) = answer else {
+            *lock(&slot.pauses) = Some(Instant::now() + PAUSE);
+            return self.usable(question, Instant::now()).ok_or(Unanswered);
+        };
+        let value = answer.value.clone();
+        if let Some(mut shard) = self.shard(question) {
+            shard.put(question, answer);
+            shard.open.remove(&question);
         }
+        Ok(value)
     }
 
     /// The last answer, where it may stand in for one that cannot be had.
@@ -289,9 +304,10 @@ mod tests {
 
     #[tokio::test]
     async fn one_asks_for_all() {
-        let (answers, asked) = (Answers::new(100), AtomicUsize::new(0));
+        let (answers, asked) = (Arc::new(Answers::new(100)), Arc::new(AtomicUsize::new(0)));
         let ask = || {
-            answers.ask(question(1), || async {
+            let asked = asked.clone();
+            answers.ask(question(1), || async move {
                 asked.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
                 Ok(for_a_minute(7))
@@ -306,12 +322,13 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_shared_and_the_last_answer_stands_in() {
         for (known, expected) in [(None, Err(Unanswered)), (Some(stale(7)), Ok(7))] {
-            let (answers, asked) = (Answers::new(100), AtomicUsize::new(0));
+            let (answers, asked) = (Arc::new(Answers::new(100)), Arc::new(AtomicUsize::new(0)));
             if let Some(known) = known {
                 answers.put(question(1), known);
             }
             let ask = || {
-                answers.ask(question(1), || async {
+                let asked = asked.clone();
+                answers.ask(question(1), || async move {
                     asked.fetch_add(1, Ordering::Relaxed);
                     tokio::task::yield_now().await;
                     Err(Unanswered)
@@ -330,16 +347,17 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_failure_nobody_but_who_asks_waits_where_an_answer_stands_in() {
-        let answers = Answers::new(100);
+        let answers = Arc::new(Answers::new(100));
         answers.put(question(1), stale(7));
         let fail = || async { Err(Unanswered) };
         assert_eq!(answers.ask(question(1), fail).await, Ok(7));
         // The pause is over, and the server is as silent as before.
         let slot = answers.slot(question(1)).expect("room");
         *lock(&slot.pauses) = Some(Instant::now());
-        let silence = Semaphore::new(0);
-        let one = answers.ask(question(1), || async {
-            let _answer = silence.acquire().await;
+        let silence = Arc::new(Semaphore::new(0));
+        let never = silence.clone();
+        let one = answers.ask(question(1), || async move {
+            let _answer = never.acquire().await;
             Err(Unanswered)
         });
         let others = async {
@@ -355,7 +373,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_strangers_ask_about_pushes_nobody_out() {
-        let answers = Answers::new(3200);
+        let answers = Arc::new(Answers::new(3200));
         for number in 0..100 {
             answers.put(question(number), for_a_minute(1));
         }
@@ -364,7 +382,9 @@ mod tests {
                 0 => Err(Unanswered),
                 _ => Ok(refusal(0)),
             };
-            let _ = answers.ask(question(number), || async { answer }).await;
+            let _ = answers
+                .ask(question(number), || async move { answer })
+                .await;
         }
         let now = Instant::now();
         for number in 0..100 {
@@ -381,7 +401,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_many_open_questions_are_not_asked() {
-        let answers = Answers::<u32>::new(100);
+        let answers = Arc::new(Answers::<u32>::new(100));
         let of_one_shard = |number: &u64| question(*number).0[0] == 0;
         let mut all = (0..).filter(of_one_shard).map(question);
         let held: Vec<_> = all.by_ref().take(OPEN).map(|it| answers.slot(it)).collect();
@@ -392,6 +412,32 @@ mod tests {
         drop(held);
         let answer = answers.ask(next, || async { Ok(for_a_minute(7)) });
         assert_eq!(answer.await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_question_is_asked_to_the_end_whoever_leaves() {
+        let answers = Arc::new(Answers::new(100));
+        let (silence, begun) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let ask = || {
+            let (silence, begun) = (silence.clone(), begun.clone());
+            answers.ask(question(1), || async move {
+                begun.add_permits(1);
+                let _answer = silence.acquire().await;
+                Ok(for_a_minute(7))
+            })
+        };
+        {
+            let mut leaves = Box::pin(ask());
+            tokio::select! {
+                _ = &mut leaves => panic!("there is no answer yet"),
+                _ = begun.acquire() => {}
+            }
+        }
+        let rest = async { silence.add_permits(1) };
+        let (stays, ()) = join(ask(), rest).await;
+        assert_eq!(stays, Ok(7));
+        assert_eq!(begun.available_permits(), 1, "it is asked once");
+        assert_eq!(answers.fresh(question(1), Instant::now()), Some(7));
     }
 
     #[test]

@@ -20,6 +20,21 @@ pub fn is_for_credentials(name: &HeaderName) -> bool {
     all.iter().any(|it| is_twin(it, name))
 }
 
+/// Whether there is nothing but credentials in it, by its definition or by what everybody uses it for. In `Cookie` there
+/// is more.
+pub fn is_credential(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "proxy-authorization"
+            | "x-api-key"
+            | "api-key"
+            | "apikey"
+            | "x-auth-token"
+            | "x-access-token"
+    )
+}
+
 /// Whether a server may take one for the other.
 pub fn is_twin(one: &HeaderName, other: &HeaderName) -> bool {
     let (one, other) = (one.as_str(), other.as_str());

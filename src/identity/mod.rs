@@ -52,7 +52,7 @@ pub use certificate::{CertificateField, ClientCertificate};
 pub use client::{Client, ClientConfig, ClientError};
 pub use consumer::{Config as ConsumerConfig, Consumer, Consumers, Entry};
 pub use credential_headers::{
-    TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS, is_for_credentials, is_twin,
+    TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS, is_credential, is_for_credentials, is_twin,
 };
 pub use directory::{Build, Config, Definitions, Directory, Kind, Providers};
 pub use issuer::Issuer;

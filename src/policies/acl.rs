@@ -19,7 +19,8 @@
 //! It decides after the route's authenticators, over what they have proven. Who has proven nothing (where they let
 //! anonymous callers in) gets 401 with their challenges; who falls short gets 403 `access_denied`, and for a scope
 //! that is missing in a bearer token the `WWW-Authenticate` of RFC 6750, `error="insufficient_scope"`. What was
-//! missing stands in the access log as the `cause`, and in the answer only with `explain = true`.
+//! missing stands in the access log as the `cause`, and in the answer only with `explain = true`: in its `detail`, and
+//! where all of `scopes` are needed in the `scope` of that challenge.
 //!
 //! A condition that cannot be evaluated, because a claim is absent that it names or has another type than it needs,
 //! lets nobody in; the log says so.
@@ -61,7 +62,8 @@ pub struct Config {
     pub consumers: Option<Consumers>,
     /// A condition in CEL. Default: none.
     pub allow: Option<Spanned<String>>,
-    /// Whether a caller is told what it lacks. Default: `false`, since that tells a stranger what to look for.
+    /// Whether a caller is told what it lacks, in the answer's `detail` and the challenge's `scope`. Default: `false`,
+    /// since that tells a stranger what to look for.
     pub explain: bool,
 }
 
@@ -125,7 +127,10 @@ impl super::Policy for Policy {
             let words = words(list, &mut scope.subject.key(key));
             let mut challenge = None;
             if key.ends_with("scopes") {
-                challenge = insufficient_scope(list, &mut scope.subject.key(key));
+                check_scopes(list, &mut scope.subject.key(key));
+                // The parameter lists scopes that are all needed.
+                let told = config.explain && key == "scopes";
+                challenge = insufficient_scope(told.then_some(&words));
             }
             requirements.push(Requirement {
                 cause: format!("the caller lacks {what} {}", words.join(" ")).into(),
@@ -172,11 +177,8 @@ fn words(list: &Spanned<Vec<Spanned<Box<str>>>>, subject: &mut Subject<'_>) -> W
     list.iter().map(|word| word.value.clone()).collect()
 }
 
-/// RFC 6750 section 3: the scopes of the resource, in the form of RFC 6749 section 3.3. `None` after a diagnostic.
-fn insufficient_scope(
-    scopes: &Spanned<Vec<Spanned<Box<str>>>>,
-    subject: &mut Subject<'_>,
-) -> Option<HeaderValue> {
+/// They are in the form of RFC 6749 section 3.3, which is that of the parameter in a challenge.
+fn check_scopes(scopes: &Spanned<Vec<Spanned<Box<str>>>>, subject: &mut Subject<'_>) {
     let is_scope_byte = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     for (index, scope) in scopes.iter().enumerate() {
         if !scope.bytes().all(is_scope_byte) {
@@ -185,9 +187,14 @@ fn insufficient_scope(
             subject.error(scope.span, what);
         }
     }
-    let scopes: Vec<&str> = scopes.iter().map(|scope| &*scope.value).collect();
-    let scopes = scopes.join(" ");
-    let value = format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"");
+}
+
+/// RFC 6750 section 3. `needed` are all scopes of the resource, where the caller is told.
+fn insufficient_scope(needed: Option<&Words>) -> Option<HeaderValue> {
+    let mut value = String::from("Bearer realm=\"northgate\", error=\"insufficient_scope\"");
+    if let Some(needed) = needed {
+        value.push_str(&format!(", scope=\"{}\"", needed.join(" ")));
+    }
     HeaderValue::try_from(value).ok()
 }
 

@@ -13,8 +13,9 @@
 //! have a good one for the next. Without it a route has at most one authenticator; where policies of the gateway, the
 //! listener and the route add up to more, that is an error. `any_of` names all authenticators that are in force.
 //!
-//! Where nobody proves the caller, a bad credential is 401 `credential_refused` and none 401 `unauthenticated`, with what
-//! each of them asks for. Upstreams get the `forward` headers of the authenticator that has proven the caller and of no
+//! Where nobody proves the caller, a bad credential is 401 `credential_refused` and none 401 `unauthenticated`. Each of
+//! them says in a `WWW-Authenticate` of its own what it asks for, but for `forward_auth`, whose service knows; only the
+//! one that was shown something bad says `error`. Upstreams get the `forward` headers of the authenticator that has proven the caller and of no
 //! other, and no credential of any of them, but for `keep_credentials`.
 //!
 //! Who proves nothing comes in only where each of them lets him, by `anonymous = "allow"` or a `forward_auth` whose

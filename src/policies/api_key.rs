@@ -36,8 +36,10 @@
 //! `cause` says why. Keys are compared in constant time, and a look-up takes as long with a hundred thousand consumers
 //! as with one.
 
+use std::sync::Arc;
+
 use super::authentication::{
-    Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+    Authentication, Challenge, Credential, Flaw, Outcome, Refusal, Scheme, Step,
 };
 use crate::facts::View;
 use crate::identity::api_key::Provider;
@@ -50,7 +52,7 @@ impl Scheme for Provider {
         &directory.api_key
     }
 
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a> {
         let found = self.identify(&view.request.headers, view.request.uri.query());
         Step::Now(match found {
             Ok(Some(identity)) => Outcome::Proven(identity),
@@ -67,7 +69,7 @@ impl Scheme for Provider {
         header.into_iter().chain(query).chain(cookie).collect()
     }
 
-    fn challenge(&self, _: View<'_>, _: Option<&Refusal>) -> Challenge {
+    fn challenge(&self, _: View<'_>, _: Option<Flaw>) -> Challenge {
         Challenge::Header(Provider::challenge(self).clone())
     }
 }

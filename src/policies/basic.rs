@@ -34,10 +34,12 @@
 //! at most 512 bytes. They are compared byte by byte: what looks alike and is written with other code points is another
 //! password. Over connections that are not encrypted anybody on the way can read both.
 
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 
 use super::authentication::{
-    Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+    Authentication, Challenge, Credential, Flaw, Outcome, Refusal, Scheme, Step,
 };
 use crate::facts::View;
 use crate::identity::basic::{Provider, Shown, Verdict};
@@ -51,7 +53,7 @@ impl Scheme for Provider {
         &directory.basic
     }
 
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a> {
         match self.look(&view.request.headers) {
             Shown::Nothing => Step::Now(Outcome::Absent),
             Shown::Known(identity) => Step::Now(Outcome::Proven(identity)),
@@ -81,7 +83,7 @@ impl Scheme for Provider {
         vec![Credential::Header(AUTHORIZATION)]
     }
 
-    fn challenge(&self, _: View<'_>, _: Option<&Refusal>) -> Challenge {
+    fn challenge(&self, _: View<'_>, _: Option<Flaw>) -> Challenge {
         Challenge::Header(Provider::challenge(self).clone())
     }
 }

@@ -16,15 +16,21 @@
 //! The service is asked about every request of the route, as Traefik and Envoy do: with GET, or the request's own
 //! method, at `url`, with `X-Forwarded-Method`, `-Uri`, `-Host`, `-Proto`, `-For` and `X-Request-Id` by the gateway and
 //! those headers of the request that `request_headers` lists. What a client sends under the names of the gateway's
-//! own never gets there. These credentials stay in the request, for the upstream may want them as well.
+//! own never gets there.
+//!
+//! The credentials among `request_headers` go no further than the service, unless the policy says
+//! `keep_credentials = true`: `Authorization`, `Proxy-Authorization`, `X-Api-Key`, `Api-Key`, `ApiKey`, `X-Auth-Token`,
+//! `X-Access-Token`, and whatever other provider of the gateway reads credentials from. Cookies go on to the upstream,
+//! as they are mostly the application's own; those of the gateway's logins never do (see `oidc`), but the service gets
+//! them with the others where `cookie` is among `request_headers`.
 //!
 //! # Its answer
 //! - 2xx lets the request go on. The headers in `response_headers` go to the upstream; what clients send under these
 //!   names, in whatever spelling, is dropped on every route of the gateway, so none of them is one that credentials are
 //!   read from, such as `Authorization`. `identity` says which of all headers tell who calls, and nothing else of the answer
 //!   is looked at. Names in `identity` that are not in `response_headers` go no further.
-//! - 401, 403 and 3xx are the client's: status, body, `Content-Type` and the headers in `answer_headers`. Redirects are
-//!   never followed. That is the end of the request also where `any_of` has others to ask, so it stands last there.
+//! - 401, 403 and 3xx are the client's: status, body, `Content-Type` and the headers in `answer_headers`. A 401 that says
+//!   no `WWW-Authenticate` gets one that means nothing, since RFC 9110 wants one. Redirects are never followed. That is the end of the request also where `any_of` has others to ask, so it stands last there.
 //! - Any other 4xx refuses the request with 403 `access_denied`.
 //! - 5xx, no connection, and no answer within `client.timeout` are a service that is down: 503
 //!   `authentication_unavailable`, or with `on_server_down = "allow"` the request goes on as an anonymous caller's,
@@ -42,16 +48,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::authentication::{
-    self, Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step, is_read,
+    self, Authentication, Challenge, Credential, Flaw, Outcome, Refusal, Scheme, Step,
+    challenge_somehow, is_read,
 };
 use super::{BuildScope, Hooks, OnUpstreamRequest};
 use crate::facts::{View, host};
 use crate::identity::forward_auth::{Asked, Decision, Denied, Provider};
 use crate::identity::hmac::Message;
-use crate::identity::{Directory, Kind, Providers, TAKES_CREDENTIALS};
+use crate::identity::{Directory, Kind, Providers, TAKES_CREDENTIALS, is_credential};
 use crate::response::{Code, Reply};
 
 impl Scheme for Provider {
@@ -59,7 +67,7 @@ impl Scheme for Provider {
         &directory.forward_auth
     }
 
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a> {
         let View { facts, request } = view;
         let asked = Asked {
             message: Message {
@@ -72,7 +80,7 @@ impl Scheme for Provider {
             },
             client: facts.client,
             request_id: facts.request_id.as_str(),
-            body: Scheme::body(self).and(facts.body.clone()),
+            body: Provider::body(self).and(facts.body.clone()),
         };
         match self.known(&asked) {
             Some(identity) => Step::Now(Outcome::Proven(identity)),
@@ -81,11 +89,12 @@ impl Scheme for Provider {
     }
 
     fn credentials(&self) -> Vec<Credential> {
-        Vec::new()
+        let headers = self.request_headers().iter().filter(|it| is_credential(it));
+        headers.cloned().map(Credential::Header).collect()
     }
 
     /// Every request has what it looks for.
-    fn challenge(&self, _: View<'_>, _: Option<&Refusal>) -> Challenge {
+    fn challenge(&self, _: View<'_>, _: Option<Flaw>) -> Challenge {
         Challenge::None
     }
 
@@ -103,7 +112,10 @@ fn outcome(decision: Decision) -> Outcome {
             headers,
             body,
         }) => {
-            let reply = Reply::content(status, headers, body);
+            let mut reply = Reply::content(status, headers, body);
+            if status == StatusCode::UNAUTHORIZED {
+                challenge_somehow(&mut reply.headers);
+            }
             Outcome::Answer(Box::new(
                 reply.cause("forward_auth: the service refuses it"),
             ))
@@ -120,7 +132,11 @@ fn outcome(decision: Decision) -> Outcome {
 }
 
 /// Asks services, and hands on what they say to upstreams.
-pub struct Policy(Arc<Authentication<Provider>>);
+pub struct Policy {
+    authentication: Arc<Authentication<Provider>>,
+    /// Where the services are shown credentials that are meant for other providers.
+    of_others: Box<[Credential]>,
+}
 
 impl super::Policy for Policy {
     const NAME: &'static str = Provider::NAME;
@@ -128,19 +144,28 @@ impl super::Policy for Policy {
 
     fn build(config: &authentication::Config, scope: &mut BuildScope<'_>) -> Option<Policy> {
         let policy = Authentication::<Provider>::build(config, scope)?;
-        let providers = policy.providers().iter();
-        let mut names = providers.flat_map(|it| it.response_headers());
+        let providers = || policy.providers().iter();
+        let mut names = providers().flat_map(|it| it.response_headers());
         if let Some(name) = names.find(|name| is_read(name, scope.identity)) {
             let what = format!("hands on {name}, and so {TAKES_CREDENTIALS}");
             scope.subject.error(scope.span, what);
             return None;
         }
-        Some(Policy(Arc::new(policy)))
+        let shown = providers().flat_map(|it| it.request_headers());
+        let is_of_another =
+            |name: &&http::HeaderName| **name != COOKIE && is_read(name, scope.identity);
+        let of_others = shown.filter(is_of_another).cloned();
+        Some(Policy {
+            of_others: of_others.map(Credential::Header).collect(),
+            authentication: Arc::new(policy),
+        })
     }
 
     fn hooks(self: &Arc<Self>, hooks: &mut Hooks) {
-        self.0.hooks(hooks);
-        let providers = self.0.providers().iter();
+        self.authentication.hooks(hooks);
+        let of_others = self.of_others.iter().cloned();
+        self.authentication.claim(of_others, hooks);
+        let providers = self.authentication.providers().iter();
         let names = providers.flat_map(|it| it.response_headers());
         let names: Vec<_> = names.cloned().collect();
         if !names.is_empty() {
@@ -156,7 +181,7 @@ impl OnUpstreamRequest for Policy {
         let Some(identity) = &view.facts.identity else {
             return;
         };
-        let mut providers = self.0.providers().iter();
+        let mut providers = self.authentication.providers().iter();
         let Some(provider) = providers.find(|it| it.has_proven(identity)) else {
             return;
         };

@@ -55,7 +55,7 @@
 //! `max_age`. Reloads forget nothing, whatever providers are called after them; but a longer `max_age` makes
 //! signatures good again that were too old before.
 //!
-//! A caller that is refused is told what to sign in `Accept-Signature`.
+//! A caller that is refused is told what to sign in `Accept-Signature`, beside `WWW-Authenticate: Signature`.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use super::authentication::{
-    self, Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+    self, Authentication, Challenge, Credential, Flaw, Outcome, Refusal, Scheme, Step,
 };
 use super::{BuildScope, Hooks, OnRequestBody, RequestBody, Seen};
 use crate::facts::{View, host};
@@ -73,12 +73,15 @@ use crate::response::Code;
 
 const ACCEPT_SIGNATURE: HeaderName = HeaderName::from_static("accept-signature");
 
+/// RFC 9421 has no authentication scheme, and a 401 must name one; what is wanted stands in `Accept-Signature`.
+const SCHEME: HeaderValue = HeaderValue::from_static("Signature realm=\"northgate\"");
+
 impl Scheme for Provider {
     fn providers(directory: &Directory) -> &Providers<Provider> {
         &directory.hmac
     }
 
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a> {
         let request = view.request;
         let message = Message {
             method: &request.method,
@@ -103,10 +106,10 @@ impl Scheme for Provider {
         [SIGNATURE, SIGNATURE_INPUT].map(Credential::Header).into()
     }
 
-    fn challenge(&self, _: View<'_>, _: Option<&Refusal>) -> Challenge {
+    fn challenge(&self, _: View<'_>, _: Option<Flaw>) -> Challenge {
         match HeaderValue::from_str(self.wanted()) {
-            Ok(wanted) => Challenge::Also(ACCEPT_SIGNATURE, wanted),
-            Err(_) => Challenge::None,
+            Ok(wanted) => Challenge::Also(SCHEME, (ACCEPT_SIGNATURE, wanted)),
+            Err(_) => Challenge::Header(SCHEME),
         }
     }
 }

@@ -35,9 +35,11 @@
 //! 503 all the same. Once a question about a token has failed, one request with it asks again from time to time, and
 //! the others go by the last answer without waiting.
 
-use super::authentication::bearer::{Bearer, bearer, challenge};
+use std::sync::Arc;
+
+use super::authentication::bearer::{self, Bearer, bearer};
 use super::authentication::{
-    Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+    Authentication, Challenge, Credential, Flaw, Outcome, Refusal, Scheme, Step,
 };
 use crate::facts::View;
 use crate::identity::introspection::{Provider, Verdict};
@@ -51,11 +53,11 @@ impl Scheme for Provider {
         &directory.introspection
     }
 
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a> {
         let token = match bearer(&view.request.headers) {
             Bearer::None => return Step::Now(Outcome::Absent),
             Bearer::Malformed(cause) => {
-                return Step::Now(Outcome::Refused(Refusal::bad(cause)));
+                return Step::Now(Outcome::Refused(Refusal::malformed(cause)));
             }
             Bearer::Token(token) => token,
         };
@@ -77,8 +79,8 @@ impl Scheme for Provider {
         vec![Credential::Header(http::header::AUTHORIZATION)]
     }
 
-    fn challenge(&self, _: View<'_>, refusal: Option<&Refusal>) -> Challenge {
-        challenge(refusal)
+    fn challenge(&self, _: View<'_>, flaw: Option<Flaw>) -> Challenge {
+        bearer::challenge(flaw)
     }
 }
 

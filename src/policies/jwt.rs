@@ -63,12 +63,12 @@
 //! expires, which is in the nature of these tokens; `introspection` asks the issuer instead.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
 use super::authentication::{
-    Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+    Authentication, Challenge, Credential, Flaw, Outcome, Refusal, Scheme, Step, bearer,
 };
 use crate::facts::View;
 use crate::identity::api_key::Shown;
@@ -78,28 +78,21 @@ use crate::response::Code;
 
 pub type Policy = Authentication<Provider>;
 
-/// RFC 6750 section 3: without a token no error is told.
-const WANTED: HeaderValue = HeaderValue::from_static("Bearer realm=\"northgate\"");
-
-/// Whatever is wrong with a token: more would help those who guess.
-const REFUSED: HeaderValue =
-    HeaderValue::from_static("Bearer realm=\"northgate\", error=\"invalid_token\"");
-
 impl Scheme for Provider {
     fn providers(directory: &Directory) -> &Providers<Provider> {
         &directory.jwt
     }
 
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a> {
         let headers = &view.request.headers;
         let is_authorization = self.places().header.as_ref() == Some(&AUTHORIZATION);
         // RFC 9110 section 5.3: the header has one value, and others may read another of two than is read here.
         if is_authorization && headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-            return Step::Now(refuse("there are several authorization headers"));
+            return Step::Now(malformed("there are several authorization headers"));
         }
         match self.look(headers, view.request.uri.query()) {
             Shown::Nothing => Step::Now(Outcome::Absent),
-            Shown::Several => Step::Now(refuse("there is more than one token")),
+            Shown::Several => Step::Now(malformed("there is more than one token")),
             Shown::One(Cow::Borrowed(token)) => match self.judge(token) {
                 Judged::Proven(identity) => Step::Now(Outcome::Proven(identity)),
                 Judged::Refused(why) => Step::Now(refused(why)),
@@ -118,11 +111,8 @@ impl Scheme for Provider {
         header.into_iter().chain(query).chain(cookie).collect()
     }
 
-    fn challenge(&self, _: View<'_>, refusal: Option<&Refusal>) -> Challenge {
-        Challenge::Header(match refusal {
-            None => WANTED,
-            Some(_) => REFUSED,
-        })
+    fn challenge(&self, _: View<'_>, flaw: Option<Flaw>) -> Challenge {
+        bearer::challenge(flaw)
     }
 }
 
@@ -138,9 +128,9 @@ async fn settled(provider: &Provider, waiting: Waiting<'_>) -> Outcome {
 }
 
 fn refused(why: Refused) -> Outcome {
-    refuse(why.as_str())
+    Outcome::Refused(Refusal::bad(why.as_str()))
 }
 
-fn refuse(cause: &'static str) -> Outcome {
-    Outcome::Refused(Refusal::bad(cause))
+fn malformed(cause: &'static str) -> Outcome {
+    Outcome::Refused(Refusal::malformed(cause))
 }

@@ -18,8 +18,12 @@
 //!
 //! A certificate in a header proves nothing, whoever sends it.
 
+use std::sync::Arc;
+
+use http::HeaderValue;
+
 use super::authentication::{
-    Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+    Authentication, Challenge, Credential, Flaw, Outcome, Refusal, Scheme, Step,
 };
 use crate::facts::View;
 use crate::identity::mtls::Provider;
@@ -27,12 +31,14 @@ use crate::identity::{Directory, Providers};
 
 pub type Policy = Authentication<Provider>;
 
+const SCHEME: HeaderValue = HeaderValue::from_static("ClientCertificate realm=\"northgate\"");
+
 impl Scheme for Provider {
     fn providers(directory: &Directory) -> &Providers<Provider> {
         &directory.mtls
     }
 
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a> {
         Step::Now(match &view.facts.certificate {
             None => Outcome::Absent,
             Some(certificate) => match self.identify(certificate) {
@@ -46,8 +52,8 @@ impl Scheme for Provider {
         Vec::new()
     }
 
-    /// There is no scheme for it: whether a certificate is asked for is a matter of the handshake.
-    fn challenge(&self, _: View<'_>, _: Option<&Refusal>) -> Challenge {
-        Challenge::None
+    /// No scheme of the IANA's registry is for it: whether a certificate is asked for is a matter of the handshake.
+    fn challenge(&self, _: View<'_>, _: Option<Flaw>) -> Challenge {
+        Challenge::Header(SCHEME)
     }
 }

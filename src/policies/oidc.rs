@@ -47,12 +47,18 @@
 //! access token and is then answered 503.
 //!
 //! A cookie of which there is no session any more is as good as none; one that was not sealed here is a bad credential.
+//!
+//! Browsers send the cookies to every path of the host, so they are taken out of requests on all routes of the gateway,
+//! with or without this policy: an upstream that had a session's could come in with it. A route whose `oidc` says
+//! `keep_credentials = true` hands the session's on; those of logins that have begun go nowhere.
+
+use std::sync::Arc;
 
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::authentication::{
-    Authentication, Challenge, Credential, Outcome, Refusal, Scheme, Step,
+    Authentication, Challenge, Credential, Flaw, Outcome, Refusal, Scheme, Step,
 };
 use crate::facts::{View, host};
 use crate::identity::oidc::{Looked, Provider, Settled, Step as Next};
@@ -70,7 +76,7 @@ impl Scheme for Provider {
         &directory.oidc
     }
 
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a> {
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a> {
         let core = self.core();
         match core.look(&view.request.headers) {
             Looked::Good(session) => Step::Now(Outcome::Proven(session.identity.clone())),
@@ -94,12 +100,10 @@ impl Scheme for Provider {
         vec![Credential::Cookie(self.core().cookie_name().into())]
     }
 
-    /// There is no registered scheme for a cookie; the parameter says which it is.
-    fn challenge(&self, view: View<'_>, _: Option<&Refusal>) -> Challenge {
+    fn challenge(&self, view: View<'_>, _: Option<Flaw>) -> Challenge {
         let core = self.core();
         if !self.can_log_in(view) {
-            let value = format!("Cookie cookie-name=\"{}\"", core.cookie_name());
-            return HeaderValue::try_from(value).map_or(Challenge::None, Challenge::Header);
+            return Challenge::Header(core.challenge());
         }
         let target = view
             .request

@@ -126,6 +126,7 @@ pub struct Pipeline {
     limit: Box<[Arc<dyn OnLimit>]>,
     limits_may_wait: bool,
     credentials: Box<[Credential]>,
+    kept: Box<[Credential]>,
     reserved: Box<[HeaderName]>,
     upstream_request: Box<[Arc<dyn OnUpstreamRequest>]>,
     request_body: Box<[Arc<dyn OnRequestBody>]>,
@@ -181,6 +182,7 @@ impl Pipeline {
             Err(problem) => (Gate::closed(), Some(problem)),
         };
         let credentials = hooks.credentials.into_iter().map(|(_, place)| place);
+        let kept = hooks.kept_credentials.into_iter().map(|(_, place)| place);
         Pipeline {
             gate,
             gate_problem,
@@ -188,6 +190,7 @@ impl Pipeline {
             limits_may_wait: hooks.limit.iter().any(|hook| hook.may_wait()),
             limit: hooks.limit.into(),
             credentials: credentials.collect(),
+            kept: kept.collect(),
             reserved: hooks.reserved.into(),
             request: hooks.request.into(),
             preflight: hooks.preflight,
@@ -241,6 +244,12 @@ impl Pipeline {
     /// Where credentials stand that nobody but the authenticators may see.
     pub fn credentials(&self) -> &[Credential] {
         &self.credentials
+    }
+
+    /// Whether upstreams get the cookie of this name on purpose, whatever the gateway uses it for.
+    pub fn keeps_cookie(&self, name: &[u8]) -> bool {
+        let mut kept = self.kept.iter();
+        kept.any(|it| matches!(it, Credential::Cookie(own) if own.as_bytes() == name))
     }
 
     /// The headers that no client can send on any route; see [`Hooks::reserve`].

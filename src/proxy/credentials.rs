@@ -1,31 +1,50 @@
-//! Credentials leave a request once it is known whose they are: no condition, rewrite, template, log or upstream sees
-//! them.
+//! Credentials leave a request once it is known whose they are, or that nobody's: no condition, rewrite, template, log,
+//! response hook or upstream sees them. What comes before the authenticators does: routes, and the request hooks of
+//! policies such as `https_redirect`, whose replies are written without them.
 
 use http::HeaderValue;
 use http::header::COOKIE;
 use pingora::http::RequestHeader;
+use pingora::proxy::Session;
 
+use super::exchange::Exchange;
 use super::target;
 use crate::policies::Credential;
 
+/// Takes out of the request what the route's authenticators look at, and the gateway's own cookies on every route. An
+/// action that logs in and out reads these itself, and has no upstream.
+pub(super) fn hide(session: &mut Session, exchange: &mut Exchange) {
+    let pipeline = &exchange.route.pipeline;
+    let hidden = pipeline.credentials();
+    if !hidden.is_empty() {
+        remove(session.req_header_mut(), hidden);
+    }
+    if let Some(own) = exchange.own_cookies.take()
+        && exchange.route.action.later().is_none()
+    {
+        let is_own = |name: &[u8]| own.has(name) && !pipeline.keeps_cookie(name);
+        remove_cookies(session.req_header_mut(), is_own);
+    }
+}
+
 /// Takes credentials out of a request.
-pub(super) fn remove(request: &mut RequestHeader, credentials: &[Credential]) {
+fn remove(request: &mut RequestHeader, credentials: &[Credential]) {
     for credential in credentials {
         match credential {
             Credential::Header(name) => {
                 request.remove_header(name);
             }
-            Credential::Cookie(name) => remove_cookie(request, name),
+            Credential::Cookie(name) => remove_cookies(request, |it| it == name.as_bytes()),
             Credential::Query(name) => remove_parameter(request, name),
         }
     }
 }
 
-fn remove_cookie(request: &mut RequestHeader, name: &str) {
+fn remove_cookies(request: &mut RequestHeader, is_named: impl Fn(&[u8]) -> bool) {
     let is_meant = |pair: &[u8]| {
         let end = pair.iter().position(|&byte| byte == b'=');
         let own = pair.get(..end.unwrap_or(pair.len())).unwrap_or_default();
-        own.trim_ascii() == name.as_bytes()
+        is_named(own.trim_ascii())
     };
     let lines = || request.headers.get_all(COOKIE).iter();
     let pairs = |line: &HeaderValue| line.as_bytes().split(|&byte| byte == b';').any(is_meant);

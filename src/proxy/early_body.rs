@@ -3,21 +3,20 @@
 //! The engine keeps up to 64 KiB of what is read of a body, and sends it to the upstream in the place of what it
 //! would read itself; so nothing that is read here is lost, as long as there is no more of it.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
+use super::deadline::Allowance;
 use crate::response::{Code, Reply};
 
-/// Reads the whole body, of at most `limit` bytes. The reply where it is longer, or takes longer than `deadline`; an
+/// Reads the whole body, of at most `limit` bytes. The reply where it is longer, or takes longer than it is allowed; an
 /// error where the client is gone.
 pub(super) async fn read(
     session: &mut Session,
     limit: usize,
-    deadline: Duration,
+    allowance: Allowance,
 ) -> Result<Result<Bytes, Reply>> {
     if session.is_body_empty() {
         return Ok(Ok(Bytes::new()));
@@ -32,9 +31,9 @@ pub(super) async fn read(
         told.map_err(|error| error.into_down())?;
     }
     session.enable_retry_buffering();
-    match tokio::time::timeout(deadline, read_up_to(session, limit)).await {
+    match tokio::time::timeout(allowance.time, read_up_to(session, limit)).await {
         Ok(read) => Ok(read?.ok_or_else(too_large)),
-        Err(_) => Ok(Err(Reply::failure(Code::RequestTimeout).closing())),
+        Err(_) => Ok(Err(Reply::failure(allowance.code).closing())),
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, TRANSFER_ENCODING,
+};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -16,13 +18,13 @@ use pingora::{Error, Result};
 use super::bodies::Bodies;
 use super::names::Names;
 use super::timed::Seat;
-use super::{admission, error_of, flag_retry, forwarding};
+use super::{admission, deadline, error_of, flag_retry, forwarding};
 use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
-use crate::limits::{Bulkhead, Taken};
+use crate::identity::oidc::OwnCookies;
+use crate::limits::Bulkhead;
 use crate::listener::{Connection, End, Pace, connection_of};
 use crate::observability::AccessLog;
-use crate::policies::Flow;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
 use crate::upstream::{Attempt, Replay, Verdict};
@@ -43,7 +45,9 @@ pub struct Exchange {
     /// The fallback until a route is found, so that there is always one.
     pub(super) route: Arc<Route>,
     pub(super) facts: Facts,
-    names: Names,
+    pub(super) names: Names,
+    /// The gateway's own cookies, until they are out of the request; `None` where it has no cookie at all.
+    pub(super) own_cookies: Option<Arc<OwnCookies>>,
     pub(super) attempt: Option<Attempt>,
     /// Of the route and the upstream, where the attempt has to come through one.
     pub(super) doors: [Option<Arc<Bulkhead>>; 2],
@@ -71,6 +75,7 @@ impl Exchange {
             route: snapshot.fallback.clone(),
             facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
             names: Names::default(),
+            own_cookies: None,
             attempt: None,
             doors: [None, None],
             bodies: Bodies::default(),
@@ -109,6 +114,11 @@ impl Exchange {
         self.names = Names::of(&request.headers, &connection, &snapshot.reserved);
         admission::strip_reserved(session, self.names, &snapshot.reserved);
         let request = session.req_header();
+        if let Some(own) = &snapshot.own_cookies
+            && request.headers.contains_key(COOKIE)
+        {
+            self.own_cookies = Some(own.clone());
+        }
         forwarding::identify(&mut self.facts, self.names, &connection, request);
         let checked = admission::check(session, self.names, &connection);
         let view = snapshot.view(&connection.listener);
@@ -160,35 +170,6 @@ impl Exchange {
         ControlFlow::Continue(Some(missed))
     }
 
-    /// Finds out who calls.
-    pub(super) async fn identify(&mut self, request: &RequestHeader) -> Flow {
-        let gate = self.route.pipeline.gate();
-        self.facts.identity = gate.pass(self.view(request)).await?;
-        ControlFlow::Continue(())
-    }
-
-    /// Past the policies that look at who calls.
-    pub(super) fn authorize(&self, request: &RequestHeader) -> Flow {
-        self.route.pipeline.identified(self.view(request))
-    }
-
-    /// Past the limits, where none of them may have to wait.
-    pub(super) fn limit(&mut self, request: &RequestHeader) -> Flow {
-        let mut taken = Taken::default();
-        let flow = self.route.pipeline.limit(self.view(request), &mut taken);
-        self.facts.taken = taken;
-        flow
-    }
-
-    /// As [`Exchange::limit`], where some may.
-    pub(super) async fn limit_later(&mut self, request: &RequestHeader) -> Flow {
-        let mut taken = Taken::default();
-        let pipeline = &self.route.pipeline;
-        let flow = pipeline.limit_later(self.view(request), &mut taken).await;
-        self.facts.taken = taken;
-        flow
-    }
-
     /// Starts the route's action, unless there is a reply already. A reply, or `None` to go on to an upstream.
     pub(super) fn act(&mut self, request: &RequestHeader, planned: Option<Reply>) -> Option<Reply> {
         if planned.is_some() {
@@ -197,14 +178,7 @@ impl Exchange {
         let Action::Proxy(proxy) = &*self.route.action else {
             return self.route.action.reply(self.view(request));
         };
-        let asked = self
-            .names
-            .has_grpc_timeout
-            .then(|| forwarding::grpc_timeout(request));
-        let limit = match (self.route.timeout, asked.flatten()) {
-            (Some(route), Some(client)) => Some(route.min(client)),
-            (route, client) => route.or(client),
-        };
+        let limit = deadline::limit(self, request);
         // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
         self.is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
         let idle =

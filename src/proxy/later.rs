@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
+use super::deadline::{Allowance, Deadline};
 use super::exchange::Exchange;
 use crate::response::{Code, Reply};
 
@@ -16,17 +17,22 @@ pub(super) async fn reply(session: &mut Session, exchange: &Exchange) -> Reply {
     let Some(action) = exchange.route.action.later() else {
         return Reply::failure(Code::Internal);
     };
+    let deadline = Deadline::of(exchange, session.req_header());
     let wanted = action.wants_body(exchange.view(session.req_header()));
     let body = match wanted {
         None => Bytes::new(),
-        Some(most) => match tokio::time::timeout(BODY_DEADLINE, read(session, most)).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(code)) => return Reply::failure(code).closing(),
-            Err(_) => return Reply::failure(Code::RequestTimeout).closing(),
-        },
+        Some(most) => {
+            let Allowance { time, code } = deadline.within(BODY_DEADLINE);
+            match tokio::time::timeout(time, read(session, most)).await {
+                Ok(Ok(body)) => body,
+                Ok(Err(code)) => return Reply::failure(code).closing(),
+                Err(_) => return Reply::failure(code).closing(),
+            }
+        }
     };
     let view = exchange.view(session.req_header());
-    action.answer(view, &body).await
+    let answer = deadline.keep(action.answer(view, body)).await;
+    answer.unwrap_or_else(|late| late)
 }
 
 async fn read(session: &mut Session, most: usize) -> Result<Bytes, Code> {

@@ -14,6 +14,7 @@ mod bodies;
 mod bodiless;
 mod client_address;
 mod credentials;
+mod deadline;
 mod doors;
 mod early_body;
 mod engine;
@@ -23,6 +24,7 @@ mod h2_request;
 mod later;
 mod multiplexed;
 mod names;
+mod permission;
 mod record;
 mod reply;
 mod sequential;
@@ -52,6 +54,7 @@ use crate::response::Code;
 use crate::routing::Snapshot;
 use crate::upstream::{Failure, Upload, Verdict};
 
+use deadline::Deadline;
 pub use engine::Engine;
 use exchange::Exchange;
 
@@ -88,7 +91,10 @@ impl ProxyHttp for Proxy {
     ) -> Result<bool> {
         let begun = exchange.begin(session, &self.snapshot.load());
         let reply = match begun {
-            ControlFlow::Break(reply) => Some(reply),
+            ControlFlow::Break(reply) => {
+                credentials::hide(session, exchange);
+                Some(reply)
+            }
             ControlFlow::Continue(planned) => match admit(session, exchange).await? {
                 ControlFlow::Break(reply) => Some(reply),
                 ControlFlow::Continue(()) => exchange.act(session.req_header(), planned),
@@ -323,13 +329,15 @@ impl ProxyHttp for Proxy {
 
 /// Past everything that may refuse a request of the route: who calls, whether it may, and how often.
 async fn admit(session: &mut Session, exchange: &mut Exchange) -> Result<Flow> {
-    if !exchange.route.pipeline.gate().is_open() {
+    let passed = match exchange.route.pipeline.gate().is_open() {
+        true => Ok(ControlFlow::Continue(())),
         // Boxed, so that other requests do not carry the size of this future.
-        if let ControlFlow::Break(reply) = Box::pin(identify(session, exchange)).await? {
-            return Ok(ControlFlow::Break(reply));
-        }
-        let hidden = exchange.route.pipeline.credentials();
-        credentials::remove(session.req_header_mut(), hidden);
+        false => Box::pin(identify(session, exchange)).await,
+    };
+    // Before anything else sees the request, or is said about it.
+    credentials::hide(session, exchange);
+    if let ControlFlow::Break(reply) = passed? {
+        return Ok(ControlFlow::Break(reply));
     }
     let request = session.req_header();
     if let ControlFlow::Break(reply) = exchange.authorize(request) {
@@ -338,21 +346,28 @@ async fn admit(session: &mut Session, exchange: &mut Exchange) -> Result<Flow> {
     Ok(match exchange.route.pipeline.limits_may_wait() {
         false => exchange.limit(request),
         // Boxed, as above.
-        true => Box::pin(exchange.limit_later(request)).await,
+        true => {
+            let deadline = Deadline::of(exchange, request);
+            let limited = Box::pin(deadline.keep(exchange.limit_later(request))).await;
+            limited.unwrap_or_else(ControlFlow::Break)
+        }
     })
 }
 
-/// Finds out who calls, by the request's header and, where somebody has to see it, its body.
+/// Finds out who calls, by the request's header and, where somebody has to see it, its body. It takes no longer than the
+/// whole exchange may.
 async fn identify(session: &mut Session, exchange: &mut Exchange) -> Result<Flow> {
+    let deadline = Deadline::of(exchange, session.req_header());
     let limit = exchange.route.pipeline.gate().body();
     if let (Some(limit), Some(connection)) = (limit, &exchange.connection) {
-        let deadline = connection.listener.timeouts.request_body_idle.as_std();
-        match early_body::read(session, limit, deadline).await? {
+        let idle = connection.listener.timeouts.request_body_idle.as_std();
+        match early_body::read(session, limit, deadline.within(idle)).await? {
             Ok(body) => exchange.facts.body = Some(body),
             Err(reply) => return Ok(ControlFlow::Break(reply)),
         }
     }
-    Ok(exchange.identify(session.req_header()).await)
+    let identified = deadline.keep(exchange.identify(session.req_header()));
+    Ok(identified.await.unwrap_or_else(ControlFlow::Break))
 }
 
 /// Whether no body comes after the header. A length of many zeros is one, too, whatever the engine thinks of it.

@@ -75,7 +75,7 @@ error_index! {
     /// broke. The connection is closed.
     BadRequest = 400 "bad_request" "The request is malformed", INVALID_ARGUMENT Client "DPE";
     /// The route wants to know who calls, and the request has no credential of a kind that it takes. `WWW-Authenticate`
-    /// names the kinds that have a name.
+    /// names the kinds.
     Unauthenticated = 401 "unauthenticated" "A credential is needed", UNAUTHENTICATED Client "UA";
     /// The request has a credential that proves nothing: it is unknown, expired, withdrawn, forged or malformed. Only
     /// the log's `cause` says which.
@@ -174,6 +174,10 @@ error_index! {
     RouteBusy = 503 "route_busy" "There are too many requests of this kind", UNAVAILABLE Gateway "UO";
     /// No endpoint of the upstream is healthy, or it has none at all.
     UpstreamUnhealthy = 503 "upstream_unhealthy" "No healthy upstream", UNAVAILABLE Upstream "UH";
+    /// The route's `timeout` for the whole exchange, or the `grpc-timeout` of a caller of gRPC, ran out before there was
+    /// an upstream: while it was found out who calls, while that part of a body came that has to be seen before, or
+    /// while a login was brought to its end.
+    ExchangeTimeout = 504 "exchange_timeout" "The exchange took too long", DEADLINE_EXCEEDED Gateway "DT";
     /// The connection to the upstream was not made within its `timeouts.connect`.
     UpstreamConnectTimeout = 504 "upstream_connect_timeout" "The upstream did not accept the connection in time", UNAVAILABLE Upstream "UF";
     /// The upstream did not answer within its `timeouts.first_byte`, fell silent for `timeouts.idle`, or the

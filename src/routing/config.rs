@@ -40,8 +40,9 @@ pub struct Config {
     pub respond: Option<Spanned<RespondConfig>>,
     /// Serves what logins at this provider of `identity.oidc` need, beside its `callback_url`; see the policy `oidc`.
     pub login: Option<Box<Spanned<Name>>>,
-    /// For the whole exchange with the upstream, retries included; 504 beyond it. A connection that became a
-    /// WebSocket is exempt. Default: none, only the upstream's own timeouts.
+    /// For the whole exchange, from the complete header on: finding out who calls, waits of limits, the upstream with
+    /// its retries, or a login; 504 beyond it. A connection that became a WebSocket is exempt. Default: none, only the
+    /// own timeouts of whoever is waited for.
     pub timeout: Option<Spanned<Duration>>,
     /// How much its requests matter where there is not room for all: `"low"`, `"normal"`, `"high"` or `"critical"`. The
     /// more important come first in queues, and the less important are refused first where the gateway has too much to

@@ -7,6 +7,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::identity::Directory;
+use crate::identity::oidc::OwnCookies;
 use crate::limits;
 use crate::listener::Listener;
 use crate::observability::AccessLog;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub identity: Arc<Directory>,
     /// What no client can send, on whichever route.
     pub reserved: Reserved,
+    /// The cookies of logins, which no upstream gets, on whichever route; `None` where nobody can log in.
+    pub own_cookies: Option<Arc<OwnCookies>>,
     pub stores: Arc<Stores>,
     /// Where counts are kept, from one configuration to the next.
     pub limits: Arc<limits::Room>,
@@ -60,6 +63,7 @@ impl Snapshot {
             room,
             identity: Arc::default(),
             reserved: Reserved::default(),
+            own_cookies: None,
             stores: Arc::default(),
             limits: Arc::default(),
             access_log: None,
@@ -117,6 +121,19 @@ impl Snapshot {
         self.gone = views.filter(is_gone).cloned().collect();
         self.number(before.next_id());
         self.reserve();
+    }
+
+    /// Takes over who calls are proven by. Where a definition has mistakes, its cookies are not known, and browsers may
+    /// still have those of `before`.
+    pub fn identify(&mut self, identity: Arc<Directory>, before: Option<&Snapshot>) {
+        let mut own = OwnCookies::default();
+        for provider in identity.oidc.each() {
+            own.add(provider.core().cookies());
+        }
+        let before = before.and_then(|before| before.own_cookies.as_ref());
+        before.into_iter().for_each(|before| own.extend(before));
+        self.own_cookies = (!own.is_empty()).then(|| Arc::new(own));
+        self.identity = identity;
     }
 
     /// Collects the headers of all routes, also of those that were taken over from before.

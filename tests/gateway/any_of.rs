@@ -323,3 +323,170 @@ async fn upstreams_get_no_credential_of_any_authenticator_unless_it_is_kept() {
         }
     }
 }
+
+/// How each kind says what it wants, and what it says more where it was shown something bad. A service that decides is
+/// asked nothing here, for it is down.
+const WANTED: [(&str, &str, &str); 8] = [
+    ("mtls", "ClientCertificate realm=\"northgate\"", ""),
+    (
+        "jwt",
+        "Bearer realm=\"northgate\"",
+        ", error=\"invalid_token\"",
+    ),
+    ("hmac", "Signature realm=\"northgate\"", ""),
+    (
+        "introspection",
+        "Bearer realm=\"northgate\"",
+        ", error=\"invalid_token\"",
+    ),
+    ("forward_auth", "", ""),
+    ("api_key", "ApiKey realm=\"api\"", ""),
+    ("basic", "Basic realm=\"api\", charset=\"UTF-8\"", ""),
+    ("oidc", "Cookie cookie-name=\"__Host-northgate-main\"", ""),
+];
+
+const EVERY: &str = r#"
+    [listeners.public]
+    bind = "127.0.0.1:0"
+    tls = { certificates = [$entry], client_auth = { mode = "optional", ca = "$ca" } }
+
+    [consumers.acme]
+    api_keys = ["$key"]
+    passwords = ["$password"]
+    certificates = [{ dns = "acme.test" }]
+    signing_keys = [{ id = "acme", secret = { file = "$secret" } }]
+
+    [identity.jwt.main]
+    issuer = "https://id.test/"
+    audiences = ["shop"]
+    jwks = { file = "$keys" }
+    header = "x-token"
+
+    [identity.introspection.main]
+    url = "http://$server/introspect"
+    client_id = "gateway"
+    client_secret = { file = "$secret" }
+
+    [identity.forward_auth.main]
+    url = "http://127.0.0.1:9/verify"
+    on_server_down = "allow"
+
+    [identity.basic.main]
+    failures = 1000
+
+    [identity.oidc.main]
+    issuer = "http://127.0.0.1:9"
+    client_id = "web"
+    callback_url = "https://shop.test/oauth/callback"
+
+    [routes.login]
+    match = { path = "/oauth/{*rest}" }
+    login = "main"
+"#;
+
+/// A route with these authenticators. The `acl` is for those that let anybody in.
+fn guarded(kinds: &[&str]) -> String {
+    let name = kinds.join("-").replace('_', "");
+    let policies: Vec<_> = kinds
+        .iter()
+        .map(|kind| format!("{kind} = {{}}\n"))
+        .collect();
+    format!(
+        "[routes.{name}]\nmatch = {{ path = \"/{name}\" }}\nrespond = {{ status = 200 }}\n\
+         [routes.{name}.policies]\n{}any_of = {kinds:?}\nacl = {{ roles = [\"nobody\"] }}\n",
+        policies.concat()
+    )
+}
+
+/// RFC 9110 section 15.5.2: a 401 has a challenge; and each authenticator speaks for itself.
+#[tokio::test]
+async fn every_401_says_what_is_wanted() {
+    let authority = Authority::new();
+    let server = authority.issue(&["shop.test"]);
+    let stranger = authority.issue(&["stranger.test"]);
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.json");
+    std::fs::write(&keys, jwks([&Signer::new("EdDSA", "k1")])).unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret that has 32 bytes or more").unwrap();
+    let json = [("content-type", "application/json")];
+    let server_of_tokens = Origin::http1(move |_| reply(200, &json, full(r#"{"active":false}"#)));
+    let mut pairs: Vec<Vec<usize>> = (0..8).map(|one| vec![one]).collect();
+    pairs.extend((0..8).flat_map(|one| (one + 1..8).map(move |other| vec![one, other])));
+    assert_eq!(pairs.len(), 36);
+    let names = |of: &[usize]| of.iter().map(|&it| WANTED[it].0).collect::<Vec<_>>();
+    let routes: String = pairs.iter().map(|of| guarded(&names(of))).collect();
+    let gateway = Gateway::draft(&format!("{EVERY}\n{routes}"))
+        .with("entry", server.entry())
+        .with("ca", authority.path())
+        .with("key", KeyHash::of(b"somebody's key, which nobody shows"))
+        .with("password", PasswordHash::of(b"hers").unwrap().as_str())
+        .with("keys", keys.display())
+        .with("secret", secret.display())
+        .with("server", &server_of_tokens)
+        .start()
+        .await;
+    let client = |config| Client::over_tls(gateway.address(), Protocol::H2, "shop.test", config);
+    let without = client(authority.client_config());
+    let with = client(authority.client_config_with(&stranger));
+    let show = |ask: Ask, what: &str| match what {
+        "mtls" => ask,
+        "jwt" => ask.header("x-token", "x.y.z"),
+        "hmac" => ask
+            .header(
+                "signature-input",
+                "sig=(\"@method\");created=1;keyid=\"acme\"",
+            )
+            .header("signature", "sig=:AAAA:"),
+        "introspection" => ask.header("authorization", "Bearer opaque"),
+        "api_key" => ask.header("x-api-key", "unknown"),
+        "basic" => ask.header("authorization", "Basic YW5uOm5v"),
+        "oidc" => ask.header("cookie", "__Host-northgate-main=junk"),
+        other => panic!("there is no bad credential of {other}"),
+    };
+    for of in &pairs {
+        let path = format!("/{}", names(of).join("-").replace('_', ""));
+        let bad: Vec<_> = names(of)
+            .into_iter()
+            .filter(|it| *it != "forward_auth")
+            .collect();
+        let mut cases = vec![Vec::new()];
+        cases.extend(bad.iter().map(|&it| vec![it]));
+        // A request has one Authorization.
+        if bad.len() == 2 && bad != ["introspection", "basic"] {
+            cases.push(bad);
+        }
+        for shown in cases {
+            let ask = shown.iter().fold(get(&path), |ask, what| show(ask, what));
+            let client = if shown.contains(&"mtls") {
+                &with
+            } else {
+                &without
+            };
+            let answer = client.send(ask).await;
+            let code = if shown.is_empty() {
+                "unauthenticated"
+            } else {
+                "credential_refused"
+            };
+            answer.assert_problem(401, code);
+            let mut expected: Vec<String> = of
+                .iter()
+                .map(|&it| WANTED[it])
+                .filter(|(_, wanted, _)| !wanted.is_empty())
+                .map(|(kind, wanted, more)| {
+                    let more = if shown.contains(&kind) { more } else { "" };
+                    format!("{wanted}{more}")
+                })
+                .collect();
+            if expected.is_empty() {
+                expected.push("Unspecified realm=\"northgate\"".to_owned());
+            }
+            let told = answer.headers.get_all("www-authenticate").iter();
+            let told: Vec<_> = told.map(|value| value.to_str().unwrap()).collect();
+            assert_eq!(told, expected, "{path} {shown:?}");
+            let signs = answer.header("accept-signature").is_some();
+            assert_eq!(signs, path.contains("hmac"), "{path}");
+        }
+    }
+}

@@ -111,7 +111,9 @@ async fn what_the_service_says_is_what_the_upstream_gets() {
         }
         let seen = shop.only();
         for (name, expected) in [
-            ("authorization", Some("Token abc")),
+            ("authorization", None),
+            ("x-tenant", Some("t1")),
+            ("cookie", Some("a=b")),
             ("x-private", Some("secret")),
             ("x-user-id", Some("u1")),
             ("x-user-note", Some("a, b")),
@@ -535,4 +537,16 @@ async fn a_client_that_asks_first_is_told_to_go_on_and_a_slow_one_is_not_waited_
     let answer = RawClient::exchange(gateway.address(), head).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert_eq!(service.seen().len(), asked);
+}
+
+/// RFC 9110 section 15.5.2: whoever's answer it is, a 401 has a challenge.
+#[tokio::test]
+async fn a_401_of_the_service_has_a_challenge_whatever_it_says() {
+    let service = Origin::http1(|_| status(401));
+    let shop = Origin::http1(|_| text("served"));
+    let gateway = gateway(&service, &shop, Protocol::Http1, "").await;
+    let answer = gateway.http1().send(get("/a")).await;
+    assert_eq!(answer.status, 401);
+    let challenges: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
+    assert_eq!(challenges, ["Unspecified realm=\"northgate\""]);
 }

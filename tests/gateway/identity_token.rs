@@ -242,20 +242,58 @@ async fn secrets_are_said_nowhere() {
     }
 }
 
-/// RFC 6750 section 3.1, and only for bearers of tokens.
+/// RFC 6750 section 3.1, and only for bearers of tokens. Which scopes are needed is said where callers are told at all,
+/// and where the list means that all of them are.
 #[tokio::test]
-async fn a_bearer_is_told_which_scope_is_missing() {
-    let more = "[routes.scoped]\nmatch = { path = \"/scoped/{tenant}\" }\nrespond = { status = 200 }\npolicies.jwt = {}\n\
-                policies.acl = { scopes = [\"a\", \"c\"] }\n\
-                [routes.tenant]\nmatch = { path = \"/tenants/{tenant}\" }\nrespond = { status = 200 }\npolicies.jwt = {}\n\
-                policies.acl = { allow = 'identity.claims.tenant == path.tenant || \"admin\" in identity.roles' }\n";
-    let shop = Shop::start(more).await;
+async fn a_bearer_is_told_that_a_scope_is_missing_and_which_only_where_it_should_be() {
+    let route = |name: &str, acl: &str| {
+        format!(
+            "[routes.{name}]\nmatch = {{ path = \"/{name}/{{tenant}}\" }}\nrespond = {{ status = 200 }}\n\
+             policies.jwt = {{}}\npolicies.acl = {{ {acl} }}\n"
+        )
+    };
+    let more = [
+        route("scoped", "scopes = [\"a\", \"c\"]"),
+        route("told", "scopes = [\"a\", \"c\"], explain = true"),
+        route("any", "any_scopes = [\"x\", \"y\"], explain = true"),
+        route(
+            "tenants",
+            "allow = 'identity.claims.tenant == path.tenant || \"admin\" in identity.roles'",
+        ),
+    ];
+    let shop = Shop::start(&more.concat()).await;
     let bearer = format!("Bearer {}", shop.token(300));
     let ask = |path: &str| get(path).header("authorization", &bearer);
+    let refused = "Bearer realm=\"northgate\", error=\"insufficient_scope\"";
+    let lacks = "the caller lacks";
+    for (path, parameter, detail) in [
+        ("/scoped/x", "", None),
+        (
+            "/told/x",
+            ", scope=\"a c\"",
+            Some(format!("{lacks} one of the scopes a c")),
+        ),
+        (
+            "/any/x",
+            "",
+            Some(format!("{lacks} each of the scopes x y")),
+        ),
+    ] {
+        let answer = shop.gateway.http1().send(ask(path)).await;
+        answer.assert_problem(403, "access_denied");
+        let challenge = format!("{refused}{parameter}");
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some(&*challenge),
+            "{path}"
+        );
+        assert_eq!(
+            answer.json()["detail"].as_str(),
+            detail.as_deref(),
+            "{path}"
+        );
+    }
     let answer = shop.gateway.http1().send(ask("/scoped/x")).await;
-    answer.assert_problem(403, "access_denied");
-    let challenge = "Bearer error=\"insufficient_scope\", scope=\"a c\"";
-    assert_eq!(answer.header("www-authenticate"), Some(challenge));
     let line = shop.gateway.log_of(&answer).await;
     assert_eq!(line["subject"], "u1");
     assert_eq!(line["authenticator"], "jwt");

@@ -146,11 +146,14 @@ async fn the_server_says_whose_a_token_is() {
             unknown.assert_problem(401, "credential_refused");
             assert_eq!(
                 unknown.header("www-authenticate"),
-                Some("Bearer error=\"invalid_token\"")
+                Some("Bearer realm=\"northgate\", error=\"invalid_token\"")
             );
             let none = client.send(get("/a")).await;
             none.assert_problem(401, "unauthenticated");
-            assert_eq!(none.header("www-authenticate"), Some("Bearer"));
+            assert_eq!(
+                none.header("www-authenticate"),
+                Some("Bearer realm=\"northgate\"")
+            );
         }
         // Each token was asked about once, over both.
         let seen = server.seen();

@@ -699,8 +699,8 @@ const ON_THE_CLAIMS: &[Attack] = &[
     }),
 ];
 
-/// On the place of the token.
-const ON_THE_PLACE: &[Attack] = &[
+/// On the number of tokens: nobody could say which of them counts.
+const SEVERAL: &[Attack] = &[
     ("two headers, the good one first", |field| {
         bearer("/main", &field.good()).header("authorization", "Bearer x")
     }),
@@ -713,12 +713,6 @@ const ON_THE_PLACE: &[Attack] = &[
         let token = field.good();
         bearer("/main", &token).header("authorization", &format!("Bearer {token}"))
     }),
-    ("a word too much", |field| {
-        bearer("/main", &format!("Bearer {}", field.good()))
-    }),
-    ("nothing behind the word", |_| {
-        get("/main").header("authorization", "Bearer")
-    }),
     ("in two places", |field| {
         let token = field.good();
         get(&format!("/elsewhere?token={token}")).header("x-token", &token)
@@ -729,6 +723,16 @@ const ON_THE_PLACE: &[Attack] = &[
     }),
     ("two parameters", |field| {
         get(&format!("/elsewhere?token=x&token={}", field.good()))
+    }),
+];
+
+/// On the place of the token.
+const ON_THE_PLACE: &[Attack] = &[
+    ("a word too much", |field| {
+        bearer("/main", &format!("Bearer {}", field.good()))
+    }),
+    ("nothing behind the word", |_| {
+        get("/main").header("authorization", "Bearer")
     }),
     ("a parameter in escapes", |field| {
         get(&format!(
@@ -799,6 +803,7 @@ async fn every_attack_is_refused() {
         ON_THE_PLACE,
     ];
     let refused = "Bearer realm=\"northgate\", error=\"invalid_token\"";
+    let malformed = "Bearer realm=\"northgate\", error=\"invalid_request\"";
     let mut names = std::collections::HashSet::new();
     let mut served = 0;
     for client in &clients {
@@ -809,11 +814,13 @@ async fn every_attack_is_refused() {
         }
         let bad = attacks.into_iter().flatten();
         let bad = bad.map(|(name, ask)| (name, ask, "credential_refused", refused));
+        let several = SEVERAL.iter();
+        let several = several.map(|(name, ask)| (name, ask, "credential_refused", malformed));
         let wanted = OUT_OF_PLACE.iter().map(|(name, ask)| {
             let wanted = "Bearer realm=\"northgate\"";
             (name, ask, "unauthenticated", wanted)
         });
-        for (name, ask, code, challenge) in bad.chain(wanted) {
+        for (name, ask, code, challenge) in bad.chain(several).chain(wanted) {
             names.insert(name);
             let answer = client.send(ask(&field)).await;
             assert_eq!(answer.status, 401, "{name}: {}", answer.text());

@@ -16,6 +16,8 @@ mod client_limit;
 mod client_timeouts;
 mod compression;
 mod cors;
+mod credentials;
+mod deadlines;
 mod drain;
 mod errors;
 mod failed_authentications;

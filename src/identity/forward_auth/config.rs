@@ -21,7 +21,8 @@ pub struct Config {
     /// The method that it is asked with: `"get"`, or `"same"` as the request has. Default `"get"`.
     #[serde(default)]
     pub method: Method,
-    /// The headers of the request that it gets. Default `["authorization", "cookie"]`.
+    /// The headers of the request that it gets. The upstream does not get the credentials among them, but for cookies,
+    /// unless the policy says `keep_credentials = true`. Default `["authorization", "cookie"]`.
     pub request_headers: Option<Vec<Spanned<HeaderName>>>,
     /// It gets bodies of up to this length, too, and a longer one is refused with 413. Needs `method = "same"`; at
     /// most 64 KiB. The request waits for its body then. Default: it gets none.

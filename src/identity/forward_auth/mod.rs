@@ -120,6 +120,11 @@ impl Provider {
         }
     }
 
+    /// The headers of requests that it gets.
+    pub fn request_headers(&self) -> &[HeaderName] {
+        &self.request_headers
+    }
+
     /// The headers that an upstream gets of it, and of nobody else.
     pub fn response_headers(&self) -> &[HeaderName] {
         &self.response_headers

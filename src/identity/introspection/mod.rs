@@ -76,8 +76,15 @@ impl Provider {
     }
 
     /// Asks the server, or waits for another who does. An error where there is no answer that could be used.
-    pub async fn ask(&self, token: &str, question: Question) -> Result<Verdict, Unanswered> {
-        let answer = self.answers.ask(question, || self.question(token));
+    pub async fn ask(
+        self: &Arc<Self>,
+        token: &str,
+        question: Question,
+    ) -> Result<Verdict, Unanswered> {
+        let answer = self.answers.ask(question, || {
+            let (own, token) = (self.clone(), Box::from(token));
+            async move { own.question(&token).await }
+        });
         answer.await
     }
 

@@ -89,6 +89,36 @@ impl Cookies {
     }
 }
 
+/// The cookies of all providers. They are between browsers and the gateway: an upstream that had one could come in as
+/// the person whose it is, so none gets any, whichever route a browser has sent it to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnCookies(Vec<Cookies>);
+
+impl OwnCookies {
+    /// Adds those of a provider.
+    pub fn add(&mut self, cookies: &Cookies) {
+        if !self.0.contains(cookies) {
+            self.0.push(cookies.clone());
+        }
+    }
+
+    /// Adds those that were there before.
+    pub fn extend(&mut self, before: &OwnCookies) {
+        before.0.iter().for_each(|cookies| self.add(cookies));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a cookie of this name is one of them.
+    pub fn has(&self, name: &[u8]) -> bool {
+        let is_of =
+            |it: &Cookies| *it.session.as_bytes() == *name || name.starts_with(it.login.as_bytes());
+        self.0.iter().any(is_of)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +180,31 @@ mod tests {
             open.clear(open.session()).expect("a value"),
             "northgate-main=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
         );
+    }
+
+    #[test]
+    fn own_ones_are_known_by_their_names() {
+        let mut own = OwnCookies::default();
+        assert!(own.is_empty() && !own.has(b"") && !own.has(b"northgate-main"));
+        own.add(&Cookies::new("main", true));
+        let mut later = OwnCookies::default();
+        later.add(&Cookies::new("staff", false));
+        later.extend(&own);
+        later.extend(&own);
+        assert_eq!(later.0.len(), 2);
+        for (name, expected) in [
+            ("__Host-northgate-main", true),
+            ("__Host-northgate-login-main-0123abcd", true),
+            ("northgate-staff", true),
+            ("northgate-login-staff-", true),
+            ("__Host-northgate-staff", false),
+            ("__host-northgate-main", false),
+            ("__Host-northgate-mainly", false),
+            ("__Host-northgate-login-mai", false),
+            ("northgate-main", false),
+            ("theme", false),
+        ] {
+            assert_eq!(later.has(name.as_bytes()), expected, "{name}");
+        }
     }
 }

@@ -42,6 +42,8 @@ pub enum MetadataError {
     Elsewhere(&'static str),
     #[error("the provider could not be asked a moment ago")]
     CoolDown,
+    #[error("the question to the provider was broken off")]
+    BrokenOff,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +63,7 @@ pub struct Discovery {
     known: ArcSwapOption<Metadata>,
     /// When it may be asked again, and a turn for whoever asks.
     next: Mutex<Option<Instant>>,
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Discovery {
@@ -73,23 +75,29 @@ impl Discovery {
         self.known.load().is_some()
     }
 
-    /// What is known, or what the provider says now. Many who ask at once cause one request.
+    /// What is known, or what the provider says now. Many who ask at once cause one request, which goes on to its end
+    /// whoever still waits for it.
     pub async fn metadata(
-        &self,
+        self: &Arc<Self>,
         client: &Client,
         issuer: &Url,
     ) -> Result<Arc<Metadata>, MetadataError> {
         if let Some(known) = self.known() {
             return Ok(known);
         }
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.clone().lock_owned().await;
         if let Some(known) = self.known() {
             return Ok(known);
         }
         if self.next().is_some_and(|next| Instant::now() < next) {
             return Err(MetadataError::CoolDown);
         }
-        self.refresh(client, issuer).await
+        let (own, client, issuer) = (self.clone(), client.clone(), issuer.clone());
+        let asking = tokio::spawn(async move {
+            let _turn = turn;
+            own.refresh(&client, &issuer).await
+        });
+        asking.await.unwrap_or(Err(MetadataError::BrokenOff))
     }
 
     /// Asks the provider. Where it has no good answer, what is known stays.

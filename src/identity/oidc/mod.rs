@@ -44,5 +44,6 @@ mod token;
 pub use build::Provider;
 pub use callback::{Failure, FailureKind};
 pub use config::{ClientAuth, Config, OnStoreDown, SessionConfig};
+pub use cookie::{Cookies, OwnCookies};
 pub use provider::{Core, Looked, Settled, Step, is_target};
 pub use session::{BrowserSession, SessionId};

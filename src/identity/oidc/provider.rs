@@ -220,6 +220,19 @@ impl Core {
         self.cookies.session()
     }
 
+    /// What a caller without a session is told that cannot be sent to log in. There is no registered scheme for a
+    /// cookie; the parameter says which it is.
+    pub fn challenge(&self) -> HeaderValue {
+        let value = format!("Cookie cookie-name=\"{}\"", self.cookie_name());
+        // The name is one of a cookie.
+        HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("Cookie"))
+    }
+
+    /// What its cookies are called.
+    pub fn cookies(&self) -> &Cookies {
+        &self.cookies
+    }
+
     /// The folder of the paths that a route with `login` serves, and what the callback is called in it.
     pub fn callback_path(&self) -> (&str, &str) {
         let path = self.callback.uri().path();

@@ -3,7 +3,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
-use super::{Challenge, Refusal};
+use super::{Challenge, Flaw};
 
 /// Longer than any token that is of use, and no more than one header may be anyway.
 pub const LONGEST_TOKEN: usize = 16 * 1024;
@@ -47,12 +47,25 @@ fn is_token(text: &str) -> bool {
     !begin.is_empty() && text.len() <= LONGEST_TOKEN && begin.bytes().all(is_of_token)
 }
 
-/// Section 3: why a token is refused is said, but not which of its parts; without a token there is no error.
-pub fn challenge(refusal: Option<&Refusal>) -> Challenge {
-    Challenge::Header(HeaderValue::from_static(match refusal {
-        None => "Bearer",
-        Some(_) => "Bearer error=\"invalid_token\"",
-    }))
+/// RFC 6750 section 3: without a token no error is told.
+const WANTED: HeaderValue = HeaderValue::from_static("Bearer realm=\"northgate\"");
+
+/// Section 3.1: it comes twice, or in two places. The status is 401 as with every bad credential, and not the 400 that
+/// the section would rather have: of several authenticators another may still be shown a good one.
+const MALFORMED: HeaderValue =
+    HeaderValue::from_static("Bearer realm=\"northgate\", error=\"invalid_request\"");
+
+/// Whatever else is wrong with a token: more would help those who guess.
+const REFUSED: HeaderValue =
+    HeaderValue::from_static("Bearer realm=\"northgate\", error=\"invalid_token\"");
+
+/// What bearers of tokens are told.
+pub fn challenge(flaw: Option<Flaw>) -> Challenge {
+    Challenge::Header(match flaw {
+        None => WANTED,
+        Some(Flaw::Malformed) => MALFORMED,
+        Some(Flaw::Bad) => REFUSED,
+    })
 }
 
 #[cfg(test)]

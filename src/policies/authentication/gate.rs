@@ -7,7 +7,9 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 
-use super::{Anonymous, Authenticator, Challenge, Credential, Outcome, Refusal, first};
+use super::{
+    Anonymous, Authenticator, Challenge, Credential, Outcome, Refusal, challenge_somehow, first,
+};
 use crate::facts::View;
 use crate::identity::Identity;
 use crate::policies::OnAuthentication;
@@ -125,7 +127,8 @@ impl Gate {
         }
     }
 
-    /// The answer to a caller that somebody asks for a proof who has none.
+    /// The answer to a caller that somebody asks for a proof who has none. A 401 says what each authenticator wants,
+    /// and what was wrong to those alone that have refused something.
     pub fn refuse(&self, view: View<'_>, refusal: Option<&Refusal>) -> Reply {
         let code = refusal.map_or(Code::Unauthenticated, |refusal| refusal.code);
         let mut reply = Reply::failure(code);
@@ -138,21 +141,26 @@ impl Gate {
             return reply;
         }
         for authenticator in &self.authenticators {
-            match authenticator.challenge(view, refusal) {
+            let flaw = refusal.and_then(|it| it.flaw_of(authenticator.name()));
+            match authenticator.challenge(view, flaw) {
                 Challenge::Header(value) => reply.headers.push((WWW_AUTHENTICATE, value)),
-                Challenge::Also(name, value) => reply.headers.push((name, value)),
+                Challenge::Also(value, other) => {
+                    reply.headers.extend([(WWW_AUTHENTICATE, value), other]);
+                }
                 Challenge::Answer(answer) => return *answer,
                 Challenge::None => {}
             }
         }
+        challenge_somehow(&mut reply.headers);
         reply
     }
 }
 
-/// Who shows nothing to one that lets strangers in may come in for its part.
+/// Who shows nothing to one that lets strangers in may come in for its part. A refusal is this one's.
 fn settle(one: &Arc<dyn Authenticator>, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Absent if one.anonymous() == Anonymous::Allow => Outcome::Anybody,
+        Outcome::Refused(refusal) => Outcome::Refused(refusal.by(one.name())),
         outcome => outcome,
     }
 }

@@ -10,21 +10,22 @@ pub mod bearer;
 mod forward;
 mod gate;
 mod reads;
+mod refusal;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{BuildScope, Hooks, OnUpstreamRequest, Policy};
 use crate::facts::View;
 use crate::identity::{Directory, Identity, Kind, Providers};
-use crate::response::{Code, Reply};
+use crate::response::Reply;
 use crate::text::{Headers, Name, Spanned};
 
 use forward::Forward;
@@ -32,9 +33,7 @@ use forward::Forward;
 pub(super) use reads::is_read;
 
 pub use gate::{Gate, GateProblem};
-
-/// In bytes. Callers that are refused must not fill the log.
-const LONGEST_CAUSE: usize = 256;
+pub use refusal::{Flaw, Refusal};
 
 /// What every authenticator's policy says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -55,8 +54,13 @@ pub struct Config {
     /// that credentials are read from can be among them.
     pub forward: Headers<Spanned<String>>,
     /// Whether upstreams get the credential, too. Default: `false`, and then it is taken out of the request wherever a
-    /// provider may look for it, whoever called. Authenticators of one route that look at the same place, such as
+    /// provider of this policy may look for it, whoever called; `forward_auth` takes out what its service was shown, but
+    /// for cookies. Authenticators of one route that look at the same place, such as
     /// `Authorization`, must say the same: what stands there may be the password or the token of any of them.
+    ///
+    /// This is about the routes of the policy. Elsewhere `Authorization`, keys and tokens go on as they are, since an
+    /// upstream may have a scheme of its own in the same place. Only the cookies of the gateway's own logins are taken
+    /// out on every route: a session's goes on where `oidc` says `true` here, one of a login that has begun nowhere.
     pub keep_credentials: bool,
 }
 
@@ -77,14 +81,15 @@ pub trait Scheme: Kind {
     fn providers(directory: &Directory) -> &Providers<Self>;
 
     /// Looks for a credential and judges it.
-    fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a>;
+    fn authenticate<'a>(self: &'a Arc<Self>, view: View<'a>) -> Step<'a>;
 
     /// Where it looks for credentials: that is taken out of a request before anything but authenticators can see it,
     /// whoever proved who calls, unless the policy keeps it on purpose.
     fn credentials(&self) -> Vec<Credential>;
 
-    /// What a caller is told that has shown no good credential; `refusal` is why, where one was shown.
-    fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge;
+    /// What a caller is told that has shown no good credential; `flaw` is what was wrong with the one that it has
+    /// shown to this kind, if any.
+    fn challenge(&self, view: View<'_>, flaw: Option<Flaw>) -> Challenge;
 
     /// Up to how many bytes of a body it has to see, which is in `view.facts.body` then. The request waits for it.
     fn body(&self) -> Option<usize> {
@@ -143,74 +148,27 @@ pub enum Outcome {
     Answer(Box<Reply>),
 }
 
-/// Why a credential proves nothing.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    pub code: Code,
-    /// For the log alone: a caller that is told why guesses better.
-    pub cause: Cow<'static, str>,
-    /// In how many seconds it may be judged, where that is known: `Retry-After`.
-    pub retry_after: Option<u64>,
-}
-
-impl Refusal {
-    /// The credential is bad. A cause that repeats what the caller has sent is cut to a bearable length.
-    pub fn bad(cause: impl Into<Cow<'static, str>>) -> Refusal {
-        let mut cause = cause.into();
-        if cause.len() > LONGEST_CAUSE {
-            let end = cause.floor_char_boundary(LONGEST_CAUSE);
-            cause = format!("{}…", cause.get(..end).unwrap_or_default()).into();
-        }
-        Refusal {
-            code: Code::CredentialRefused,
-            cause,
-            retry_after: None,
-        }
-    }
-
-    /// Whether the credential is good is not known.
-    pub fn unjudged(code: Code, cause: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal {
-            code,
-            ..Refusal::bad(cause)
-        }
-    }
-
-    /// Whether it was judged, and is no good.
-    pub fn is_about_credential(&self) -> bool {
-        self.code == Code::CredentialRefused
-    }
-
-    /// Ask again after so many seconds.
-    pub fn after(self, seconds: u64) -> Refusal {
-        Refusal {
-            retry_after: Some(seconds),
-            ..self
-        }
-    }
-
-    /// A credential that was not judged may be good, so it counts for more than a bad one; and most where nothing but
-    /// the gateway's side is to blame.
-    fn weight(&self) -> u8 {
-        match self.code.status() {
-            StatusCode::UNAUTHORIZED => 0,
-            status if status.is_server_error() => 2,
-            _ => 1,
-        }
-    }
-}
-
 /// What a caller without a good credential is told.
 #[derive(Debug)]
 pub enum Challenge {
     /// A value of `WWW-Authenticate` (RFC 9110 section 11.6.1).
     Header(HeaderValue),
-    /// Another header that says what is wanted.
-    Also(HeaderName, HeaderValue),
+    /// The same, and another header that says what is wanted.
+    Also(HeaderValue, (HeaderName, HeaderValue)),
     /// An answer of its own in the place of a 401, such as a way to log in.
     Answer(Box<Reply>),
-    /// There is no word for it, as with certificates.
+    /// Only somebody else knows what is wanted, as with a service that decides.
     None,
+}
+
+/// RFC 9110 section 15.5.2: a 401 has a challenge. This is for one that nobody has another for; the scheme is nobody's.
+const UNSPECIFIED: HeaderValue = HeaderValue::from_static("Unspecified realm=\"northgate\"");
+
+/// Adds a challenge to the headers of a 401 that have none.
+pub(super) fn challenge_somehow(headers: &mut Vec<(HeaderName, HeaderValue)>) {
+    if !headers.iter().any(|(name, _)| *name == WWW_AUTHENTICATE) {
+        headers.push((WWW_AUTHENTICATE, UNSPECIFIED));
+    }
 }
 
 /// The policy of a kind of authenticators: `jwt`, `mtls`.
@@ -225,6 +183,16 @@ impl<K> Authentication<K> {
     /// In the order in which they are asked.
     pub(super) fn providers(&self) -> &[Arc<K>] {
         &self.providers
+    }
+}
+
+impl<K: Kind> Authentication<K> {
+    /// Has such credentials taken out of requests, or kept on purpose.
+    pub(super) fn claim(&self, credentials: impl Iterator<Item = Credential>, hooks: &mut Hooks) {
+        match self.keeps_credentials {
+            true => hooks.keep(K::NAME, credentials),
+            false => hooks.hide(K::NAME, credentials),
+        }
     }
 }
 
@@ -251,10 +219,7 @@ impl<K: Scheme> Policy for Authentication<K> {
     fn hooks(self: &Arc<Self>, hooks: &mut Hooks) {
         hooks.on_identify(self.clone());
         let credentials = self.providers.iter().flat_map(|it| it.credentials());
-        match self.keeps_credentials {
-            true => hooks.keep(K::NAME, credentials),
-            false => hooks.hide(K::NAME, credentials),
-        }
+        self.claim(credentials, hooks);
         hooks.reserve(self.forward.names());
         if !self.forward.is_empty() {
             hooks.on_upstream_request(self.clone());
@@ -282,7 +247,7 @@ pub trait Authenticator: Send + Sync {
     fn authenticate<'a>(&'a self, view: View<'a>) -> Step<'a>;
 
     /// The first provider's.
-    fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge;
+    fn challenge(&self, view: View<'_>, flaw: Option<Flaw>) -> Challenge;
 
     /// Up to how many bytes of a body its providers have to see.
     fn body(&self) -> Option<usize>;
@@ -309,11 +274,9 @@ impl<K: Scheme> Authenticator for Authentication<K> {
         }
     }
 
-    fn challenge(&self, view: View<'_>, refusal: Option<&Refusal>) -> Challenge {
+    fn challenge(&self, view: View<'_>, flaw: Option<Flaw>) -> Challenge {
         let provider = self.providers.first();
-        provider.map_or(Challenge::None, |provider| {
-            provider.challenge(view, refusal)
-        })
+        provider.map_or(Challenge::None, |provider| provider.challenge(view, flaw))
     }
 
     fn body(&self) -> Option<usize> {
@@ -358,12 +321,14 @@ fn is_decided(outcome: &Outcome) -> bool {
 }
 
 /// What two outcomes are together, in whatever order. Anybody comes in only where neither refuses nor wants a
-/// credential. Of two refusals, the weightier counts, and otherwise the first.
+/// credential. Of two refusals, the weightier counts, and otherwise the first; it is known of both whose they are.
 fn weigh(before: Option<Outcome>, now: Outcome) -> Outcome {
     match (before, now) {
         (Some(Outcome::Refused(before)), Outcome::Refused(now)) => {
-            let is_weightier = now.weight() > before.weight();
-            Outcome::Refused(if is_weightier { now } else { before })
+            Outcome::Refused(match now.weight() > before.weight() {
+                true => now.beside(before),
+                false => before.beside(now),
+            })
         }
         (Some(before @ Outcome::Refused(_)), Outcome::Absent | Outcome::Anybody) => before,
         (Some(Outcome::Absent), Outcome::Anybody) => Outcome::Absent,
@@ -374,6 +339,7 @@ fn weigh(before: Option<Outcome>, now: Outcome) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::response::Code;
 
     fn refused(code: Code) -> Outcome {
         Outcome::Refused(Refusal::unjudged(code, ""))
@@ -446,16 +412,5 @@ mod tests {
             }
         }
         check(&[], "absent").await;
-    }
-
-    #[test]
-    fn causes_are_bounded() {
-        let of = |cause: &str| Refusal::bad(cause.to_owned()).cause.into_owned();
-        assert_eq!(of("short"), "short");
-        let whole = "x".repeat(LONGEST_CAUSE);
-        assert_eq!(of(&whole), whole);
-        let long = of(&format!("x{}", "\u{e9}".repeat(40_000)));
-        assert!(long.len() <= LONGEST_CAUSE + 4, "{}", long.len());
-        assert!(long.starts_with("x\u{e9}") && long.ends_with('…'), "{long}");
     }
 }

@@ -115,6 +115,59 @@ async fn a_page_for_everybody_knows_who_has_logged_in() {
     assert_eq!(answer.text(), "for Some(\"bob\")");
 }
 
+/// An upstream that had the cookie could come in as whoever has logged in.
+#[tokio::test]
+async fn no_upstream_gets_the_session_unless_it_should() {
+    let sections = r#"
+        [routes.open]
+        match = { path = "/open" }
+        upstream = "shop"
+
+        [routes.kept]
+        match = { path = "/kept" }
+        upstream = "shop"
+        policies.oidc = { providers = ["main"], keep_credentials = true }
+    "#;
+    let change = Change {
+        sections,
+        ..Change::default()
+    };
+    let shop = Shop::with(change).await;
+    let mut browser = Browser::default();
+    browser.log_in(&shop, "/account/x", "alice").await;
+    // Another login has begun, and the application has a cookie of its own.
+    let client = shop.gateway.http1();
+    let begun = get("/oauth/login?return=/x");
+    assert_eq!(browser.send(&client, HOST, begun).await.status, 303);
+    assert_eq!(browser.begun().len(), 1);
+    browser.set("theme", "dark");
+    let session = browser.cookie(SESSION).expect("a session").to_owned();
+    let kept = format!("{SESSION}={session}; theme=dark");
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let client = shop.gateway.client(protocol);
+        for (path, expected) in [
+            ("/open", "theme=dark"),
+            ("/public", "theme=dark"),
+            ("/account/x", "theme=dark"),
+            ("/kept", &*kept),
+        ] {
+            let answer = browser.send(&client, HOST, get(path)).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            let seen = shop.origin.seen().pop().expect("a request");
+            assert_eq!(seen.header("cookie"), Some(expected), "{path}");
+        }
+    }
+    // What answers for the gateway itself still sees them.
+    let userinfo = browser.send(&client, HOST, get("/oauth/userinfo")).await;
+    assert_eq!(userinfo.json()["sub"], "alice");
+    let nobody = client.send(get("/oauth/userinfo").host(HOST)).await;
+    nobody.assert_problem(401, "unauthenticated");
+    assert_eq!(
+        nobody.header("www-authenticate"),
+        Some("Cookie cookie-name=\"__Host-northgate-main\"")
+    );
+}
+
 #[tokio::test]
 async fn several_tabs_log_in_at_once() {
     let shop = Shop::open().await;
