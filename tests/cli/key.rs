@@ -224,6 +224,12 @@ state_dir = "state"
 bind = "127.0.0.1:0"
 [listeners.public]
 bind = "127.0.0.1:0"
+[identity.oidc.main]
+issuer = "http://127.0.0.1:9"
+client_id = "shop"
+client_secret = {{ file = "client-secret" }}
+callback_url = "https://shop.test/oauth/callback"
+session = {{ keys = [{{ file = "session-key" }}] }}
 [identity.basic.main]
 failures = 1000
 [identity.api_key.main]
@@ -242,6 +248,13 @@ policies.api_key = {{ providers = ["main"] }}
 match = {{ path = "/bearer" }}
 respond = {{ status = 204 }}
 policies.api_key = {{ providers = ["bearer"] }}
+[routes.login]
+match = {{ path = "/oauth/{{page}}" }}
+login = "main"
+[routes.session]
+match = {{ path = "/session" }}
+respond = {{ status = 204 }}
+policies.oidc = {{}}
 [routes.password]
 match = {{ path = "/password" }}
 respond = {{ status = 204 }}
@@ -249,6 +262,12 @@ policies.basic = {{}}
 "#
     );
     fs::write(&config, text).expect("it is written");
+    for (name, secret) in [
+        ("client-secret", "a secret of the client at the provider"),
+        ("session-key", "what seals sessions: 32 bytes or more"),
+    ] {
+        fs::write(folder.path().join(name), secret).expect("it is written");
+    }
     let mut gateway = Running::start_at(&config);
     let address = gateway.serving("public");
     let state = folder.path().join("state");
@@ -263,12 +282,25 @@ policies.basic = {{}}
         let login = STANDARD.encode(format!("ann:{password}"));
         is_let_in("/password", &format!("authorization: Basic {login}"))
     };
+    let by_session = |cookie: &str| {
+        let shown = [cookie.to_owned(), URL_SAFE_NO_PAD.encode(cookie)];
+        let mut shown = shown
+            .iter()
+            .map(|it| format!("cookie: __Host-northgate-main={it}"));
+        shown.any(|header| is_let_in("/session", &header))
+    };
     // The test sees what is good for what it is.
     assert!(is_let_in("/key", &format!("x-api-key: {key}")));
     assert!(is_let_in("/key", &format!("x-api-key: {foreign}")));
     assert!(bearer(&key) && by_password(password));
     let mut found = BTreeSet::new();
     texts_in(folder.path(), &mut found);
+    assert!(
+        found
+            .iter()
+            .any(|text| text == "what seals sessions: 32 bytes or more"),
+        "{found:?}"
+    );
     assert!(
         found.len() > 50 && found.iter().any(|text| text.contains("argon2id")),
         "{found:?}"
@@ -277,6 +309,7 @@ policies.basic = {{}}
         if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             assert!(!is_let_in("/key", &format!("x-api-key: {text}")), "{text}");
             assert!(!bearer(text), "{text}");
+            assert!(!by_session(text), "{text}");
         }
         assert!(!by_password(text), "{text}");
         assert!(![&key, foreign, password].contains(&text.as_str()));
