@@ -10,6 +10,9 @@ use tokio::task::JoinHandle;
 use super::shared::change_of;
 use super::*;
 
+/// How often it is looked whether answers are still held.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// What becomes of a command in which these bytes stand.
 #[derive(Clone)]
 enum Fault {
@@ -17,6 +20,8 @@ enum Fault {
     Lost(&'static str),
     /// It is not done, and the connection breaks.
     Refused(&'static str),
+    /// It is done, and no answers come through for as long as this is so.
+    Held(&'static str),
 }
 
 /// The way to a store, which does not always let everything through. Dropping it ends it.
@@ -60,7 +65,7 @@ impl Way {
         self.state.lock().expect("no panic").0 = fault;
     }
 
-    /// How often something was broken.
+    /// How often a command was met.
     fn broken(&self) -> u64 {
         self.state.lock().expect("no panic").1
     }
@@ -72,8 +77,11 @@ async fn carry(
     state: Arc<Mutex<(Option<Fault>, u64)>>,
 ) {
     let (mut up, mut down) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut is_held = false;
     loop {
+        is_held &= matches!(state.lock().expect("no panic").0, Some(Fault::Held(_)));
         tokio::select! {
+            () = tokio::time::sleep(LOOK), if is_held => {}
             read = client.read(&mut up) => {
                 let Ok(length @ 1..) = read else { return };
                 let sent = &up[..length];
@@ -84,13 +92,14 @@ async fn carry(
                 if server.write_all(sent).await.is_err() {
                     return;
                 }
-                if fault.is_some() {
+                is_held |= matches!(fault, Some(Fault::Held(_)));
+                if matches!(fault, Some(Fault::Lost(_))) {
                     // It has been done once there is an answer.
                     let _ = server.read(&mut down).await;
                     return;
                 }
             }
-            read = server.read(&mut down) => {
+            read = server.read(&mut down), if !is_held => {
                 let Ok(length @ 1..) = read else { return };
                 if client.write_all(&down[..length]).await.is_err() {
                     return;
@@ -102,12 +111,14 @@ async fn carry(
 
 fn fault_of(state: &Mutex<(Option<Fault>, u64)>, sent: &[u8]) -> Option<Fault> {
     let (fault, broken) = &mut *state.lock().expect("no panic");
-    let (Fault::Lost(needle) | Fault::Refused(needle)) = fault.clone()?;
+    let (Fault::Lost(needle) | Fault::Refused(needle) | Fault::Held(needle)) = fault.clone()?;
     let needle = needle.as_bytes();
-    if !sent.windows(needle.len()).any(|part| part == needle) {
+    let parts = sent.windows(needle.len());
+    let met = parts.filter(|part| *part == needle).count();
+    if met == 0 {
         return None;
     }
-    *broken += 1;
+    *broken += met as u64;
     match fault {
         Some(Fault::Lost(_)) => fault.take(),
         _ => fault.clone(),
@@ -165,6 +176,50 @@ async fn a_logout_that_did_not_get_through_can_be_sent_again() {
     logout::send_token(&shop.gateway, &token)
         .await
         .assert_problem(400, "logout_refused");
+}
+
+#[tokio::test]
+async fn who_is_looking_a_session_up_does_not_bring_it_back() {
+    let redis = Redis::start().await;
+    let way = Way::to(&redis).await;
+    // Whatever is remembered here is remembered for long.
+    let session = "{ keys = [{ file = \"$folder/key\" }], store = \"shared\", remember = \"10m\" }";
+    let (_, sections) = change_of(&way.url(), "refuse");
+    let shop = Shop::with(Change {
+        session: Some(session),
+        sections: &sections,
+        ..Change::default()
+    });
+    let shop = shop.await;
+    let (session, sections) = change_of(&redis.url(), "refuse");
+    let other = shop.again(Change {
+        session: Some(&session),
+        sections: &sections,
+        ..Change::default()
+    });
+    let other = other.await;
+    let mut browser = Browser::default();
+    let sent = browser.open(&other, "/account/x").await;
+    let callback = browser.log_in_at(&shop.provider, &sent, "alice").await;
+    assert_eq!(browser.open(&other, &callback).await.status, 303);
+    // A tab is loaded, and has its answer from the store when another one has logged out.
+    let (mut tab, mut leaving) = (browser.clone(), browser.clone());
+    way.set(Some(Fault::Held("GETEX")));
+    let release = async {
+        eventually("both have asked the store", async || {
+            (way.broken() >= 2).then_some(())
+        })
+        .await;
+        way.set(None);
+    };
+    let (page, left, ()) = tokio::join!(
+        tab.fetch(&shop.gateway, "/account/x"),
+        leaving.open(&shop.gateway, "/oauth/logout"),
+        release,
+    );
+    assert_eq!(left.status, 303, "{left:?}");
+    assert!([200, 401].contains(&page.status), "{page:?}");
+    assert_eq!(browser.fetch(&shop.gateway, "/account/x").await.status, 401);
 }
 
 /// Access tokens that live for so many seconds.
