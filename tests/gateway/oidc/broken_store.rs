@@ -246,6 +246,12 @@ async fn a_lock_whose_answer_is_lost_is_ones_own() {
     };
     // Once as usual, so that the store knows the commands.
     renewed(&mut browser, 2).await;
+    eventually("the lock is given back", async || {
+        let dump = redis.dump().await;
+        let has_lock = String::from_utf8_lossy(&dump).contains("oidc:main}:lock:");
+        (!has_lock).then_some(())
+    })
+    .await;
     way.set(Some(Fault::Lost("oidc:main}:lock:")));
     renewed(&mut browser, 3).await;
     assert_eq!(way.broken(), 1);
@@ -313,7 +319,7 @@ async fn a_short_session_does_not_hide_a_long_one_from_the_provider() {
     let mut long = Browser::default();
     long.log_in(&shop, "/account/x", "alice").await;
     let (_, sections) = change_of(&redis.url(), "refuse");
-    let session = "{ keys = [{ file = \"$folder/key\" }], store = \"shared\", remember = \"100ms\", idle = \"1s\", lifetime = \"2s\" }";
+    let session = "{ keys = [{ file = \"$folder/key\" }], store = \"shared\", remember = \"100ms\", idle = \"2s\", lifetime = \"2s\" }";
     let brief = shop.again(Change {
         session: Some(session),
         sections: &sections,
