@@ -180,6 +180,7 @@ fn compile_on(
     let scopes = (!reads_files).then(|| kept::scopes(document));
     kept::check(document, before, scopes, &upstreams)?;
     warnings::of_unused(document, before, diagnostics);
+    warnings::of_unused_plans(document, diagnostics);
     let admin = document.admin.as_ref().and_then(|section| {
         let config = &section.config;
         admin::Admin::build(config, &base(sources, config.span.source), diagnostics)

@@ -48,6 +48,41 @@ pub(super) fn of_unused(
     }
 }
 
+/// Plans that no caller can have.
+pub(super) fn of_unused_plans(document: &Document, diagnostics: &mut Diagnostics) {
+    if document.plans.is_empty() || has_plans_of_claims(document) {
+        return;
+    }
+    let consumers = document.consumers.values();
+    let bought = consumers.filter_map(|it| it.config.plan.as_ref());
+    let gateway = document.gateway.as_ref();
+    let usual = gateway.and_then(|it| it.config.default_plan.as_ref());
+    let used: HashSet<&str, RandomState> = bought.chain(usual).map(|it| it.as_str()).collect();
+    for (name, plan) in &document.plans {
+        if !used.contains(name.as_str()) {
+            diagnostics.warning(plan.name.span, format!("no consumer has the plan {name}"));
+        }
+    }
+}
+
+/// Whether somebody else says who has which plan.
+fn has_plans_of_claims(document: &Document) -> bool {
+    let Some(section) = &document.identity else {
+        return false;
+    };
+    let identity = &section.config;
+    identity.jwt.values().any(|it| it.claims.plan.is_some())
+        || identity.oidc.values().any(|it| it.claims.plan.is_some())
+        || identity
+            .introspection
+            .values()
+            .any(|it| it.claims.plan.is_some())
+        || identity
+            .forward_auth
+            .values()
+            .any(|it| it.identity.plan.is_some())
+}
+
 /// How many routes one warning names.
 const NAMED: usize = 5;
 

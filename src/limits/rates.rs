@@ -65,8 +65,13 @@ impl RatesConfig {
                 build(windows, &mut subject.key("windows"))
             }
             (None, None) => {
-                let span = self.burst.map_or(span, |burst| burst.span);
-                needless_burst(span, subject);
+                match self.burst {
+                    Some(burst) => needless_burst(burst.span, subject),
+                    None => {
+                        let problem = subject.error(span, "must say how often");
+                        problem.help("write rate = \"10/s\"");
+                    }
+                }
                 None
             }
             (Some(_), Some(windows)) => {

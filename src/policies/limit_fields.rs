@@ -101,7 +101,7 @@ impl super::Policy for Policy {
 impl OnResponse for Policy {
     fn on_response(&self, headers: &mut HeaderMap, view: View<'_>) {
         let charges = &view.facts.taken.charges;
-        if charges.is_empty() {
+        if charges.iter().all(|charge| charge.is_shadow) {
             return;
         }
         if !self.keeps_upstream && headers.keys().any(is_field) {

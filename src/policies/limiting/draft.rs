@@ -122,7 +122,10 @@ impl<R> Draft<'_, R> {
         };
         let mut subject = scope.subject.key("cost");
         if *cost == 0 && self.response_cost.is_none() {
-            subject.error(config.span, "is of use as 0 only beside response_cost");
+            subject.error(
+                config.span,
+                "must be above 0 where there is no response_cost",
+            );
             return false;
         }
         let limiters = counting.limiters.all().flatten();
