@@ -32,7 +32,7 @@ INSTALL_CARGO_DEB := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_L
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
 	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deb@3.8.0
 
-.PHONY: demo test testssl packagetest deb lint bench loadtest authtest slowtest reloadtest idletest
+.PHONY: demo test testssl packagetest deb lint bench loadtest authtest limitstest slowtest reloadtest idletest
 
 # Manual pages and completions beside the binary in this folder, and what makes packages of them.
 define GENERATE
@@ -120,6 +120,11 @@ bench:
 authtest:
 	@.ci/install $(LOAD_NEEDS) openssl:openssl
 	@loadtest/auth $(ARGS)
+
+# What it costs to count requests.
+limitstest:
+	@.ci/install $(LOAD_NEEDS)
+	@loadtest/limits $(ARGS)
 
 # 2,000 slow clients at once.
 slowtest:

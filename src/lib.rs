@@ -185,6 +185,10 @@
 //! | What a provider does not say of a person any more is not true of the session any more | `tests/gateway/oidc/renewal.rs`: `what_is_not_said_any_more_is_not_true_any_more`, `the_userinfo_endpoint_is_asked_again` |
 //! | What has ended stays ended, also for those who are looking it up, and no reload makes a session younger | `src/identity/oidc/memory.rs`; `tests/gateway/oidc/sessions.rs` |
 //! | A copy of the configuration, its secrets and the store is no session of anybody | `tests/gateway/oidc/thief.rs`: `a_copy_of_everything_but_the_browser_is_no_session`; `tests/cli/key.rs` |
+//! | A limit admits no more than it says, whatever comes when; of several windows all are charged or none | `src/limits/property.rs`; `tests/gateway/rate_limit.rs`: `together_they_never_have_more_than_the_burst`, `of_several_windows_all_have_room_or_none_is_charged` |
+//! | A plan is one count for each caller over all routes that apply it, and a changed plan holds at once on each | `tests/gateway/plans.rs` |
+//! | Counts outlive reloads, and a configuration that is refused changes none | `tests/gateway/rate_limit.rs`: `counts_outlive_reloads_and_new_numbers_hold_at_once`; `src/limits/room.rs`: `what_never_serves_takes_nobodys_counts_away` |
+//! | What only watches refuses nobody, and clients are not told of it | `tests/gateway/rate_limit.rs`: `a_shadow_refuses_nobody_and_tells_operators_alone` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading

@@ -93,3 +93,81 @@ impl fmt::Debug for Room {
         f.debug_struct("Room").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+    use std::time::Duration;
+
+    use super::super::{Gcra, Key, Limiter, Now, Rule, Sliding};
+    use super::*;
+
+    fn gcra() -> NamedRule {
+        let five = NonZero::new(5).expect("five is not zero");
+        Rule::Gcra(Gcra::new(five, Duration::from_secs(3600), five)).named("5/h")
+    }
+
+    fn sliding() -> NamedRule {
+        let five = NonZero::new(5).expect("five is not zero");
+        Rule::Sliding(Sliding::new(five, Duration::from_secs(3600))).named("5/h")
+    }
+
+    fn left(limiter: &Limiter) -> u64 {
+        let now = Now {
+            nanos: 1 << 40,
+            unix: 0,
+        };
+        limiter.look(Key::hasher().finish(), 0, now).rules[0].remaining
+    }
+
+    fn take(limiter: &Limiter) {
+        let now = Now {
+            nanos: 1 << 40,
+            unix: 0,
+        };
+        assert!(limiter.take(Key::hasher().finish(), 2, now).is_within());
+    }
+
+    #[test]
+    fn what_never_serves_takes_nobodys_counts_away() {
+        let room = Room::default();
+        let first = Limiter::new("a", vec![gcra()], 64, &room);
+        take(&first);
+        // A configuration that is compiled, and refused.
+        drop(Limiter::new("a", vec![sliding()], 64, &room));
+        let second = Limiter::new("a", vec![gcra()], 64, &room);
+        assert_eq!(left(&second), 3);
+        drop(first);
+        assert_eq!(left(&Limiter::new("a", vec![gcra()], 64, &room)), 3);
+        // Others, and the same after nobody has had it.
+        assert_eq!(left(&Limiter::new("b", vec![gcra()], 64, &room)), 5);
+        assert_eq!(left(&Limiter::new("a", vec![sliding()], 64, &room)), 5);
+        drop(second);
+        assert_eq!(left(&Limiter::new("a", vec![gcra()], 64, &room)), 5);
+    }
+
+    #[test]
+    fn metrics_go_with_the_last_limiter() {
+        let metrics = Metrics::new();
+        let room = Room::new(&metrics);
+        let keys = || {
+            let text = String::from_utf8(metrics.expose()).expect("text");
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("northgate_limit_keys{northgate_limit=\"a\"} "));
+            line.map(str::to_owned)
+        };
+        let first = Limiter::new("a", vec![gcra()], 64, &room);
+        assert_eq!(keys(), None);
+        take(&first);
+        let second = Limiter::new("a", vec![sliding()], 64, &room);
+        take(&second);
+        assert_eq!(keys().as_deref(), Some("2"));
+        first.reset(Key::hasher().finish());
+        assert_eq!(keys().as_deref(), Some("1"));
+        assert!(room.has("a") && !room.has("b"));
+        drop((first, second));
+        assert_eq!(keys().as_deref(), Some("0"));
+        assert!(!room.has("a"));
+    }
+}
