@@ -313,7 +313,7 @@ fn no_credential_is_logged_however_much_is() {
                 ])
                 .args([
                     "-H",
-                    "cookie: __Host-northgate-login-main-canary-s=canary-login",
+                    "cookie: __Host-northgate-login-main~canary-s=canary-login",
                 ])
                 .args(["-H", "signature: sig=:Y2FuYXJ5LXNpZ25hdHVyZQ==:"])
                 .args([

@@ -194,13 +194,13 @@ mod tests {
         assert_eq!(later.0.len(), 2);
         for (name, expected) in [
             ("__Host-northgate-main", true),
-            ("__Host-northgate-login-main-0123abcd", true),
+            ("__Host-northgate-login-main~0123abcd", true),
             ("northgate-staff", true),
-            ("northgate-login-staff-", true),
+            ("northgate-login-staff~", true),
             ("__Host-northgate-staff", false),
             ("__host-northgate-main", false),
             ("__Host-northgate-mainly", false),
-            ("__Host-northgate-login-mai", false),
+            ("__Host-northgate-login-main", false),
             ("northgate-main", false),
             ("theme", false),
         ] {
