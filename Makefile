@@ -61,12 +61,14 @@ demo:
 	@cargo build --release --locked --bin northgate
 	@$(TARGET)/release/northgate demo
 
-# The doc tests and the peers go first, so that the last line is the summary of the many.
+# The doc tests, a benchmark that makes a configuration (once each, unmeasured) and the peers go first, so that the last
+# line is the summary of the many.
 test:
 	@.ci/install $(TEST_NEEDS)
 	@[ -d $(PEERS) ] || { $(INSTALL_PEERS); }
 	@tests/peers/oidc_provider/install $(TOOLS)/oidc_provider >/dev/null
 	@cargo test --locked --doc
+	@cargo test --locked --quiet --bench jwt >/dev/null
 	@cargo test --locked --no-run --bins --tests
 	@PYTHONPATH=$(PEERS) python3 tests/peers/grpc_calls.py $(TARGET)/debug/northgate
 	@if cargo nextest --version >/dev/null 2>&1; then \
