@@ -68,7 +68,7 @@
 //! | | [`observability`] | metrics and the access log |
 //! | | [`stores`] | servers that several gateways keep what they share in |
 //! | 3 | [`identity`] | consumers, credentials, and what proves who calls |
-//! | | [`limits`] | how much a key may take in a time, and what it has taken |
+//! | | [`limits`] | how much a key may take in a time, and what it has taken; how much there may be at a time |
 //! | 4 | [`facts`] | what is known of one request, and templates over it |
 //! | | [`http1`] | the grammar of HTTP/1.1 messages, checked strictly |
 //! | 5 | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
@@ -145,6 +145,11 @@
 //! | A 401 says what every authenticator wants, and what was wrong by the one that was shown it | `tests/gateway/any_of.rs`: `every_401_says_what_is_wanted` |
 //! | A route's `timeout` ends every wait for who calls, and nothing that others wait for | `tests/gateway/deadlines.rs`; `identity::answers`: `a_question_is_asked_to_the_end_whoever_leaves` |
 //! | What a client is told names no cause and no address; every failure is in the index | `tests/gateway/errors.rs`; `src/response/code.rs` |
+//! | A place that a request has taken is given back whatever becomes of it: answered, aborted, panicked, too late, reset, become a tunnel | `src/limits/permits_tests.rs`; `tests/gateway/bulkhead.rs`: `places_return_to_zero_whatever_becomes_of_requests`; `tests/gateway/concurrency.rs`: `what_ends_in_whatever_way_counts_no_more` |
+//! | Queues are bounded, nobody waits longer than it may or in vain, and who matters more comes first | `src/limits/queue.rs`; `tests/gateway/bulkhead.rs` |
+//! | The limit that is learned of an upstream stays near what it can do, and follows it | `src/limits/gradient.rs`: `the_limit_finds_what_the_upstream_can_do_and_stays_there`, `it_follows_an_upstream_that_becomes_slow_or_fast` |
+//! | Where there is too much to do, what matters less is refused first, before anybody is asked who calls, and what is critical never | `src/limits/overload.rs`; `tests/gateway/overload.rs` |
+//! | Bodies that are slowed down arrive whole, and no faster than they may | `src/limits/flow.rs`; `tests/gateway/bandwidth.rs` |
 //! | No address has more than its share of connections, and what is refused or closed gives its places back | `tests/gateway/caps.rs` |
 //! | The client is the first from the right who is no trusted hop, and nobody forges what the gateway says of it, in any spelling | `tests/gateway/client_address.rs` |
 //! | A PROXY header is believed of trusted proxies alone, and nothing behind it is lost | `tests/gateway/proxy_protocol.rs` |

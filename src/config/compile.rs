@@ -11,6 +11,7 @@ use super::kept::{self, Running, Stale};
 use super::last_good::{self, Origin};
 use super::listeners::{self, Group};
 use super::load::{Files, Loaded, base, load, load_on};
+use super::plans::{Classes, classes, overload, plans};
 use super::quarantine::{Quarantine, Quarantined};
 use super::routes::{self, CompiledRoute, Upstreams};
 use super::warnings;
@@ -19,7 +20,7 @@ use crate::actions::Action;
 use crate::admin;
 use crate::facts::Variables;
 use crate::identity::{self, Directory};
-use crate::limits::{self, Criticality, Plans};
+use crate::limits::{self, Criticality, Overload};
 use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
@@ -198,15 +199,24 @@ fn compile_on(
         let kept = view.map(|view| kept::routes(document, view));
         kept.into_iter().flatten().collect::<Vec<_>>()
     };
+    let overload = overload(&gateway, before, metrics);
+    let classes = classes(&plans);
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
     let mut told = BTreeSet::new();
     let tables: Vec<Shared> = groups
         .iter()
         .map(|group| {
-            let routes = pipelines(group, &routes, &mut quarantine, &mut told, diagnostics);
+            let load = (classes.as_ref(), overload.as_ref());
+            let routes = pipelines(
+                (group, load),
+                &routes,
+                &mut quarantine,
+                &mut told,
+                diagnostics,
+            );
             Shared {
                 table: Arc::new(table(routes, &kept_of(group))),
-                fallback: Arc::new(fallback(&group.layer, &fallback_metrics)),
+                fallback: Arc::new(fallback(&group.layer, overload.as_ref(), &fallback_metrics)),
             }
         })
         .collect();
@@ -234,7 +244,7 @@ fn compile_on(
         .collect();
     let mut snapshot = Snapshot::new(
         views,
-        Arc::new(fallback(&gateway_layer, &fallback_metrics)),
+        Arc::new(fallback(&gateway_layer, None, &fallback_metrics)),
         upstreams.into_values().flatten().collect(),
         room,
     );
@@ -248,6 +258,7 @@ fn compile_on(
     snapshot.identify(identity, before);
     snapshot.stores = stores;
     snapshot.limits = limits;
+    snapshot.overload = overload;
     Ok(Some(Configuration {
         files: files.clone(),
         snapshot,
@@ -256,31 +267,6 @@ fn compile_on(
         origin: Origin::Files,
         quarantined,
     }))
-}
-
-/// What callers have bought.
-fn plans(document: &Document, diagnostics: &mut Diagnostics) -> Arc<Plans> {
-    let mut plans = Plans::default();
-    let mut subject = Subject::new(diagnostics, "plans");
-    for (name, plan) in &document.plans {
-        plans.add(name, &plan.config.value, &mut subject.key(name));
-    }
-    let gateway = document.gateway.as_ref();
-    if let Some(name) = gateway.and_then(|it| it.config.default_plan.as_ref()) {
-        let mut subject = Subject::new(diagnostics, "gateway");
-        plans.set_usual(name, &mut subject.key("default_plan"));
-    }
-    let mut subject = Subject::new(diagnostics, "consumers");
-    for (step, (name, consumer)) in document.consumers.iter().enumerate() {
-        give_way(step);
-        // Without any plan it is no more than a word, which conditions and upstreams may know.
-        if let Some(plan) = &consumer.config.plan
-            && !plans.is_empty()
-        {
-            plans.check(plan, &mut subject.key(name).key("plan"));
-        }
-    }
-    Arc::new(plans)
 }
 
 /// Servers that several gateways keep what they share in.
@@ -421,7 +407,7 @@ fn problem(route: &Route) -> Option<(String, String)> {
 
 /// The routes of a group's table, each with its pipeline.
 fn pipelines<'r>(
-    group: &Group,
+    (group, (classes, overload)): (&Group, (Option<&Classes>, Option<&Overload>)),
     routes: &'r [CompiledRoute],
     quarantine: &mut Quarantine,
     told: &mut BTreeSet<Name>,
@@ -462,6 +448,13 @@ fn pipelines<'r>(
             compiled.action = Arc::new(Action::Quarantined);
             compiled.written = None;
         }
+        if let Some(classes) = classes {
+            compiled.pipeline.rank(classes);
+        }
+        if let Some(overload) = overload {
+            let class = compiled.criticality;
+            compiled.pipeline.shed(&overload.shedder, class);
+        }
         all.push((route.name.as_str(), &route.matcher, Arc::new(compiled)));
     }
     all
@@ -485,12 +478,16 @@ fn table<'r>(
     table.build()
 }
 
-fn fallback(layer: &Layer, metrics: &Arc<RouteMetrics>) -> Route {
+fn fallback(layer: &Layer, overload: Option<&Overload>, metrics: &Arc<RouteMetrics>) -> Route {
+    let mut pipeline = layer.pipeline(FALLBACK);
+    if let Some(overload) = overload {
+        pipeline.shed(&overload.shedder, Criticality::default());
+    }
     Route {
         name: FALLBACK.into(),
         span: None,
         written: None,
-        pipeline: layer.pipeline(FALLBACK),
+        pipeline,
         action: Arc::new(Action::Nothing),
         timeout: None,
         criticality: Criticality::default(),

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::quarantine::OnError;
+use crate::limits::OverloadConfig;
 use crate::observability::AccessLogConfig;
 use crate::policies;
 use crate::text::{Duration, Name, Setting, Spanned, Subject};
@@ -46,6 +47,9 @@ pub struct GatewayConfig {
     pub access_log: Setting<AccessLogConfig>,
     /// What `northgate run` gives up once it has started, or `"off"`. Default: all that the kernel offers.
     pub sandbox: Setting<SandboxConfig>,
+    /// Refuses what matters less (`criticality` of routes) while the gateway itself has too much to do. Default:
+    /// nothing is refused for that.
+    pub overload: Option<OverloadConfig>,
     /// Policies that every listener and route inherits.
     pub policies: policies::Config,
 }
@@ -64,6 +68,7 @@ impl Default for GatewayConfig {
             watch: false,
             access_log: Setting::On(AccessLogConfig::default()),
             sandbox: Setting::On(SandboxConfig::default()),
+            overload: None,
             policies: policies::Config::default(),
         }
     }

@@ -16,6 +16,7 @@ mod kept;
 mod last_good;
 mod listeners;
 mod load;
+mod plans;
 mod quarantine;
 mod routes;
 mod schema;

@@ -33,6 +33,7 @@ mod files;
 mod last_good;
 mod listeners;
 mod orders;
+mod overload;
 mod passed;
 mod reload;
 mod renewal;
@@ -65,6 +66,7 @@ use crate::upstream::Upstream;
 use admin_listener::AdminListener;
 use last_good::Serving;
 use listeners::Listeners;
+use overload::Sensors;
 use passed::Passed;
 use starting::Prepared;
 
@@ -121,6 +123,8 @@ pub struct Gateway {
     tasks: JoinSet<()>,
     serving: Serving,
     retired: mpsc::UnboundedSender<Arc<Snapshot>>,
+    sensors: Sensors,
+    workers: usize,
     /// One for each time that it began to accept.
     closing: Vec<AllClosed>,
 }
@@ -180,6 +184,8 @@ impl Gateway {
             tasks: JoinSet::new(),
             serving,
             retired,
+            sensors: Sensors::default(),
+            workers,
             closing: vec![all_closed],
         };
         let first = gateway.snapshot();
@@ -191,6 +197,7 @@ impl Gateway {
             gateway.snapshot.clone(),
             gateway.stop_tasks.subscribe(),
         ));
+        gateway.sensors.follow(&gateway.snapshot, workers);
         gateway.tasks.spawn(reload::take_apart(taken_apart));
         gateway.tasks.spawn(gateway.serving.keep_each());
         Ok(Prepared {
@@ -235,6 +242,7 @@ impl Gateway {
         prepare(snapshot.upstreams.iter().filter(is_new), Some(&before)).await;
         snapshot.follow(&before);
         self.snapshot.store(Arc::new(snapshot));
+        self.sensors.follow(&self.snapshot, self.workers);
         self.settings = settings;
         self.open(doors);
         let now = self.snapshot.load();

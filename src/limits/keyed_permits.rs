@@ -42,6 +42,15 @@ pub struct Allowance {
     pub size: u32,
 }
 
+/// What all keys have together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Keys that have a place or wait for one.
+    pub keys: usize,
+    pub in_flight: usize,
+    pub waiting: usize,
+}
+
 impl KeyedPermits {
     /// For about so many keys at a time.
     pub fn new(capacity: usize) -> Arc<KeyedPermits> {
@@ -100,17 +109,18 @@ impl KeyedPermits {
         self.shard(key).get(&key).map_or(0, |it| it.in_flight)
     }
 
-    /// How many keys have a place or wait for one.
-    pub fn keys(&self) -> usize {
-        let shards = self.shards.iter();
-        shards.map(|shard| lock(shard).len()).sum()
-    }
-
-    /// How many wait, over all keys.
-    pub fn waiting(&self) -> usize {
-        let of_shard =
-            |shard: &Mutex<Shard>| lock(shard).values().map(Places::waiting).sum::<usize>();
-        self.shards.iter().map(of_shard).sum()
+    /// Over all keys. It looks at each of them, which is nothing for the request path.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            counts.keys += shard.len();
+            for places in shard.values() {
+                counts.in_flight += places.in_flight as usize;
+                counts.waiting += places.waiting();
+            }
+        }
+        counts
     }
 
     fn permit(self: &Arc<Self>, key: Key) -> Permit {

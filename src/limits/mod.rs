@@ -28,11 +28,12 @@
 //! dropped, and in no other way. Where all are taken, a request may wait in a bounded queue, in which who is more
 //! important ([`Criticality`]) comes first, and in which nobody waits in vain. A [`Bulkhead`] is such places in front of
 //! an upstream or a route; a [`Gradient`] learns how many of them an upstream can do with. A [`Shedder`] refuses what matters less while the gateway itself has too
-//! much to do.
+//! much to do. A [`Flow`] says how long bytes have to wait.
 
 mod bulkhead;
 mod calendar;
 mod criticality;
+mod flow;
 mod gcra;
 mod gradient;
 mod key;
@@ -56,12 +57,13 @@ mod property;
 pub use bulkhead::{Bulkhead, Entry, Pending, QueueConfig};
 pub use calendar::{Calendar, Period};
 pub use criticality::Criticality;
+pub use flow::Flow;
 pub use gcra::Gcra;
 pub use gradient::{Config as GradientConfig, Gradient};
 pub use key::{Key, KeyHasher};
-pub use keyed_permits::{Allowance, KeyedPermits};
+pub use keyed_permits::{Allowance, Counts, KeyedPermits};
 pub use limiter::{Limiter, MAX_KEYS, Standing};
-pub use overload::{Config as OverloadConfig, Pressure, SAMPLE, Shedder};
+pub use overload::{Config as OverloadConfig, Overload, Pressure, SAMPLE, Shedder};
 pub use permits::{Patience, Permit, Permits, Refused, Turn, Waiting};
 pub use plans::{BandwidthConfig, Plan, PlanConfig, Plans};
 pub use quotas::{PeriodConfig, QuotaConfig, TimeZoneName};

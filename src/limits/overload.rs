@@ -23,6 +23,7 @@
 //! a `Retry-After` of one to four seconds, drawn so that clients do not come back all at once.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -59,6 +60,13 @@ impl Default for Config {
 
 /// How often it is measured.
 pub const SAMPLE: Duration = Duration::from_millis(100);
+
+/// Who refuses, and when.
+#[derive(Clone, Debug)]
+pub struct Overload {
+    pub config: Config,
+    pub shedder: Arc<Shedder>,
+}
 
 /// What has been measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

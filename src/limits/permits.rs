@@ -64,6 +64,15 @@ impl Refused {
             Refused::Displaced => "displaced",
         }
     }
+
+    /// What the log says.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Refused::Full => "no place is free",
+            Refused::Late => "its turn would have come too late",
+            Refused::Displaced => "its place in the queue went to a more important request",
+        }
+    }
 }
 
 /// What came of asking for a place.

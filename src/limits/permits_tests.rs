@@ -141,16 +141,20 @@ async fn each_key_has_its_own_places_and_is_forgotten_with_the_last() {
     let third = later(permits.take(key(7), two, calm()));
     assert_eq!(never(permits.take(key(7), two, calm())), Refused::Full);
     assert_eq!(
-        (permits.keys(), permits.in_flight(key(7)), permits.waiting()),
+        (
+            permits.counts().keys,
+            permits.in_flight(key(7)),
+            permits.counts().waiting
+        ),
         (2, 2, 1)
     );
     drop(first);
     let third = third.turn().await.unwrap();
     assert_eq!(permits.in_flight(key(7)), 2);
     drop((second, third));
-    assert_eq!(permits.keys(), 1);
+    assert_eq!(permits.counts().keys, 1);
     drop(other);
-    assert_eq!(permits.keys(), 0);
+    assert_eq!(permits.counts().keys, 0);
 }
 
 #[test]
@@ -160,13 +164,13 @@ fn no_more_keys_are_known_than_were_said() {
     let held: Vec<Turn> = (0..1000)
         .map(|number| permits.take(key(number), one, calm()))
         .collect();
-    assert!(permits.keys() <= 64);
+    assert!(permits.counts().keys <= 64);
     let refused = held
         .iter()
         .filter(|turn| matches!(turn, Turn::Never(Refused::Full)));
-    assert_eq!(refused.count(), 1000 - permits.keys());
+    assert_eq!(refused.count(), 1000 - permits.counts().keys);
     drop(held);
-    assert_eq!(permits.keys(), 0);
+    assert_eq!(permits.counts().keys, 0);
 }
 
 /// What becomes of one request.
@@ -319,6 +323,6 @@ proptest! {
             taken_of.take(key(u32::from(plan.yields % 3)), Allowance { limit, size }, patience)
         }));
         prop_assert!(most <= 3 * limit as usize, "{most} of {limit}");
-        prop_assert_eq!((permits.keys(), permits.waiting()), (0, 0));
+        prop_assert_eq!(permits.counts(), Default::default());
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Limiter, MAX_KEYS, NamedRule, QuotaConfig, RatesConfig, Room};
+use super::{Criticality, Limiter, MAX_KEYS, NamedRule, QuotaConfig, RatesConfig, Room};
 use crate::text::{ByteSize, Name, Spanned, Subject, nearest};
 
 /// What a consumer has bought.
@@ -29,6 +29,9 @@ pub struct PlanConfig {
     /// How many bytes a second may be sent either way, where the policy `bandwidth` says nothing of its own. Default: as
     /// many as it likes.
     pub bandwidth: Option<BandwidthConfig>,
+    /// How much its requests matter where there is not room for all, on routes that ask who calls. A route that matters
+    /// less than that is not raised by it. Default: as much as the route says.
+    pub criticality: Option<Criticality>,
 }
 
 /// Bytes a second.
@@ -49,6 +52,7 @@ pub struct Plan {
     pub quota: Option<Box<[NamedRule]>>,
     pub concurrency: Option<NonZero<u32>>,
     pub bandwidth: Option<BandwidthConfig>,
+    pub criticality: Option<Criticality>,
 }
 
 /// All plans.
@@ -77,6 +81,7 @@ impl Plans {
             quota: quota.map(Into::into),
             concurrency: config.concurrency,
             bandwidth: config.bandwidth.clone(),
+            criticality: config.criticality,
         };
         self.plans.insert(name.clone(), plan);
     }

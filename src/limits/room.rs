@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::table::Table;
-use super::{NamedRule, Permits, Shape};
-use crate::observability::{LimitMetrics, Metrics};
+use super::{Flow, KeyedPermits, NamedRule, Permits, Shape};
+use crate::observability::{BulkheadMetrics, LimitMetrics, Metrics};
 
 /// The tables of all limiters by name, and the places of all bulkheads. Configurations come and go; a table goes with the
 /// last limiter that has it, and places with the last request that has one.
@@ -16,7 +17,12 @@ pub struct Room {
     tables: Mutex<HashMap<Place, Weak<Table>>>,
     limits: Mutex<HashMap<Box<str>, Weak<LimitMetrics>>>,
     permits: Mutex<HashMap<Box<str>, Weak<Permits>>>,
+    keyed_permits: Mutex<HashMap<Box<str>, Weak<KeyedPermits>>>,
+    flows: Mutex<Flows>,
 }
+
+/// By name and rate.
+type Flows = HashMap<(Box<str>, NonZero<u64>), Weak<Flow>>;
 
 /// What has to be the same for one limiter to go on where another has stopped. A configuration that is compiled and
 /// never serves does not get in the way of one that does.
@@ -54,6 +60,20 @@ impl Room {
         find(&self.permits, name.into(), new)
     }
 
+    /// As [`Room::permits`], of those per key, and where they are counted.
+    pub fn keyed_permits(&self, name: &str, keys: usize) -> (Arc<KeyedPermits>, BulkheadMetrics) {
+        let new = || KeyedPermits::new(keys);
+        let permits = find(&self.keyed_permits, name.into(), new);
+        (permits, self.metrics.concurrency(name))
+    }
+
+    /// As [`Room::permits`], of bytes a second, where these are as many.
+    pub fn flow(&self, name: &str, rate: NonZero<u64>, keys: usize) -> Arc<Flow> {
+        find(&self.flows, (name.into(), rate), || {
+            Arc::new(Flow::new(rate, keys, self.metrics(name)))
+        })
+    }
+
     /// Where decisions of the limit of this name are counted.
     pub fn metrics(&self, name: &str) -> Arc<LimitMetrics> {
         find(&self.limits, name.into(), || {
@@ -64,8 +84,10 @@ impl Room {
     /// Whether there is a limit of this name.
     pub fn has(&self, name: &str) -> bool {
         let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit = limits.get(name);
-        limit.is_some_and(|limit| limit.strong_count() > 0)
+        let is_limit = limits.get(name).is_some_and(|it| it.strong_count() > 0);
+        let permits = &self.keyed_permits;
+        let permits = permits.lock().unwrap_or_else(PoisonError::into_inner);
+        is_limit || permits.get(name).is_some_and(|it| it.strong_count() > 0)
     }
 }
 

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Key, Limiter, Standing};
+use super::{Key, Limiter, Permit, Standing};
 
 /// What one request has taken of limits, and how its keys stand since.
 #[derive(Debug, Default)]
 pub struct Taken {
     /// In the order in which they were asked. The last one is why the request was refused, if it was.
     pub charges: SmallVec<[Charge; 1]>,
+    /// The places that it has.
+    pub permits: SmallVec<[Permit; 1]>,
 }
 
 /// One limiter's decision about a request.

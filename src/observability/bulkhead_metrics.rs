@@ -19,6 +19,8 @@ pub(super) struct BulkheadCatalog {
 pub(super) enum Kind {
     Upstream,
     Route,
+    /// Of each caller, all together.
+    Concurrency,
 }
 
 impl BulkheadCatalog {
@@ -26,11 +28,12 @@ impl BulkheadCatalog {
         let (what, label) = match kind {
             Kind::Upstream => ("upstream", "northgate_upstream"),
             Kind::Route => ("route", "http_route"),
+            Kind::Concurrency => ("concurrency", "northgate_limit"),
         };
         BulkheadCatalog {
             places: register.watched(
                 &format!("northgate_{what}_places"),
-                "Places for requests: in_flight are taken, so many are waiting, and limit is how many there are.",
+                "Places for requests: in_flight are taken, so many are waiting, limit is how many there are, keys how many callers have one or wait.",
                 [label, "state"],
             ),
             waits: register.durations(
@@ -62,6 +65,11 @@ impl Metrics {
 
     pub fn route_bulkhead(&self, route: &str) -> BulkheadMetrics {
         self.bulkhead(route, Kind::Route)
+    }
+
+    /// `limit` is where it stands in the configuration.
+    pub fn concurrency(&self, limit: &str) -> BulkheadMetrics {
+        self.bulkhead(limit, Kind::Concurrency)
     }
 
     fn bulkhead(&self, name: &str, kind: Kind) -> BulkheadMetrics {
@@ -103,6 +111,7 @@ impl BulkheadMetrics {
         match self.kind {
             Kind::Upstream => &self.metrics.0.upstream_bulkheads,
             Kind::Route => &self.metrics.0.route_bulkheads,
+            Kind::Concurrency => &self.metrics.0.concurrency,
         }
     }
 }

@@ -48,6 +48,7 @@ pub(super) struct Catalog {
     pub(super) key_fetches: IntCounterVec,
     pub(super) upstream_bulkheads: BulkheadCatalog,
     pub(super) route_bulkheads: BulkheadCatalog,
+    pub(super) concurrency: BulkheadCatalog,
     pub(super) overload: OverloadCatalog,
     pub(super) limit_decisions: IntCounterVec,
     pub(super) limit_keys: IntGaugeVec,
@@ -190,6 +191,7 @@ impl Metrics {
             ),
             upstream_bulkheads: BulkheadCatalog::new(&register, Kind::Upstream),
             route_bulkheads: BulkheadCatalog::new(&register, Kind::Route),
+            concurrency: BulkheadCatalog::new(&register, Kind::Concurrency),
             overload: OverloadCatalog::new(&register),
             limit_decisions: register.counters(
                 "northgate_limit_decisions_total",

@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, acl, any_of, api_key, basic, client_limit, compression, cors,
-    failed_authentications, forward_auth, hmac, https_redirect, identity_token, introspection,
-    ip_access, jwt, limit_fields, mtls, oidc, quota, rate_limit, request_headers, response_headers,
-    security_headers, size_limits,
+    BuildScope, Hooks, Policy, acl, any_of, api_key, bandwidth, basic, client_limit, compression,
+    concurrency, cors, failed_authentications, forward_auth, hmac, https_redirect, identity_token,
+    introspection, ip_access, jwt, limit_fields, mtls, oidc, quota, rate_limit, request_headers,
+    response_headers, security_headers, size_limits,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
@@ -139,6 +139,10 @@ policies! {
     rate_limit,
     /// How much a caller may have in a day or a month.
     quota,
+    /// How many requests of a caller may be served at a time.
+    concurrency,
+    /// How fast the bodies of a caller may flow.
+    bandwidth,
     /// How clients are told of their limits.
     limit_fields,
     /// Compresses responses for clients that can decode them.

@@ -21,9 +21,11 @@ pub mod authentication;
 mod acl;
 mod any_of;
 mod api_key;
+mod bandwidth;
 mod basic;
 mod client_limit;
 mod compression;
+mod concurrency;
 mod cors;
 mod failed_authentications;
 mod forward_auth;
@@ -40,6 +42,7 @@ mod list;
 mod mtls;
 mod networks;
 mod oidc;
+mod overload;
 mod pipeline;
 mod quota;
 mod rate_limit;
@@ -56,6 +59,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -71,6 +75,7 @@ use crate::text::{HeaderPattern, Span, Subject};
 
 pub use any_of::is_authenticator;
 pub use authentication::{Credential, Gate, GateProblem};
+pub use limiting::ByPlan;
 pub use list::{Config, Layer, References};
 pub use pipeline::{Origin, Pipeline, Scope};
 pub use reserved::Reserved;
@@ -192,6 +197,11 @@ pub trait RequestBody: Send + Sync {
     /// refuses the request: the upstream's connection or stream is broken off, so that it never takes what it has
     /// for the whole.
     fn see(&mut self, chunk: &Bytes, ends: bool) -> Result<Seen, Code>;
+
+    /// How long what it has seen last is to wait before it goes on.
+    fn pause(&mut self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// How much of a part has been looked at.
@@ -221,6 +231,11 @@ pub trait ResponseBody: Send + Sync {
     /// runs on a thread that serves others, so its work must be in proportion to the part. An error breaks the
     /// response off.
     fn pass(&mut self, chunk: Option<Bytes>, ends: bool) -> Result<Option<Bytes>, Code>;
+
+    /// How long what it has given last is to wait before it goes on.
+    fn pause(&mut self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The hooks that the policies of a route have claimed, in order.

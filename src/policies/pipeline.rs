@@ -6,13 +6,15 @@ use std::sync::Arc;
 use http::response::Parts;
 use http::{HeaderMap, HeaderName};
 
+use super::limiting::ByPlan;
+use super::overload::Guard;
 use super::{
     Credential, Flow, Gate, GateProblem, Hooks, LimitStep, OnIdentified, OnLimit, OnPreflight,
     OnRequest, OnRequestBody, OnResponse, OnResponseBody, OnUpstreamRequest, Policy, RequestBody,
     ResponseBody, limit_fields,
 };
 use crate::facts::View;
-use crate::limits::Taken;
+use crate::limits::{Criticality, Shedder, Taken};
 use crate::response::{Code, Reply};
 use crate::text::{HeaderPattern, Span, is_engine_owned};
 
@@ -136,6 +138,8 @@ pub struct Pipeline {
     response_body: Box<[Arc<dyn OnResponseBody>]>,
     managed: Box<[HeaderPattern]>,
     manages_odd_names: bool,
+    /// Where plans say how much their callers matter.
+    classes: Option<Arc<ByPlan<Option<Criticality>>>>,
     origins: Box<[Origin]>,
     off: Box<[Origin]>,
 }
@@ -200,9 +204,39 @@ impl Pipeline {
             response_body: response_body.into(),
             manages_odd_names: !hooks.managed.iter().all(HeaderPattern::is_plain),
             managed: hooks.managed.into(),
+            classes: None,
             origins: origins.on.into(),
             off: origins.off.into(),
         }
+    }
+
+    /// Has requests refused before anything else looks at them, while there is too much to do for those that matter as
+    /// little as they do; and once it is known who calls, for those of callers that matter less.
+    pub fn shed(&mut self, shedder: &Arc<Shedder>, class: Criticality) {
+        let guard = Guard::new(shedder, class);
+        if class != Criticality::Critical {
+            let guard: Arc<dyn OnRequest> = guard.clone();
+            self.request = [guard].into_iter().chain(self.request.to_vec()).collect();
+        }
+        if self.classes.is_some() {
+            let guard: Arc<dyn OnIdentified> = guard;
+            self.identified = [guard]
+                .into_iter()
+                .chain(self.identified.to_vec())
+                .collect();
+        }
+    }
+
+    /// Takes up what plans say of how much their callers matter.
+    pub fn rank(&mut self, classes: &Arc<ByPlan<Option<Criticality>>>) {
+        self.classes = Some(classes.clone());
+    }
+
+    /// How much a request matters whose caller is known: as much as its route (`class`), or less.
+    pub fn criticality(&self, class: Criticality, view: View<'_>) -> Criticality {
+        let classes = self.classes.as_ref();
+        let of_plan = classes.and_then(|classes| *classes.of(view));
+        of_plan.map_or(class, |of_plan| of_plan.min(class))
     }
 
     /// The policies in force, in order, with the places that put them there.

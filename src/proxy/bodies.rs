@@ -1,5 +1,7 @@
 //! The bodies of one exchange on their way through the hooks of its policies.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::policies::{RequestBody, ResponseBody, Seen};
@@ -18,32 +20,37 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    /// Shows the policies a part of the request's body.
+    /// Shows the policies a part of the request's body. How long it has to wait.
     pub(super) async fn see_request(
         &mut self,
         part: Option<&Bytes>,
         ends: bool,
-    ) -> Result<(), Code> {
+    ) -> Result<Duration, Code> {
+        let mut pause = Duration::ZERO;
         for body in &mut self.request {
             let mut part = part.cloned().unwrap_or_default();
             while body.see(&part, ends)? == Seen::Part {
                 part = Bytes::new();
                 tokio::task::yield_now().await;
             }
+            pause = pause.max(body.pause());
         }
-        Ok(())
+        Ok(pause)
     }
 
-    /// Takes a part of the response's body through the policies and leaves what goes on to the client.
+    /// Takes a part of the response's body through the policies and leaves what goes on to the client. How long that has
+    /// to wait.
     pub(super) fn pass_response(
         &mut self,
         part: &mut Option<Bytes>,
         ends: bool,
-    ) -> Result<(), Code> {
+    ) -> Result<Duration, Code> {
+        let mut pause = Duration::ZERO;
         for body in &mut self.response {
             *part = body.pass(part.take(), ends)?;
+            pause = pause.max(body.pause());
         }
-        Ok(())
+        Ok(pause)
     }
 }
 

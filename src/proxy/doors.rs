@@ -29,11 +29,7 @@ pub(super) async fn enter(exchange: &mut Exchange) -> Option<Reply> {
 
 #[cold]
 fn refuse(code: Code, refused: Refused) -> Reply {
-    let mut reply = Reply::failure(code).cause(match refused {
-        Refused::Full => "no place is free",
-        Refused::Late => "its turn would have come too late",
-        Refused::Displaced => "its place in the queue went to a more important request",
-    });
+    let mut reply = Reply::failure(code).cause(refused.cause());
     // Nobody knows when there will be room; places become free all the time.
     let soon = HeaderValue::from_static("1");
     reply.headers.push((RETRY_AFTER, soon));

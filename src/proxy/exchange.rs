@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, TRANSFER_ENCODING,
 };
@@ -60,7 +59,7 @@ pub struct Exchange {
     /// What the upstream answered, whatever the client was told.
     pub(super) upstream_status: Option<StatusCode>,
     /// How slow the client may still be with its body, and when the last part of it came.
-    pace: Option<(Pace, Instant)>,
+    pub(super) pace: Option<(Pace, Instant)>,
     /// What the log says of a reply of the gateway's own.
     pub(super) cause: Option<Cow<'static, str>>,
     /// The failure that the gateway reported, or noticed too late to report.
@@ -352,72 +351,6 @@ impl Exchange {
         response
             .headers
             .insert(X_TRACE_ID, self.facts.trace.trace_id_header());
-    }
-
-    /// A part of the request's body has gone up; `ends` where it was the last.
-    pub(super) fn sent(&mut self, bytes: usize, ends: bool) -> Result<()> {
-        let now = Instant::now();
-        if !ends {
-            self.keep_pace(now, bytes);
-        }
-        let is_in_time = match &mut self.attempt {
-            Some(attempt) if ends => attempt.sent(now),
-            Some(attempt) => attempt.sending(now),
-            None => true,
-        };
-        self.in_time(is_in_time)
-    }
-
-    /// A client that sends its body slowly may be silent for less and less of the time.
-    fn keep_pace(&mut self, now: Instant, bytes: usize) {
-        let (Some(attempt), Some(connection), None) =
-            (&mut self.attempt, &self.connection, self.first_byte)
-        else {
-            return;
-        };
-        let listener = &connection.listener;
-        let (pace, since) = self.pace.get_or_insert_with(|| {
-            let window = listener.timeouts.request_body_idle.as_std();
-            let pace = Pace::new(listener.limits.request_body_min_rate, window);
-            (pace, self.began)
-        });
-        // What took longer than the client may be silent was no silence of the client's: somebody would have cut it
-        // off. It was the upstream that took no more.
-        let waited = Some(now - *since).filter(|waited| *waited <= pace.left());
-        pace.moved(waited.unwrap_or_default(), bytes as u64);
-        *since = now;
-        attempt.limit_client(pace.left());
-    }
-
-    /// Shows a part of the request's body to the policies that look at it.
-    pub(super) async fn see(&mut self, part: Option<&Bytes>, ends: bool) -> Result<()> {
-        let seen = self.bodies.see_request(part, ends).await;
-        // As an error of the client's side it makes the engine cancel the upstream's stream; as any other it would
-        // only stop sending, and wait for a response to half a request.
-        seen.map_err(|code| self.give_up(code).into_down())
-    }
-
-    /// Takes a part of the response's body through the policies that change it.
-    pub(super) fn pass(&mut self, part: &mut Option<Bytes>, ends: bool) -> Result<()> {
-        let passed = self.bodies.pass_response(part, ends);
-        passed.map_err(|code| self.give_up(code))
-    }
-
-    /// A part of the response's body has come down.
-    pub(super) fn moved(&mut self) -> Result<()> {
-        let now = Instant::now();
-        let is_in_time = self
-            .attempt
-            .as_mut()
-            .is_none_or(|attempt| attempt.moved(now));
-        self.in_time(is_in_time)
-    }
-
-    fn in_time(&mut self, is_in_time: bool) -> Result<()> {
-        if is_in_time {
-            return Ok(());
-        }
-        Err(self.give_up(Code::UpstreamTimeout))
     }
 
     /// Puts a verdict on a failed attempt.

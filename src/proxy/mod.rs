@@ -24,6 +24,7 @@ mod h2_request;
 mod later;
 mod multiplexed;
 mod names;
+mod passing;
 mod permission;
 mod record;
 mod reply;
@@ -249,7 +250,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) -> Result<Option<std::time::Duration>> {
         exchange.moved()?;
-        exchange.pass(body, end_of_stream).map(|()| None)
+        exchange.pass(body, end_of_stream)
     }
 
     /// Trailers end a body whose last part did not say so. A body that has been changed has an end of its own to
@@ -262,7 +263,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) -> Result<Option<Bytes>> {
         let mut end = None;
-        exchange.pass(&mut end, true).map(|()| end)
+        exchange.pass(&mut end, true).map(|_| end)
     }
 
     fn error_while_proxy(

@@ -13,6 +13,8 @@ impl Exchange {
     pub(super) async fn identify(&mut self, request: &RequestHeader) -> Flow {
         let gate = self.route.pipeline.gate();
         self.facts.identity = gate.pass(self.view(request)).await?;
+        let (pipeline, class) = (&self.route.pipeline, self.facts.criticality);
+        self.facts.criticality = pipeline.criticality(class, self.view(request));
         ControlFlow::Continue(())
     }
 

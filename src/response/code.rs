@@ -129,6 +129,9 @@ error_index! {
     /// The caller has used up its quota of a window of the calendar: the policy `quota`. `Retry-After` says when the next
     /// one begins.
     QuotaExceeded = 429 "quota_exceeded" "The quota is used up", RESOURCE_EXHAUSTED Client "RL";
+    /// The caller has as many requests as it may have at a time, by the policy `concurrency`, and there was no place in its
+    /// queue, or none that would have become free in time.
+    ConcurrencyExceeded = 429 "concurrency_exceeded" "Too many requests at a time", RESOURCE_EXHAUSTED Client "RL";
     /// The client went away before the exchange was complete. Only ever seen in the log and the metrics.
     ClientClosed = 499 "client_closed" "The client closed the connection", CANCELLED Client "DC";
     /// The client took its response more slowly than the listener's `limits.response_min_rate`, and was cut off. Only
@@ -166,6 +169,9 @@ error_index! {
     /// The upstream's response is larger than `size_limits.response_body` allows. Where that shows only after the
     /// response has begun, it is broken off.
     UpstreamResponseTooLarge = 502 "upstream_response_too_large" "The upstream answered too much", RESOURCE_EXHAUSTED Upstream "UPE";
+    /// The gateway has too much to do, and requests of this `criticality` are among the first to be refused
+    /// (`gateway.overload`). `Retry-After` says when to try again.
+    Overloaded = 503 "overloaded" "The gateway has too much to do", UNAVAILABLE Gateway "OM";
     /// The upstream has as many requests as it may have (`max_in_flight`, or what `adaptive_concurrency` has learned), and
     /// there was no place in its `queue`, or none that would have become free in time. `Retry-After` says when to try again.
     UpstreamBusy = 503 "upstream_busy" "The upstream has too much to do", UNAVAILABLE Upstream "UO";
@@ -198,6 +204,7 @@ impl Code {
         match self {
             // Of draft-ietf-httpapi-ratelimit-headers.
             Code::RateLimited | Code::QuotaExceeded => format!("{IANA}quota-exceeded"),
+            Code::Overloaded => format!("{IANA}temporary-reduced-capacity"),
             own => format!("urn:northgate:error:{}", own.slug()),
         }
     }

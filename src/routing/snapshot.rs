@@ -8,7 +8,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::identity::Directory;
 use crate::identity::oidc::OwnCookies;
-use crate::limits;
+use crate::limits::{self, Overload};
 use crate::listener::Listener;
 use crate::observability::AccessLog;
 use crate::policies::Reserved;
@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub stores: Arc<Stores>,
     /// Where counts are kept, from one configuration to the next.
     pub limits: Arc<limits::Room>,
+    /// Who refuses requests while there is too much to do, if anybody does.
+    pub overload: Option<Overload>,
     /// Where exchanges are told of, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
     /// What the definitions say that all routes depend on; `None` where they depend on files as well.
@@ -66,6 +68,7 @@ impl Snapshot {
             own_cookies: None,
             stores: Arc::default(),
             limits: Arc::default(),
+            overload: None,
             access_log: None,
             scopes: None,
             gone: Vec::new(),

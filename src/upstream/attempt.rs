@@ -243,6 +243,12 @@ impl Attempt {
         }
     }
 
+    /// Nothing moves until then, for a reason of the gateway's own. False as for [`Attempt::moved`], where that is later
+    /// than the whole exchange may take.
+    pub fn pausing(&mut self, until: Instant) -> bool {
+        self.allow(until, self.upstream.timeouts().idle.as_std())
+    }
+
     /// From now on the client may be silent for no longer than this. Says nothing where either side may be silent.
     pub fn limit_client(&mut self, silence: Duration) {
         if let Some(idle) = &mut self.client_idle {

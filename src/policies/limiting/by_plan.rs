@@ -7,6 +7,7 @@ use ahash::RandomState;
 
 use crate::facts::View;
 use crate::limits::{Plan, Plans};
+use crate::policies::BuildScope;
 use crate::text::{Name, Spanned, Subject};
 
 /// One thing for the callers of each plan, and one for all others.
@@ -59,6 +60,25 @@ impl<T: Clone> ByPlan<T> {
             self.plans.report(plan);
             &self.other
         })
+    }
+}
+
+/// Whether a policy that says nothing itself leaves something to plans; after a diagnostic where it does not. `write` is
+/// what it could say.
+pub fn check_plans(
+    scope: &mut BuildScope<'_>,
+    policy: &str,
+    says_so: impl Fn(&Plan) -> bool,
+    write: &str,
+) {
+    if !scope.plans.all().any(|(_, plan)| says_so(plan)) {
+        let what = format!("has no limit of its own, and no plan has a {policy}");
+        let problem = scope.subject.error(scope.span, what);
+        problem.help(format!("write {write}, or [plans.NAME] with a {policy}"));
+    } else if scope.plans.usual().is_none() {
+        let what = "has no limit for callers without a plan";
+        let problem = scope.subject.warning(scope.span, what);
+        problem.help("name a plan that they have: gateway.default_plan = \"…\"");
     }
 }
 

@@ -11,7 +11,7 @@ mod draft;
 
 pub use answers::{Style, is_field, refuse};
 pub use by::{By, ByConfig, Counted};
-pub use by_plan::{ByPlan, are_plans};
+pub use by_plan::{ByPlan, are_plans, check_plans};
 pub use clients::{Clients, ClientsConfig};
 pub use cost::{Cost, CostConfig, ResponseCost};
 pub use counting::Counting;
