@@ -33,6 +33,16 @@
 //! A plan's own limit is counted once for each caller over all routes that apply it and tell callers apart by the same;
 //! numbers of a policy are counted on the routes that have this very policy, together.
 //!
+//! # Who is counted
+//! `by` says what tells callers apart. `consumer` is the consumer; a caller that is none is told apart by its provider and
+//! subject, and a stranger by its address (of IPv6 the first 64 bits). `credential` is what it has shown: each key or
+//! token by itself. What a request lacks is a value as well: all callers without the header, cookie or claim are
+//! counted together. Headers and cookies are whatever clients say: put `client` or `consumer` beside them where somebody
+//! could gain by saying another. A policy that several routes inherit counts them together, unless `by` has `route`.
+//!
+//! At most a million callers are known at a time. Where there are more, one is forgotten that is about to have its whole
+//! limit again anyway, and may take up to that once more: who makes up names gets nobody else refused.
+//!
 //! # Counting
 //! `rate = "10/s", burst = 20` is an even flow of ten a second, of which twenty may come at once (GCRA): in no interval
 //! are there more than the rate allows in it and a burst. `requests = 1000, window = "1h"` is at most a thousand in any

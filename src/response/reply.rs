@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::{Map, Value};
 
 use super::Code;
 
@@ -42,7 +43,7 @@ pub struct Reply {
     pub cause: Option<Cow<'static, str>>,
     detail: Option<Cow<'static, str>>,
     /// Further members of the problem document (RFC 9457 section 3.2).
-    members: Vec<(&'static str, serde_json::Value)>,
+    members: Option<Box<Map<String, Value>>>,
 }
 
 impl Reply {
@@ -60,7 +61,7 @@ impl Reply {
             close: false,
             cause: None,
             detail: None,
-            members: Vec::new(),
+            members: None,
         }
     }
 
@@ -74,7 +75,7 @@ impl Reply {
             close: false,
             cause: None,
             detail: None,
-            members: Vec::new(),
+            members: None,
         }
     }
 
@@ -91,8 +92,9 @@ impl Reply {
     }
 
     /// A further member of the problem document (RFC 9457 section 3.2), which the problem's type defines.
-    pub fn member(mut self, name: &'static str, value: serde_json::Value) -> Reply {
-        self.members.push((name, value));
+    pub fn member(mut self, name: &'static str, value: Value) -> Reply {
+        let members = self.members.get_or_insert_default();
+        members.insert(name.to_owned(), value);
         self
     }
 
@@ -131,9 +133,9 @@ impl Reply {
                     "request_id": request_id,
                 });
                 if let Some(detail) = &self.detail {
-                    body["detail"] = serde_json::Value::String(detail.to_string());
+                    body["detail"] = Value::String(detail.to_string());
                 }
-                for (name, value) in self.members.drain(..) {
+                for (name, value) in self.members.take().into_iter().flat_map(|it| *it) {
                     body[name] = value;
                 }
                 self.body = Bytes::from(body.to_string());

@@ -82,12 +82,12 @@ pub fn check_plans(
     }
 }
 
-/// The names of the plans that a policy has something of its own for are names of plans. If one is not, after diagnostics.
+/// Whether everything that a policy has something of its own for is a plan. After a diagnostic for each that is not.
 pub fn are_plans<T>(
     named: &BTreeMap<Spanned<Name>, T>,
     plans: &Plans,
     subject: &mut Subject<'_>,
 ) -> bool {
-    let check = |name: &Spanned<Name>| plans.check(name, &mut subject.key(name.as_str()));
-    named.keys().map(check).fold(true, |all, one| all && one)
+    let unknown = |name: &&Spanned<Name>| !plans.check(name, &mut subject.key(name.as_str()));
+    named.keys().filter(unknown).count() == 0
 }
