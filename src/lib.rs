@@ -66,6 +66,7 @@
 //! | 1 | [`text`] | places in files, diagnostics, and values that are written as text: durations, sizes, names, secrets |
 //! | 2 | [`response`] | the error index, replies, and what errors of the engine mean |
 //! | | [`observability`] | metrics and the access log |
+//! | | [`trust`] | certificates and keys from files, the authorities of the system |
 //! | | [`stores`] | servers that several gateways keep what they share in |
 //! | 3 | [`identity`] | consumers, credentials, and what proves who calls |
 //! | | [`limits`] | how much a key may take in a time, and what it has taken; how much there may be at a time |
@@ -224,6 +225,7 @@ pub mod identity;
 pub mod limits;
 pub mod response;
 pub mod stores;
+pub mod trust;
 
 // What operators see.
 pub mod admin;

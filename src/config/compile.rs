@@ -124,7 +124,7 @@ fn compile_on(
         .map(|gateway| gateway.config.value.clone())
         .unwrap_or_default();
     gateway.check(&mut Subject::new(diagnostics, "gateway"));
-    let stores = stores(document, sources, before, diagnostics);
+    let stores = stores(document, sources, metrics, before, diagnostics);
     let identity = identities(document, sources, (metrics, &stores), before, diagnostics);
     let limits = before.map_or_else(
         || Arc::new(limits::Room::new(metrics)),
@@ -273,6 +273,7 @@ fn compile_on(
 fn stores(
     document: &Document,
     sources: &Sources,
+    metrics: &Metrics,
     before: Option<&Snapshot>,
     diagnostics: &mut Diagnostics,
 ) -> Arc<Stores> {
@@ -282,7 +283,8 @@ fn stores(
     for (name, store) in &document.stores {
         let folder = sources.folder(store.name.span.source);
         let config = &store.config.value;
-        stores.add(name, config, folder, before, &mut subject.key(name));
+        let mut subject = subject.key(name);
+        stores.add(config, folder, (name, metrics), before, &mut subject);
     }
     Arc::new(stores)
 }

@@ -106,6 +106,7 @@ fn forget_what_is_gone(metrics: &Metrics, now: &Snapshot) {
         Owner::Listener(name) => now.has_view_of(name),
         Owner::Provider(name) => now.identity.has(name),
         Owner::Limit(name) => now.limits.has(name),
+        Owner::Store(name) => now.stores.has(name),
     });
 }
 

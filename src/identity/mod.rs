@@ -13,7 +13,6 @@
 
 mod answers;
 pub mod api_key;
-mod authorities;
 pub mod basic;
 mod capacity;
 mod certificate;
@@ -34,7 +33,6 @@ pub mod keys;
 mod mapping;
 pub mod mtls;
 pub mod oidc;
-mod pem;
 mod url;
 
 #[cfg(test)]
@@ -46,7 +44,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub(crate) use authorities::system_authorities;
+pub(crate) use crate::trust::{
+    PemError, read_bytes, read_chain, read_key, read_revocation_lists, system_authorities,
+    warn_of_readers,
+};
 pub use capacity::Capacity;
 pub use certificate::{CertificateField, ClientCertificate};
 pub use client::{Client, ClientConfig, ClientError};
@@ -57,9 +58,6 @@ pub use credential_headers::{
 pub use directory::{Build, Config, Definitions, Directory, Kind, Providers};
 pub use issuer::Issuer;
 pub use mapping::{Mapping, MappingConfig, Proof, Unmapped};
-pub(crate) use pem::{
-    PemError, read_bytes, read_chain, read_key, read_revocation_lists, warn_of_readers,
-};
 pub use url::{InvalidUrl, Url};
 
 /// A proven caller, whatever proved it.

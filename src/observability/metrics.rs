@@ -16,6 +16,7 @@ use super::bulkhead_metrics::{BulkheadCatalog, Kind};
 use super::overload_metrics::OverloadCatalog;
 use super::register::Register;
 use super::series::Series;
+use super::store_metrics::StoreCatalog;
 
 /// Every metric of one gateway. Cloning costs a reference.
 #[derive(Clone)]
@@ -52,6 +53,7 @@ pub(super) struct Catalog {
     pub(super) overload: OverloadCatalog,
     pub(super) limit_decisions: IntCounterVec,
     pub(super) limit_keys: IntGaugeVec,
+    pub(super) stores: StoreCatalog,
     upgrades: IntCounterVec,
 }
 
@@ -203,6 +205,7 @@ impl Metrics {
                 "Keys that the limit knows now.",
                 &["northgate_limit"],
             ),
+            stores: StoreCatalog::new(&register),
             upgrades: register.counters(
                 "northgate_upgrades_total",
                 "Times that another program was to take the place of this one: handed_over, failed, or taken_back.",

@@ -17,6 +17,7 @@ mod overload_metrics;
 mod register;
 mod retain;
 mod series;
+mod store_metrics;
 mod wall;
 mod watched;
 
@@ -29,6 +30,7 @@ pub use limit_metrics::{Decision, LimitMetrics};
 pub use metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 pub use overload_metrics::OverloadMetrics;
 pub use retain::Owner;
+pub use store_metrics::{DecidedBy, SharingMode, StoreMetrics, StoreResult};
 pub use wall::unix_time;
 
 use watched::Watched;

@@ -17,6 +17,7 @@ pub enum Owner<'n> {
     Provider(&'n str),
     /// `routes.search.policies.rate_limit`
     Limit(&'n str),
+    Store(&'n str),
 }
 
 impl Metrics {
@@ -29,6 +30,8 @@ impl Metrics {
             &all.client_duration,
             &all.upstream_bulkheads.waits,
             &all.route_bulkheads.waits,
+            &all.stores.durations,
+            &all.stores.sync_lag,
         ] {
             retain(durations, &is_there);
         }
@@ -41,6 +44,8 @@ impl Metrics {
             &all.connections_closed,
             &all.certificate_reloads,
             &all.key_fetches,
+            &all.stores.decisions,
+            &all.stores.unshared,
             &all.upstream_bulkheads.refused,
             &all.route_bulkheads.refused,
             &all.limit_decisions,
@@ -56,6 +61,7 @@ impl Metrics {
             &all.keys,
             &all.keys_fetched,
             &all.limit_keys,
+            &all.stores.down,
         ] {
             retain(gauges, &is_there);
         }
@@ -85,6 +91,7 @@ fn owner(label: &LabelPair) -> Option<Owner<'_>> {
         "northgate_listener" => Owner::Listener(label.value()),
         "northgate_provider" => Owner::Provider(label.value()),
         "northgate_limit" => Owner::Limit(label.value()),
+        "northgate_store" => Owner::Store(label.value()),
         _ => return None,
     })
 }
@@ -93,7 +100,7 @@ fn owner(label: &LabelPair) -> Option<Owner<'_>> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::Decision;
+    use super::super::{Decision, StoreResult};
     use super::*;
 
     #[test]
@@ -121,13 +128,17 @@ mod tests {
             let limit = metrics.limit(name);
             limit.count(Decision::Admitted);
             limit.add_keys(1);
+            let store = metrics.store(name);
+            store.observe(StoreResult::Ok, Duration::from_millis(1));
+            store.server_fails();
         }
         metrics.retain(|owner| {
             let (Owner::Route(name)
             | Owner::Upstream(name)
             | Owner::Listener(name)
             | Owner::Provider(name)
-            | Owner::Limit(name)) = owner;
+            | Owner::Limit(name)
+            | Owner::Store(name)) = owner;
             name == "stays"
         });
         let text = String::from_utf8(metrics.expose()).unwrap();

@@ -7,9 +7,33 @@
 //! ```toml
 //! [stores.shared]
 //! redis = { url = "rediss://redis.internal:6379/0", password = { credential = "redis" }, timeout = "300ms" }
+//!
+//! [stores.watched]
+//! redis.sentinel = { master = "main", urls = ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"] }
+//!
+//! [stores.spread]
+//! redis.cluster = ["redis://10.0.1.1:6379", "redis://10.0.1.2:6379"]
 //! ```
+//!
+//! # A server that does not answer
+//! A command waits for `timeout` and no longer, for everything that it takes. The first that has waited in vain ends the
+//! waiting: from then on all others fail at once, while a task beside the requests tries to reach the server, first after
+//! a tenth of a second, then less and less often up to once a second. Nobody has to do anything for it to be asked again.
+//! In a cluster this is so for each server by itself.
+//!
+//! The master that sentinels name is looked for anew whenever the connection to it breaks, it does not answer, or it says
+//! that it is a replica. What was written to a master in its last moment can be lost with it: replication is asynchronous.
 
+mod cluster;
+mod config;
+mod dial;
+mod health;
+mod place;
 mod redis;
+mod script;
+mod sentinel;
+mod server;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,9 +42,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::observability::Metrics;
 use crate::text::{Name, Spanned, Subject};
 
-pub use self::redis::{Config as RedisConfig, Redis, StoreError};
+pub use self::config::{CertificateConfig, Config as RedisConfig, SentinelConfig};
+pub use self::redis::{Redis, StoreError};
+pub use self::script::{Call, Script};
 
 /// A server that several gateways keep what they share in.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -35,21 +62,26 @@ pub struct Config {
 pub struct Stores(BTreeMap<Name, Option<Arc<Redis>>>);
 
 impl Stores {
-    /// Adds a store, the one of `before` where it is still the same, so that its connection stays. `base` is the folder
+    /// Adds a store, the one of `before` where it is still the same, so that its connections stay. `base` is the folder
     /// that paths are relative to. Blocks on the file system.
     pub fn add(
         &mut self,
-        name: &Name,
         config: &Config,
         base: &Path,
+        (name, metrics): (&Name, &Metrics),
         before: Option<&Stores>,
         subject: &mut Subject<'_>,
     ) {
-        let built = Redis::build(&config.redis, base, &mut subject.key("redis"));
+        let metrics = metrics.store(name.as_str());
+        let built = Redis::build(&config.redis, base, metrics, &mut subject.key("redis"));
         let before = before.and_then(|before| before.0.get(name)?.as_ref());
         let kept = before.filter(|before| built.as_ref().is_some_and(|it| it.is_same(before)));
         let store = kept.cloned().or_else(|| built.map(Arc::new));
         self.0.insert(name.clone(), store);
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.keys().any(|known| known.as_str() == name)
     }
 
     /// The store of this name; `None` after a diagnostic, or where the store itself has mistakes.

@@ -61,6 +61,7 @@ mod routing;
 mod security_headers;
 mod size_limits;
 mod slow_clients;
+mod stores;
 mod streaming;
 mod strict_http1;
 mod timeouts;

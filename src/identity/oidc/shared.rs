@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::error::Unspecified;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use redis::{Script, cmd};
+use redis::cmd;
 
 use super::seal::KeyRing;
 use super::session::{Record, SessionId};
-use crate::stores::{Redis, StoreError};
+use crate::stores::{Redis, Script, StoreError};
 
 /// A larger session is refused: what stands in a token is up to the provider.
 const LARGEST: usize = 64 << 10;
@@ -135,7 +135,7 @@ impl Shared {
     ) -> Result<(), SharedError> {
         let name = id.public_name();
         let value = self.value(id, record)?;
-        let mut call = self.scripts.insert.prepare_invoke();
+        let mut call = self.scripts.insert.call();
         call.key(self.session(&name));
         for set in self.sets(Some(record.subject()), record.provider_session(), 1) {
             call.key(set);
@@ -176,7 +176,7 @@ impl Shared {
         (subject, sid): (Option<&str>, Option<&str>),
         (token, seconds): (&str, u64),
     ) -> Result<Option<usize>, SharedError> {
-        let mut call = self.scripts.end.prepare_invoke();
+        let mut call = self.scripts.end.call();
         let mark = self.name("jti", token.as_bytes(), 1).next();
         call.key(mark.ok_or(SharedError::Sealing)?);
         for set in self.sets(subject, sid, usize::MAX) {
@@ -196,7 +196,7 @@ impl Shared {
             owner: draw_name()?,
             ends: Instant::now() + self.lease,
         };
-        let mut call = self.scripts.lock.prepare_invoke();
+        let mut call = self.scripts.lock.call();
         call.key(&lock.key)
             .arg(&lock.owner)
             .arg(milliseconds(self.lease));
@@ -206,7 +206,7 @@ impl Shared {
 
     /// Another's lock stays: this one may have ended by itself meanwhile.
     pub async fn unlock(&self, lock: Lock) -> Result<(), SharedError> {
-        let mut call = self.scripts.unlock.prepare_invoke();
+        let mut call = self.scripts.unlock.call();
         call.key(lock.key).arg(lock.owner);
         Ok(self.store.script(&call).await?)
     }

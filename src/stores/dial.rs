@@ -1,0 +1,156 @@
+//! Making connections.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value, cmd};
+use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsConnector;
+
+use super::StoreError;
+use crate::text::EndpointAddress;
+
+/// What is silent for so long is asked whether it lives, and given up when it does not say so.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// What was sent and nobody has acknowledged after so long is lost.
+const LOST: Duration = Duration::from_secs(10);
+/// Commands that wait to be written. More of them wait before that, each for no longer than its deadline.
+const QUEUE: usize = 1024;
+
+/// Connects to the servers of one store: who says it is, and how TLS is done.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    settings: RedisConnectionInfo,
+    tls: Option<TlsConnector>,
+    timeout: Duration,
+}
+
+/// A connection that any number of commands are under way on at once. It ends with its last clone.
+#[derive(Clone)]
+pub(super) struct Link {
+    connection: MultiplexedConnection,
+    _driver: Arc<Driver>,
+}
+
+/// What reads and writes, also where the server takes nothing any more and would never let it end.
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    /// Without a deadline of its own.
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+        command.query_async(&mut self.connection.clone()).await
+    }
+
+    /// Sends both, and nothing of another between them; the answer is that to the second.
+    pub(super) async fn send_both(&self, first: &Cmd, second: &Cmd) -> Result<Value, RedisError> {
+        let mut pipeline = redis::Pipeline::with_capacity(2);
+        pipeline.add_command(first.clone()).ignore();
+        pipeline.add_command(second.clone());
+        let mut answers: Vec<Value> = pipeline.query_async(&mut self.connection.clone()).await?;
+        Ok(answers.pop().unwrap_or(Value::Nil))
+    }
+}
+
+impl Dialer {
+    pub(super) fn new(
+        settings: RedisConnectionInfo,
+        tls: Option<TlsConnector>,
+        timeout: Duration,
+    ) -> Dialer {
+        Dialer {
+            settings: settings.set_lib_name("northgate", env!("CARGO_PKG_VERSION")),
+            tls,
+            timeout,
+        }
+    }
+
+    /// For a whole command, and so for a connection.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A connection over which the server has said that it serves.
+    pub(super) async fn dial(&self, address: &EndpointAddress) -> Result<Link, StoreError> {
+        let dialed = tokio::time::timeout(self.timeout, self.connect(address)).await;
+        dialed.unwrap_or(Err(StoreError::Deadline(self.timeout)))
+    }
+
+    async fn connect(&self, address: &EndpointAddress) -> Result<Link, StoreError> {
+        let link = match address {
+            EndpointAddress::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(broken)?;
+                self.greet(stream).await?
+            }
+            EndpointAddress::Socket(socket) => {
+                let stream = TcpStream::connect(socket).await.map_err(broken)?;
+                self.secure(stream, socket.ip().into()).await?
+            }
+            EndpointAddress::Name { host, port } => {
+                let stream = TcpStream::connect((&**host, *port)).await.map_err(broken)?;
+                let name = ServerName::try_from(host.to_string());
+                let name = name.map_err(|error| broken(io::Error::other(error)))?;
+                self.secure(stream, name).await?
+            }
+        };
+        // One that still loads what it has does not serve yet.
+        link.send(&cmd("PING")).await?;
+        Ok(link)
+    }
+
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        name: ServerName<'static>,
+    ) -> Result<Link, StoreError> {
+        // A command must not wait for the answer to the one before it.
+        stream.set_nodelay(true).map_err(broken)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE_INTERVAL);
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&keepalive).map_err(broken)?;
+        socket.set_tcp_user_timeout(Some(LOST)).map_err(broken)?;
+        match &self.tls {
+            None => self.greet(stream).await,
+            Some(tls) => {
+                let stream = tls.connect(name, stream).await.map_err(broken)?;
+                self.greet(stream).await
+            }
+        }
+    }
+
+    async fn greet<S>(&self, stream: S) -> Result<Link, StoreError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // Deadlines are kept by those who wait.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
+        let opening = MultiplexedConnection::new_with_config(&self.settings, stream, config);
+        let (connection, driver) = opening.await?;
+        let driver = Arc::new(Driver(tokio::spawn(driver).abort_handle()));
+        Ok(Link {
+            connection,
+            _driver: driver,
+        })
+    }
+}
+
+fn broken(error: io::Error) -> StoreError {
+    StoreError::Redis(error.into())
+}

@@ -1,0 +1,194 @@
+//! Which slot a key is in, and who has which slots.
+
+use redis::Value;
+
+use super::place::address;
+use crate::text::EndpointAddress;
+
+const SLOTS: u16 = 16_384;
+/// More than any cluster has.
+const MOST_RANGES: usize = 16_384;
+
+/// Owners by the slots that they have.
+#[derive(Debug)]
+pub(super) struct Ranges<T> {
+    /// First and last slot, in order.
+    ranges: Vec<(u16, u16, T)>,
+}
+
+impl<T> Default for Ranges<T> {
+    fn default() -> Ranges<T> {
+        Ranges { ranges: Vec::new() }
+    }
+}
+
+impl<T> Ranges<T> {
+    pub(super) fn find(&self, slot: u16) -> Option<&T> {
+        let after = self.ranges.partition_point(|(first, _, _)| *first <= slot);
+        let (_, last, owner) = self.ranges.get(after.checked_sub(1)?)?;
+        (slot <= *last).then_some(owner)
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.ranges.iter().map(|(_, _, owner)| owner)
+    }
+
+    pub(super) fn map<U>(self, change: impl Fn(T) -> U) -> Ranges<U> {
+        let ranges = self.ranges.into_iter();
+        let ranges = ranges.map(|(first, last, owner)| (first, last, change(owner)));
+        Ranges {
+            ranges: ranges.collect(),
+        }
+    }
+}
+
+/// What `CLUSTER SLOTS` answers, as the server at `asked` sees it: a list of first slot, last slot and servers, of
+/// which the first is the master, with its address and port. `None` where that is not what it says, or there is
+/// nothing to say.
+pub(super) fn parse(answer: Value, asked: &EndpointAddress) -> Option<Ranges<EndpointAddress>> {
+    let Value::Array(list) = answer else {
+        return None;
+    };
+    let ranges = list.iter().take(MOST_RANGES).map(|range| {
+        let Value::Array(parts) = range else {
+            return None;
+        };
+        let [
+            Value::Int(first),
+            Value::Int(last),
+            Value::Array(master),
+            ..,
+        ] = parts.as_slice()
+        else {
+            return None;
+        };
+        let [host, Value::Int(port), ..] = master.as_slice() else {
+            return None;
+        };
+        let owner = owner(host, u16::try_from(*port).ok()?, asked)?;
+        Some((slot(*first)?, slot(*last)?, owner))
+    });
+    let mut ranges = ranges.collect::<Option<Vec<_>>>()?;
+    ranges.sort_by_key(|(first, _, _)| *first);
+    (!ranges.is_empty()).then_some(Ranges { ranges })
+}
+
+fn slot(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|slot| *slot < SLOTS)
+}
+
+/// A server that does not know its own address says nothing; it is where it was asked.
+fn owner(host: &Value, port: u16, asked: &EndpointAddress) -> Option<EndpointAddress> {
+    let host = match host {
+        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
+        Value::SimpleString(host) => host,
+        Value::Nil => "",
+        _ => return None,
+    };
+    match (host, asked) {
+        ("?", _) => None,
+        ("", EndpointAddress::Socket(socket)) => {
+            Some(EndpointAddress::Socket((socket.ip(), port).into()))
+        }
+        ("", EndpointAddress::Name { host, .. }) => Some(EndpointAddress::Name {
+            host: host.clone(),
+            port,
+        }),
+        ("", EndpointAddress::Unix(_)) => None,
+        (host, _) => Some(address(host, port)),
+    }
+}
+
+/// The slot of a key: that of what stands between its first `{` and the next `}`, if anything does (Redis cluster
+/// specification, "Hash tags").
+pub(super) fn slot_of(key: &[u8]) -> u16 {
+    let tag = || {
+        let open = key.iter().position(|byte| *byte == b'{')?;
+        let rest = key.get(open + 1..)?;
+        let close = rest.iter().position(|byte| *byte == b'}')?;
+        rest.get(..close).filter(|tag| !tag.is_empty())
+    };
+    crc16(tag().unwrap_or(key)) % SLOTS
+}
+
+/// CRC-16/XMODEM, bit by bit: keys are short.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc: u16, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| match crc & 0x8000 {
+            0 => crc << 1,
+            _ => crc << 1 ^ 0x1021,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        // As `CLUSTER KEYSLOT` answers.
+        for (key, slot) in [
+            ("", 0),
+            ("foo", 12182),
+            ("somekey", 11058),
+            ("foo{hash_tag}", 2515),
+            ("bar{hash_tag}x", 2515),
+        ] {
+            assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
+        }
+        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"user1000"));
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+        assert_eq!(slot_of(b"foo{bar"), crc16(b"foo{bar") % SLOTS);
+    }
+
+    fn server(host: Value, port: i64) -> Value {
+        let id = Value::BulkString(b"id".to_vec());
+        Value::Array(vec![host, Value::Int(port), id])
+    }
+
+    fn range(first: i64, last: i64, master: Value) -> Value {
+        let replica = server(Value::BulkString(b"10.9.9.9".to_vec()), 1);
+        Value::Array(vec![Value::Int(first), Value::Int(last), master, replica])
+    }
+
+    #[test]
+    fn who_has_what() {
+        let at: EndpointAddress = "10.0.0.9:7009".parse().unwrap();
+        let host = |host: &str| Value::BulkString(host.as_bytes().to_vec());
+        let answer = Value::Array(vec![
+            range(8192, 16383, server(Value::Nil, 7002)),
+            range(0, 99, server(host("10.0.0.1"), 7001)),
+            range(200, 200, server(host("node.internal"), 7003)),
+            range(201, 300, server(host(""), 7004)),
+        ]);
+        let ranges = parse(answer, &at).expect("it is an answer");
+        for (slot, expected) in [
+            (0, Some("10.0.0.1:7001")),
+            (99, Some("10.0.0.1:7001")),
+            (100, None),
+            (199, None),
+            (200, Some("node.internal:7003")),
+            (201, Some("10.0.0.9:7004")),
+            (301, None),
+            (8192, Some("10.0.0.9:7002")),
+            (16383, Some("10.0.0.9:7002")),
+        ] {
+            let found = ranges.find(slot).map(ToString::to_string);
+            assert_eq!(found.as_deref(), expected, "{slot}");
+        }
+        for bad in [
+            Value::Nil,
+            Value::Array(vec![]),
+            Value::Array(vec![Value::Int(1)]),
+            Value::Array(vec![range(0, 16384, server(host("a"), 1))]),
+            Value::Array(vec![range(-1, 5, server(host("a"), 1))]),
+            Value::Array(vec![range(0, 5, server(host("a"), 70000))]),
+            Value::Array(vec![range(0, 5, server(host("?"), 1))]),
+        ] {
+            assert!(parse(bad.clone(), &at).is_none(), "{bad:?}");
+        }
+    }
+}
