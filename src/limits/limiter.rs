@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::shared::{Mode, Shared, Sharing};
 use super::table::Table;
 use super::{Key, NamedRule, Now, Room, Rule, RuleStanding};
 use crate::observability::LimitMetrics;
@@ -33,6 +34,24 @@ impl Standing {
             Some(longest.max(rule.wait?))
         })
     }
+
+    /// As somebody else has decided, who has charged it.
+    pub(super) fn as_within(mut self) -> Standing {
+        for rule in &mut self.rules {
+            rule.wait = Some(Duration::ZERO);
+        }
+        self
+    }
+
+    /// As somebody else has decided, who has not charged it: numbers may be rounded there.
+    pub(super) fn as_beyond(mut self) -> Standing {
+        if self.is_within() {
+            for rule in &mut self.rules {
+                rule.wait = Some(Duration::from_micros(1));
+            }
+        }
+        self
+    }
 }
 
 /// Rules, and what every key has taken of them.
@@ -42,6 +61,7 @@ pub struct Limiter {
     rules: Box<[NamedRule]>,
     table: Arc<Table>,
     metrics: Arc<LimitMetrics>,
+    shared: Option<Box<Shared>>,
 }
 
 impl Limiter {
@@ -52,6 +72,29 @@ impl Limiter {
             name: name.into(),
             table: room.table(name, &rules, keys),
             metrics: room.metrics(name),
+            rules: rules.into(),
+            shared: None,
+        }
+    }
+
+    /// One that counts together with other gateways. What it counts by itself it counts by the store's clock where that
+    /// is what it decides by, and so in a table of its own.
+    pub fn sharing(
+        name: &str,
+        rules: Vec<NamedRule>,
+        keys: usize,
+        room: &Room,
+        sharing: Sharing,
+    ) -> Limiter {
+        let table = match sharing.mode() {
+            Mode::Exact => room.table(name, &rules, keys),
+            Mode::Fast => room.table_of_store(name, &rules, keys),
+        };
+        Limiter {
+            name: name.into(),
+            table,
+            metrics: room.metrics(name),
+            shared: Some(Box::new(sharing.share(name, &rules, room))),
             rules: rules.into(),
         }
     }
@@ -70,6 +113,7 @@ impl Limiter {
 
     /// Takes `cost` from every rule, or from none where one has not that much left.
     pub fn take(&self, key: Key, cost: u64, now: Now) -> Standing {
+        let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
         self.table.with(key, fresh_in, |words| {
             let mut standing = self.weigh(words, cost, now);
@@ -84,6 +128,7 @@ impl Limiter {
 
     /// How a key stands that would take `cost`; nothing is taken.
     pub fn look(&self, key: Key, cost: u64, now: Now) -> Standing {
+        let now = self.own(now);
         self.table.look(key, |words| match words {
             Some(words) => self.weigh(words, cost, now),
             None => {
@@ -95,6 +140,7 @@ impl Limiter {
 
     /// Counts what has been taken already, whether or not it is within the limits.
     pub fn charge(&self, key: Key, cost: u64, now: Now) {
+        let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
         self.table.with(key, fresh_in, |words| {
             self.each(words, |rule, words| rule.charge(words, cost, now));
@@ -109,6 +155,41 @@ impl Limiter {
     /// How many keys are known.
     pub fn keys(&self) -> usize {
         self.table.len()
+    }
+
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.shared.as_deref()
+    }
+
+    /// How a key with these words stands that would take `cost`, at a moment of the clock that they are of.
+    pub(super) fn stand(&self, words: &[u64], cost: u64, now: Now) -> Standing {
+        let mut standing = self.weigh(words, cost, now);
+        if !standing.is_within() {
+            self.untaken(words, &mut standing, now);
+        }
+        standing
+    }
+
+    /// Puts words in the place of those that a key has, and charges `cost` on top.
+    pub(super) fn put(&self, key: Key, words: &[u64], cost: u64, now: Now) {
+        let now = self.own(now);
+        let fresh_in = |words: &[u64]| self.fresh_in(words, now);
+        self.table.with(key, fresh_in, |own| {
+            if own.len() == words.len() {
+                own.copy_from_slice(words);
+            }
+            if cost > 0 {
+                self.each(own, |rule, words| rule.charge(words, cost, now));
+            }
+        });
+    }
+
+    /// The moment by the clock that is counted by here.
+    fn own(&self, now: Now) -> Now {
+        match &self.shared {
+            None => now,
+            Some(shared) => shared.at(now),
+        }
     }
 
     fn words(&self) -> usize {

@@ -47,6 +47,7 @@ mod quotas;
 mod rates;
 mod room;
 mod rule;
+pub mod shared;
 mod sliding;
 mod table;
 mod taken;
@@ -60,7 +61,7 @@ pub use criticality::Criticality;
 pub use flow::Flow;
 pub use gcra::Gcra;
 pub use gradient::{Config as GradientConfig, Gradient};
-pub use key::{Key, KeyHasher};
+pub use key::{Key, KeyHasher, KeyParts};
 pub use keyed_permits::{Allowance, Counts, KeyedPermits};
 pub use limiter::{Limiter, MAX_KEYS, Standing};
 pub use overload::{Config as OverloadConfig, Overload, Pressure, SAMPLE, Shedder};
@@ -70,5 +71,8 @@ pub use quotas::{PeriodConfig, QuotaConfig, TimeZoneName};
 pub use rates::{RatesConfig, WindowConfig};
 pub use room::Room;
 pub use rule::{NamedRule, Now, Rule, RuleStanding, Shape};
+pub use shared::{
+    Asked, KeyName, KeyNameHasher, Mode, OnStoreDown, SharedConfig, Sharing, Verdict,
+};
 pub use sliding::Sliding;
 pub use taken::{Charge, Exceeded, Taken};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Criticality, Limiter, MAX_KEYS, NamedRule, QuotaConfig, RatesConfig, Room};
+use super::{Criticality, Limiter, NamedRule, QuotaConfig, RatesConfig};
 use crate::text::{ByteSize, Name, Spanned, Subject, nearest};
 
 /// What a consumer has bought.
@@ -125,12 +125,12 @@ impl Plans {
     }
 
     /// The limiter of this name for rules of a plan: the same for all who ask.
-    pub fn limiter(&self, name: &str, rules: &[NamedRule], room: &Room) -> Arc<Limiter> {
+    pub fn limiter(&self, name: &str, make: impl FnOnce() -> Arc<Limiter>) -> Arc<Limiter> {
         let mut limiters = lock(&self.limiters);
         if let Some(limiter) = limiters.get(name) {
             return limiter.clone();
         }
-        let limiter = Arc::new(Limiter::new(name, rules.to_vec(), MAX_KEYS, room));
+        let limiter = make();
         limiters.insert(name.into(), limiter.clone());
         limiter
     }

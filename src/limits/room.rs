@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
+use super::shared::Fast;
 use super::table::Table;
 use super::{Flow, KeyedPermits, NamedRule, Permits, Shape};
 use crate::observability::{BulkheadMetrics, LimitMetrics, Metrics};
@@ -19,6 +21,8 @@ pub struct Room {
     permits: Mutex<HashMap<Box<str>, Weak<Permits>>>,
     keyed_permits: Mutex<HashMap<Box<str>, Weak<KeyedPermits>>>,
     flows: Mutex<Flows>,
+    /// What stores are still to be told.
+    fast: Mutex<HashMap<(Box<str>, Duration), Weak<Fast>>>,
 }
 
 /// By name and rate.
@@ -31,6 +35,14 @@ struct Place {
     name: Box<str>,
     shape: Box<[Shape]>,
     keys: usize,
+    clock: Clock,
+}
+
+/// Whose moments the words are of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Clock {
+    Own,
+    Store,
 }
 
 impl Room {
@@ -44,14 +56,36 @@ impl Room {
     /// The table that the limiter of this name has, or has had until now, if it means the same to these rules; otherwise
     /// a new one.
     pub(super) fn table(&self, name: &str, rules: &[NamedRule], keys: usize) -> Arc<Table> {
+        self.table_by(Clock::Own, name, rules, keys)
+    }
+
+    /// As [`Room::table`], where the words are of the clock of a store.
+    pub(super) fn table_of_store(
+        &self,
+        name: &str,
+        rules: &[NamedRule],
+        keys: usize,
+    ) -> Arc<Table> {
+        self.table_by(Clock::Store, name, rules, keys)
+    }
+
+    fn table_by(&self, clock: Clock, name: &str, rules: &[NamedRule], keys: usize) -> Arc<Table> {
         let place = Place {
             name: name.into(),
             shape: rules.iter().map(|it| it.rule.shape()).collect(),
             keys,
+            clock,
         };
         let words = rules.iter().map(|it| it.rule.words()).sum();
         find(&self.tables, place, || {
             Arc::new(Table::new(words, keys, self.metrics(name)))
+        })
+    }
+
+    /// What the limiter of this name has to tell a store every `sync`.
+    pub(super) fn fast(&self, name: &str, sync: Duration) -> Arc<Fast> {
+        find(&self.fast, (name.into(), sync), || {
+            Arc::new(Fast::new(sync))
         })
     }
 

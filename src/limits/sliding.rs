@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::RuleStanding;
 
 const SLOTS: u64 = 16;
+const MICRO: u64 = 1000;
 /// Two counts of 32 bits share a word.
 const COUNT_WORDS: usize = SLOTS as usize / 2;
 
@@ -23,6 +24,7 @@ pub struct Sliding {
 }
 
 impl Sliding {
+    pub(super) const SLOTS: usize = SLOTS as usize;
     pub(super) const WORDS: usize = 1 + COUNT_WORDS;
 
     /// `limit` in each window of this length, which is a microsecond at least.
@@ -31,7 +33,8 @@ impl Sliding {
         Sliding {
             limit: limit.get(),
             window,
-            slot: nanos.div_ceil(SLOTS - 1).max(1),
+            // In whole microseconds, which is what a store has.
+            slot: nanos.div_ceil((SLOTS - 1) * MICRO).max(1) * MICRO,
         }
     }
 
@@ -41,6 +44,10 @@ impl Sliding {
 
     pub fn window(&self) -> Duration {
         self.window
+    }
+
+    pub(super) fn slot_micros(&self) -> u64 {
+        self.slot / MICRO
     }
 
     pub(super) fn weigh(&self, words: &[u64], cost: u64, now: u64) -> RuleStanding {

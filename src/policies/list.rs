@@ -16,6 +16,7 @@ use super::{
 use crate::facts::Variables;
 use crate::identity::Directory;
 use crate::limits;
+use crate::stores::Stores;
 use crate::text::{Setting, Sources, Spanned, Subject};
 
 /// What names and paths in policies stand for.
@@ -25,6 +26,7 @@ pub struct References<'a> {
     pub identity: &'a Directory,
     pub limits: &'a limits::Room,
     pub plans: &'a Arc<limits::Plans>,
+    pub stores: &'a Stores,
 }
 
 macro_rules! policies {
@@ -55,7 +57,7 @@ macro_rules! policies {
             ) -> Layer {
                 let mut policies = subject.key("policies");
                 let reads_files = Cell::new(false);
-                let References { sources, identity, limits, plans } = references;
+                let References { sources, identity, limits, plans, stores } = references;
                 let layer = Layer {
                     $($name: match &config.$name {
                         None => Slot::unsaid(),
@@ -68,7 +70,7 @@ macro_rules! policies {
                                     let span = setting.span;
                                     let folder = sources.folder(span.source);
                                     let reads_files = &reads_files;
-                                    let mut scope = BuildScope { subject, span, variables, identity, limits, plans, folder, reads_files };
+                                    let mut scope = BuildScope { subject, span, variables, identity, limits, plans, stores, folder, reads_files };
                                     match $name::Policy::build(config, &mut scope) {
                                         Some(policy) => Slot::on(policy, origin),
                                         None => Slot::unsaid(),

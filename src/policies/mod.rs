@@ -69,8 +69,9 @@ use serde::de::DeserializeOwned;
 
 use crate::facts::{Variables, View};
 use crate::identity::Directory;
-use crate::limits::{self, Taken};
+use crate::limits::{self, SharedConfig, Sharing, Taken};
 use crate::response::{Code, Reply};
+use crate::stores::Stores;
 use crate::text::{HeaderPattern, Span, Subject};
 
 pub use any_of::is_authenticator;
@@ -111,6 +112,8 @@ pub struct BuildScope<'a> {
     pub limits: &'a limits::Room,
     /// What callers have bought.
     pub plans: &'a Arc<limits::Plans>,
+    /// Where several gateways count together.
+    pub stores: &'a Stores,
     folder: &'a Path,
     reads_files: &'a Cell<bool>,
 }
@@ -121,6 +124,18 @@ impl<'a> BuildScope<'a> {
     pub fn folder(&self) -> &'a Path {
         self.reads_files.set(true);
         self.folder
+    }
+
+    /// How a limit is counted together with other gateways. The outer `None` follows a diagnostic.
+    pub fn sharing(&mut self, config: Option<&SharedConfig>) -> Option<Option<Sharing>> {
+        let Some(config) = config else {
+            return Some(None);
+        };
+        let sharing = Sharing::build(config, self.stores, &mut self.subject.key("shared"))?;
+        if sharing.reads_files() {
+            self.reads_files.set(true);
+        }
+        Some(Some(sharing))
     }
 }
 

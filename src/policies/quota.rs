@@ -28,7 +28,7 @@ use serde::Deserialize;
 
 use super::limiting::{ByConfig, CostConfig, Counting, Draft, ResponseCost};
 use super::{BuildScope, Hooks};
-use crate::limits::{Period, PeriodConfig, QuotaConfig, TimeZoneName};
+use crate::limits::{Period, PeriodConfig, QuotaConfig, SharedConfig, TimeZoneName};
 use crate::response::Code;
 use crate::text::{Name, Spanned};
 
@@ -56,6 +56,8 @@ pub struct Config {
     /// A header of the response that says what the request has cost, such as `"x-cost"`. Clients do not see it. Default:
     /// none.
     pub response_cost: Option<ResponseCost>,
+    /// Counts together with other gateways. Default: each of them counts by itself.
+    pub shared: Option<SharedConfig>,
     /// Whether it only watches: it counts and tells metrics and the access log what it would refuse, and refuses nothing.
     /// Default `false`.
     pub shadow: bool,
@@ -84,6 +86,7 @@ impl super::Policy for Policy {
             build: QuotaConfig::build,
             cost: config.cost.as_ref(),
             response_cost: config.response_cost.as_ref(),
+            shared: config.shared.as_ref(),
             is_shadow: config.shadow,
             code: Code::QuotaExceeded,
             name: Self::NAME,

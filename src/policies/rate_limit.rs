@@ -48,6 +48,19 @@
 //! are there more than the rate allows in it and a burst. `requests = 1000, window = "1h"` is at most a thousand in any
 //! hour. Of several windows either all have room or nothing is taken from any.
 //!
+//! # Several gateways
+//! ```toml
+//! [stores.main]
+//! redis = { url = "redis://127.0.0.1:6379" }
+//!
+//! [routes.api]
+//! match = { path = "/api/{*rest}" }
+//! respond = { status = 200 }
+//! policies.rate_limit = { rate = "100/s", shared = { store = "main" } }
+//! ```
+//! With `shared` all gateways of the store count together. What the two modes promise, and what becomes of requests while
+//! the store cannot be asked, is in [`limits::shared`](crate::limits::shared).
+//!
 //! # Cost
 //! A request takes one, or what `cost` says. With `response_cost` the upstream says in a header what it has cost: the
 //! request comes in for what `cost` says and is charged with the rest afterwards, even where that is more than there is;
@@ -62,7 +75,7 @@ use serde::Deserialize;
 
 use super::limiting::{ByConfig, CostConfig, Counting, Draft, ResponseCost};
 use super::{BuildScope, Hooks};
-use crate::limits::{RatesConfig, WindowConfig};
+use crate::limits::{RatesConfig, SharedConfig, WindowConfig};
 use crate::response::Code;
 use crate::text::{Name, Rate, Spanned};
 
@@ -88,6 +101,8 @@ pub struct Config {
     /// A header of the response that says what the request has cost, such as `"x-cost"`. Clients do not see it. Default:
     /// none.
     pub response_cost: Option<ResponseCost>,
+    /// Counts together with other gateways. Default: each of them counts by itself.
+    pub shared: Option<SharedConfig>,
     /// Whether it only watches: it counts and tells metrics and the access log what it would refuse, and refuses nothing.
     /// Default `false`.
     pub shadow: bool,
@@ -115,6 +130,7 @@ impl super::Policy for Policy {
             build: RatesConfig::build,
             cost: config.cost.as_ref(),
             response_cost: config.response_cost.as_ref(),
+            shared: config.shared.as_ref(),
             is_shadow: config.shadow,
             code: Code::RateLimited,
             name: Self::NAME,

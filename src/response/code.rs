@@ -132,6 +132,9 @@ error_index! {
     /// The caller has as many requests as it may have at a time, by the policy `concurrency`, and there was no place in its
     /// queue, or none that would have become free in time.
     ConcurrencyExceeded = 429 "concurrency_exceeded" "Too many requests at a time", RESOURCE_EXHAUSTED Client "RL";
+    /// The store that the limits are counted in together with other gateways cannot be asked, and
+    /// `shared.on_store_down = "deny"` of the policy lets nobody in meanwhile. `Retry-After` says when to try again.
+    LimitUnavailable = 503 "limit_unavailable" "The limits cannot be looked at now", UNAVAILABLE Gateway "RL";
     /// The client went away before the exchange was complete. Only ever seen in the log and the metrics.
     ClientClosed = 499 "client_closed" "The client closed the connection", CANCELLED Client "DC";
     /// The client took its response more slowly than the listener's `limits.response_min_rate`, and was cut off. Only

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::stream::{self, StreamExt as _};
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+use redis::{Cmd, RedisError, Value, cmd};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::StoreError;
 use super::dial::Dialer;
 use super::health::Health;
+use super::node::{Node, Prefix, Target};
 use super::place::address;
-use super::server::{Prefix, Server, Target};
 use super::slots::{Ranges, parse, slot_of};
 use crate::text::EndpointAddress;
 
@@ -35,8 +35,8 @@ pub(super) struct Cluster {
     seeds: Vec<EndpointAddress>,
     dialer: Dialer,
     health: Arc<Health>,
-    servers: Mutex<HashMap<EndpointAddress, Arc<Server>>>,
-    owners: ArcSwap<Ranges<Arc<Server>>>,
+    servers: Mutex<HashMap<EndpointAddress, Arc<Node>>>,
+    owners: ArcSwap<Ranges<Arc<Node>>>,
     is_learning: AtomicBool,
     /// Whether anybody has been asked who has what, with or without success.
     was_tried: AtomicBool,
@@ -101,7 +101,7 @@ impl Cluster {
         self: &Arc<Self>,
         slot: u16,
         deadline: Instant,
-    ) -> Result<Arc<Server>, StoreError> {
+    ) -> Result<Arc<Node>, StoreError> {
         let nobody = || StoreError::Down("no server of the cluster has the key".into());
         if let Some(owner) = self.owners.load().find(slot) {
             return Ok(owner.clone());
@@ -117,11 +117,11 @@ impl Cluster {
     }
 
     /// The server at an address, with the connection that it has.
-    fn server(&self, at: EndpointAddress) -> Arc<Server> {
+    fn server(&self, at: EndpointAddress) -> Arc<Node> {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let target = Target::At(at.clone());
-            Server::new(target, self.dialer.clone(), self.health.clone())
+            Node::new(target, self.dialer.clone(), self.health.clone())
         };
         servers.entry(at.clone()).or_insert_with(make).clone()
     }
@@ -197,16 +197,12 @@ async fn learn(cluster: Weak<Cluster>) {
 fn redirection(error: &RedisError) -> Option<(EndpointAddress, bool)> {
     let (place, _) = error.redirect_node()?;
     let (host, port) = place.rsplit_once(':')?;
-    let is_for_now = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
+    let is_for_now = error.code() == Some("ASK");
     Some((address(host, port.parse().ok()?), is_for_now))
 }
 
 /// Whether the fault is in what was asked, and not in whom.
 fn is_of_command(error: &RedisError) -> bool {
-    use ServerErrorKind::{CrossSlot, ExecAbort, NoPerm, NoScript, ResponseError, TryAgain};
-    matches!(
-        error.kind(),
-        ErrorKind::Server(NoScript | ResponseError | CrossSlot | NoPerm | ExecAbort | TryAgain)
-            | ErrorKind::Extension
-    )
+    let of_server = ["CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY"];
+    error.code().is_some_and(|code| !of_server.contains(&code))
 }

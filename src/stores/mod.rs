@@ -28,11 +28,12 @@ mod cluster;
 mod config;
 mod dial;
 mod health;
+mod node;
 mod place;
 mod redis;
 mod script;
 mod sentinel;
-mod server;
+
 mod slots;
 
 use std::collections::BTreeMap;

@@ -5,18 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{
-    Arg, Cmd, ErrorKind, FromRedisValue, ParsingError, RedisError, ServerErrorKind, Value,
-};
+use ::redis::{Arg, Cmd, FromRedisValue, ParsingError, RedisError, Value};
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::config::{Built, Config, Parts};
 use super::health::Health;
+use super::node::{Node, Prefix, Target};
 use super::place::Places;
 use super::script::Call;
 use super::sentinel::Sentinels;
-use super::server::{Prefix, Server, Target};
 use crate::observability::{StoreMetrics, StoreResult};
 use crate::text::{Spanned, Subject};
 
@@ -48,7 +46,7 @@ pub struct Redis {
 }
 
 enum Place {
-    Server(Arc<Server>),
+    Node(Arc<Node>),
     Cluster(Arc<Cluster>),
 }
 
@@ -68,7 +66,7 @@ impl Redis {
         } = Config::build(config, base, subject)?;
         let health = Arc::new(Health::new(metrics));
         let timeout = dialer.timeout();
-        let server = |target| Place::Server(Server::new(target, dialer.clone(), health.clone()));
+        let server = |target| Place::Node(Node::new(target, dialer.clone(), health.clone()));
         let place = match places {
             Places::One(place) => server(Target::At(place.address)),
             Places::Sentinels { all, master, .. } => server(Target::Master(Sentinels {
@@ -135,7 +133,7 @@ impl Redis {
 
     async fn ask(&self, key: &[u8], command: &Cmd, deadline: Instant) -> Result<Value, StoreError> {
         match &self.place {
-            Place::Server(server) => server.ask(command, Prefix::None, deadline).await,
+            Place::Node(server) => server.ask(command, Prefix::None, deadline).await,
             Place::Cluster(cluster) => cluster.ask(key, command, deadline).await,
         }
     }
@@ -152,8 +150,7 @@ impl Redis {
 }
 
 fn is_unknown(error: &StoreError) -> bool {
-    let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
-    matches!(error, StoreError::Redis(error) if error.kind() == unknown)
+    matches!(error, StoreError::Redis(error) if error.code() == Some("NOSCRIPT"))
 }
 
 /// The address and the secrets stay out of it.

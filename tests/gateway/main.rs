@@ -59,6 +59,7 @@ mod rate_limit;
 mod reload;
 mod routing;
 mod security_headers;
+mod shared_limits;
 mod size_limits;
 mod slow_clients;
 mod stores;

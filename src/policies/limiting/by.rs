@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::facts::{Variables, View};
 use crate::identity::{Identity, text_of};
-use crate::limits::{Key, KeyHasher};
+use crate::limits::{Key, KeyName, KeyParts};
 use crate::text::{ParsedText, Span, Spanned, Subject, parsed_text, quoted};
 
 /// One thing that tells callers apart.
@@ -235,10 +235,22 @@ impl Counted {
         }
         key.finish()
     }
+
+    /// What [`Counted::key`] is called where several gateways count.
+    pub fn name(&self, view: View<'_>, route: &str) -> KeyName {
+        let mut name = KeyName::hasher();
+        for part in &self.parts {
+            match part {
+                Part::Route => name.part(route.as_bytes()),
+                part => part.add(&mut name, view),
+            }
+        }
+        name.finish()
+    }
 }
 
 impl Part {
-    fn add(&self, key: &mut KeyHasher, view: View<'_>) {
+    fn add(&self, key: &mut impl KeyParts, view: View<'_>) {
         let identity = view.facts.identity.as_deref();
         match self {
             Part::Consumer => add_caller(key, identity, view.facts.client),
@@ -274,7 +286,7 @@ impl Part {
     }
 }
 
-fn add_caller(key: &mut KeyHasher, identity: Option<&Identity>, client: IpAddr) {
+fn add_caller(key: &mut impl KeyParts, identity: Option<&Identity>, client: IpAddr) {
     match identity {
         Some(identity) => match &identity.consumer {
             Some(consumer) => {
@@ -291,7 +303,7 @@ fn add_caller(key: &mut KeyHasher, identity: Option<&Identity>, client: IpAddr) 
     }
 }
 
-fn add_claim(key: &mut KeyHasher, identity: Option<&Identity>, name: &str) {
+fn add_claim(key: &mut impl KeyParts, identity: Option<&Identity>, name: &str) {
     let claim = identity.and_then(|identity| identity.claim(name));
     if let Some(Value::String(text)) = claim {
         return key.part(text.as_bytes());
@@ -303,7 +315,7 @@ fn add_claim(key: &mut KeyHasher, identity: Option<&Identity>, name: &str) {
 }
 
 /// Of IPv6 the first 64 bits: what a subscriber is given (RFC 6177) is at least as much, and all of it is one caller.
-fn add_client(key: &mut KeyHasher, client: IpAddr) {
+fn add_client(key: &mut impl KeyParts, client: IpAddr) {
     key.part(b"client");
     match client.to_canonical() {
         IpAddr::V4(address) => key.part(&address.octets()),

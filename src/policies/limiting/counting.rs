@@ -3,14 +3,15 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue};
 
 use super::{ByPlan, Cost, Counted, ResponseCost, refuse};
 use crate::facts::View;
-use crate::limits::{Charge, Limiter, Now, Taken};
+use crate::limits::{Asked, Charge, Key, Limiter, Now, Taken, Verdict};
 use crate::observability::Decision;
-use crate::policies::{Hooks, LimitStep, OnLimit, OnResponse};
-use crate::response::Code;
+use crate::policies::{Flow, Hooks, LimitStep, OnLimit, OnResponse};
+use crate::response::{Code, Reply};
 
 /// Whom a policy counts, against what, and what it does then.
 pub struct Counting {
@@ -32,10 +33,11 @@ impl Counting {
             false => Box::default(),
         };
         let counting = self.clone();
-        hooks.on_limit(Arc::new(OnRoute { counting, route }));
+        let on_route = Arc::new(OnRoute { counting, route });
         if self.response_cost.is_some() {
-            hooks.on_response(self.clone());
+            hooks.on_response(on_route.clone());
         }
+        hooks.on_limit(on_route);
     }
 }
 
@@ -54,8 +56,35 @@ impl OnLimit for OnRoute {
         };
         let key = counting.counted.key(view, &self.route);
         let cost = counting.cost.of(view);
-        let standing = limiter.take(key, cost, Now::read());
-        let decision = match (standing.is_within(), counting.is_shadow) {
+        let name = || counting.counted.name(view, &self.route);
+        let charged = (limiter, key, cost);
+        match limiter.decide(key, name, cost, Now::read()) {
+            Asked::Now(verdict) => LimitStep::Now(counting.conclude(charged, verdict, taken)),
+            Asked::Later(verdict) => LimitStep::Later(Box::pin(async move {
+                counting.conclude(charged, verdict.await, taken)
+            })),
+        }
+    }
+
+    fn may_wait(&self) -> bool {
+        let mut limiters = self.counting.limiters.all().flatten();
+        limiters.any(|limiter| limiter.may_wait())
+    }
+}
+
+impl Counting {
+    fn conclude(
+        &self,
+        (limiter, key, cost): (&Arc<Limiter>, Key, u64),
+        verdict: Verdict,
+        taken: &mut Taken,
+    ) -> Flow {
+        let standing = match verdict {
+            Verdict::Counted(standing) => standing,
+            Verdict::Unavailable if !self.is_shadow => return ControlFlow::Break(unavailable()),
+            Verdict::Unavailable | Verdict::Uncounted => return ControlFlow::Continue(()),
+        };
+        let decision = match (standing.is_within(), self.is_shadow) {
             (true, _) => Decision::Admitted,
             (false, false) => Decision::Refused,
             (false, true) => Decision::Shadow,
@@ -66,22 +95,35 @@ impl OnLimit for OnRoute {
             key,
             cost,
             standing,
-            is_shadow: counting.is_shadow,
+            is_shadow: self.is_shadow,
         });
-        LimitStep::Now(match decision {
+        match decision {
             Decision::Admitted | Decision::Shadow => ControlFlow::Continue(()),
-            Decision::Refused => ControlFlow::Break(refuse(counting.code, &taken.charges)),
-        })
+            Decision::Refused => ControlFlow::Break(refuse(self.code, &taken.charges)),
+        }
     }
 }
 
+/// A store that does not answer is tried again within a second.
+#[cold]
+fn unavailable() -> Reply {
+    let mut reply = Reply::failure(Code::LimitUnavailable);
+    reply.headers.push((RETRY_AFTER, HeaderValue::from(1)));
+    reply
+}
+
 /// Charges what a request has cost beyond what it was let in for.
-impl OnResponse for Counting {
+impl OnResponse for OnRoute {
     fn on_response(&self, headers: &mut HeaderMap, view: View<'_>) {
-        let Some(cost) = self.response_cost.as_ref().and_then(|it| it.take(headers)) else {
+        let counting = &*self.counting;
+        let Some(cost) = counting
+            .response_cost
+            .as_ref()
+            .and_then(|it| it.take(headers))
+        else {
             return;
         };
-        let Some(limiter) = self.limiters.of(view) else {
+        let Some(limiter) = counting.limiters.of(view) else {
             return;
         };
         let mut charges = view.facts.taken.charges.iter();
@@ -90,7 +132,8 @@ impl OnResponse for Counting {
         if let Some(charge) = charge
             && cost > charge.cost
         {
-            limiter.charge(charge.key, cost - charge.cost, Now::read());
+            let name = || counting.counted.name(view, &self.route);
+            limiter.charge_shared(charge.key, name, cost - charge.cost, Now::read());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{By, ByConfig, ByPlan, Cost, CostConfig, Counted, Counting, ResponseCost, are_plans};
-use crate::limits::{Limiter, MAX_KEYS, NamedRule, Plan};
+use crate::limits::{Limiter, MAX_KEYS, NamedRule, Plan, SharedConfig, Sharing};
 use crate::policies::BuildScope;
 use crate::response::Code;
 use crate::text::{Name, Span, Spanned, Subject};
@@ -21,6 +21,7 @@ pub struct Draft<'c, R> {
     pub build: fn(&R, Span, &mut Subject<'_>) -> Option<Vec<NamedRule>>,
     pub cost: Option<&'c Spanned<CostConfig>>,
     pub response_cost: Option<&'c ResponseCost>,
+    pub shared: Option<&'c SharedConfig>,
     pub is_shadow: bool,
     pub code: Code,
     /// The policy's.
@@ -68,7 +69,14 @@ impl<R> Draft<'_, R> {
             return None;
         }
         let name = scope.subject.to_string();
-        let new = |name: &str, rules| Arc::new(Limiter::new(name, rules, MAX_KEYS, scope.limits));
+        let sharing = scope.sharing(self.shared)?;
+        let new = |name: &str, rules| {
+            let limiter = match sharing.clone() {
+                None => Limiter::new(name, rules, MAX_KEYS, scope.limits),
+                Some(sharing) => Limiter::sharing(name, rules, MAX_KEYS, scope.limits, sharing),
+            };
+            Arc::new(limiter)
+        };
         let own = match own {
             Some(rules) => Some(new(&name, rules?)),
             None => None,
@@ -82,9 +90,13 @@ impl<R> Draft<'_, R> {
                 return Some(new(&format!("{name}.plans.{}", plan_name.as_str()), rules));
             }
             own.clone().or_else(|| {
-                let name = format!("plans.{}.{} by {by}", plan_name.as_str(), self.name);
+                // Routes that share it and those that do not count apart.
+                let how = sharing
+                    .as_ref()
+                    .map_or_else(String::new, Sharing::to_string);
+                let name = format!("plans.{}.{} by {by}{how}", plan_name.as_str(), self.name);
                 let rules = (self.of_plan)(plan)?;
-                Some(scope.plans.limiter(&name, rules, scope.limits))
+                Some(scope.plans.limiter(&name, || new(&name, rules.to_vec())))
             })
         };
         Some(ByPlan::each(scope.plans, own.clone(), of))

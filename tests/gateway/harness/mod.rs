@@ -6,6 +6,7 @@
 mod body;
 mod chromium;
 mod client;
+mod fleet;
 pub mod frames;
 mod gateway;
 mod message;
@@ -24,6 +25,7 @@ mod wait;
 pub use body::{Body, channel, empty, full};
 pub use chromium::Chromium;
 pub use client::{Answer, Client, Incoming, Io};
+pub use fleet::Fleet;
 pub use gateway::{Draft, Gateway};
 pub use message::{Ask, delete, get, head, post, reply, request, status, text};
 pub use origin::{Origin, Seen};

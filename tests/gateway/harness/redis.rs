@@ -6,6 +6,8 @@ use std::process::{Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::tls::{Authority, Certificate};
@@ -135,17 +137,35 @@ impl Redis {
         text.trim_end().to_owned()
     }
 
-    /// Everything that it has, as it would be written to a file: all keys, with their values.
+    /// Everything that it has, as it would be written to a file: all keys, with their values, as the protocol has them.
     pub async fn dump(&self) -> Vec<u8> {
-        let keys = self.ask(&["KEYS", "*"]).await;
-        let mut all = format!("{keys}\n").into_bytes();
-        for key in keys.lines() {
-            for command in [&["GET", key][..], &["ZRANGE", key, "0", "-1"]] {
-                let output = within("redis-cli", self.cli(command)).await;
-                all.extend(output.stdout);
-            }
+        let mut all = self.raw(&["KEYS", "*"]).await;
+        for key in self.ask(&["KEYS", "*"]).await.lines() {
+            all.extend(self.raw(&["GET", key]).await);
+            all.extend(self.raw(&["ZRANGE", key, "0", "-1"]).await);
         }
         all
+    }
+
+    /// Sends a command, then one whose answer is known, and gives what came before that.
+    async fn raw(&self, command: &[&str]) -> Vec<u8> {
+        let mut sent = format!("*{}\r\n", command.len());
+        for part in command {
+            sent.push_str(&format!("${}\r\n{part}\r\n", part.len()));
+        }
+        sent.push_str("*2\r\n$4\r\nECHO\r\n$17\r\nthe-end-of-it-all\r\n");
+        let end = b"$17\r\nthe-end-of-it-all\r\n";
+        let asked = async {
+            let mut stream = TcpStream::connect(self.address).await.expect("Redis");
+            stream.write_all(sent.as_bytes()).await.expect("Redis");
+            let mut answer = Vec::new();
+            while !answer.ends_with(end) {
+                assert!(stream.read_buf(&mut answer).await.expect("Redis") > 0);
+            }
+            answer.truncate(answer.len() - end.len());
+            answer
+        };
+        within("Redis answers", asked).await
     }
 
     /// How often a command was called.

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, RedisError, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -30,7 +30,7 @@ pub(super) enum Target {
 }
 
 /// One server, whichever that is at the time.
-pub(super) struct Server {
+pub(super) struct Node {
     target: Target,
     dialer: Dialer,
     health: Arc<Health>,
@@ -66,14 +66,14 @@ pub(super) enum Prefix<'a> {
     Command(&'a Cmd),
 }
 
-impl Server {
-    pub(super) fn new(target: Target, dialer: Dialer, health: Arc<Health>) -> Arc<Server> {
+impl Node {
+    pub(super) fn new(target: Target, dialer: Dialer, health: Arc<Health>) -> Arc<Node> {
         let pace = Pace {
             pause: SHORTEST_PAUSE,
             up_since: None,
             number: 0,
         };
-        Arc::new(Server {
+        Arc::new(Node {
             target,
             dialer,
             health,
@@ -233,7 +233,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Node {
     fn drop(&mut self) {
         if self.is_down() {
             self.health.is_gone();
@@ -251,7 +251,7 @@ impl Pace {
 }
 
 /// Tries until there is a connection, as long as anybody has the server.
-async fn reach(server: Weak<Server>, mut pause: Duration) {
+async fn reach(server: Weak<Node>, mut pause: Duration) {
     loop {
         sleep(pause).await;
         let Some(server) = server.upgrade() else {
@@ -271,13 +271,10 @@ fn is_broken(error: &RedisError) -> bool {
 
 /// The server says that it does not serve, or that it is not the one that was looked for.
 fn is_unfit(error: &RedisError) -> bool {
-    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, ResponseError};
-    match error.kind() {
-        ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly) => true,
+    match error.code() {
+        Some("LOADING" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN") => true,
         // What a script came upon, as servers before 7.0 say it.
-        ErrorKind::Server(ResponseError) => {
-            error.detail().is_some_and(|it| it.contains("-READONLY"))
-        }
+        Some("ERR") => error.detail().is_some_and(|it| it.contains("-READONLY")),
         _ => false,
     }
 }

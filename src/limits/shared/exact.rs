@@ -1,0 +1,77 @@
+//! Decisions of the store.
+
+use redis::cmd;
+
+use super::script::{Act, Told};
+use super::{KeyName, Shared};
+use crate::limits::{Limiter, Now, Standing};
+use crate::stores::StoreError;
+
+/// A limiter as the store has it.
+pub(super) struct Exact<'a> {
+    pub(super) limiter: &'a Limiter,
+    shared: &'a Shared,
+}
+
+impl<'a> Exact<'a> {
+    pub(super) fn of(limiter: &'a Limiter, shared: &'a Shared) -> Exact<'a> {
+        Exact { limiter, shared }
+    }
+
+    pub(super) async fn take(
+        &self,
+        name: &KeyName,
+        cost: u64,
+        now: Now,
+    ) -> Result<Standing, StoreError> {
+        let told = self.ask(name, Act::Take, cost, now).await?;
+        self.standing(&told, cost, told.is_charged)
+    }
+
+    pub(super) async fn look(
+        &self,
+        name: &KeyName,
+        cost: u64,
+        now: Now,
+    ) -> Result<Standing, StoreError> {
+        let told = self.ask(name, Act::Look, cost, now).await?;
+        let words = self.words(&told)?;
+        Ok(self.limiter.stand(&words, cost, told.now))
+    }
+
+    pub(super) async fn charge(
+        &self,
+        name: &KeyName,
+        cost: u64,
+        now: Now,
+    ) -> Result<Told, StoreError> {
+        self.ask(name, Act::Charge, cost, now).await
+    }
+
+    pub(super) async fn reset(&self, name: &KeyName) -> Result<(), StoreError> {
+        let mut command = cmd("DEL");
+        command.arg(self.shared.key(name));
+        self.shared.store.command(&command).await
+    }
+
+    /// The words of a key in the way that the rules here have them.
+    pub(super) fn words(&self, told: &Told) -> Result<Vec<u64>, StoreError> {
+        let words = told.words(self.limiter.rules());
+        words.ok_or_else(|| StoreError::Down("what the store has of a limit is of no limit".into()))
+    }
+
+    async fn ask(&self, name: &KeyName, act: Act, cost: u64, now: Now) -> Result<Told, StoreError> {
+        let (key, rules) = (self.shared.key(name), self.limiter.rules());
+        let call = self.shared.script.call(&key, act, cost, rules, now.unix);
+        self.shared.store.script(&call).await
+    }
+
+    /// The store has decided; what is said of it is worked out here, from the same words and the same time.
+    fn standing(&self, told: &Told, cost: u64, is_charged: bool) -> Result<Standing, StoreError> {
+        let words = self.words(told)?;
+        Ok(match is_charged {
+            true => self.limiter.stand(&words, 0, told.now).as_within(),
+            false => self.limiter.stand(&words, cost, told.now).as_beyond(),
+        })
+    }
+}
