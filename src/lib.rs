@@ -197,6 +197,7 @@
 //! | What only watches refuses nobody, and clients are not told of it | `tests/gateway/rate_limit.rs`: `a_shadow_refuses_nobody_and_tells_operators_alone` |
 //! | A store that does not answer costs one deadline and is asked again by itself, whether it is a server, the master of sentinels or a node of a cluster | `tests/gateway/stores.rs`; `tests/gateway/shared_limits.rs`: `no_request_waits_beyond_the_deadline` |
 //! | Gateways that count together admit no more than one would in exact mode, and no more than is stated in fast mode | `tests/gateway/shared_limits.rs`; `src/limits/shared/script_tests.rs` |
+//! | A key that an operator writes is the one that requests are counted by; an override holds for it alone and until it ends; no page of the web and nobody without the token changes a limit | `tests/gateway/limits_admin.rs`; `tests/cli/limits.rs`; `src/limits/overrides.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading

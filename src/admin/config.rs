@@ -7,7 +7,7 @@ use crate::text::{BindAddress, Secret, Spanned};
 
 pub(super) const MIN_TOKEN_BYTES: usize = 16;
 
-/// The listener for operators: `/livez`, `/readyz`, `/metrics`, `/upstreams`, `/routes`. Without this section
+/// The listener for operators: `/livez`, `/readyz`, `/metrics`, `/upstreams`, `/routes`, `/limits`. Without this section
 /// there is none.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

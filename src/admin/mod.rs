@@ -5,6 +5,7 @@
 
 mod command;
 mod config;
+mod limits;
 mod routes;
 mod serve;
 
@@ -22,6 +23,7 @@ use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned, Subject};
 
 pub use command::{Command, Outcome, Report, Serving};
 pub use config::Config;
+pub use limits::{KeyShown, LimitProblem, LimitShown, OverrideShown, RuleShown, StandingShown};
 
 /// Commands that may wait for their turn; more are refused.
 pub const MAX_COMMANDS: usize = 16;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::{Admin, Command, Outcome, Report, State};
+use super::{Admin, Command, Outcome, Report, State, limits};
 use crate::observability::Metrics;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -30,6 +30,11 @@ pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
         .route("/config", get(config))
         .route("/diff", get(diff))
         .route("/upgrade", post(upgrade))
+        .route("/limits", get(limits::all))
+        .route("/limits/{name}", get(limits::one))
+        .route("/limits/{name}/reset", post(limits::reset))
+        .route("/limits/{name}/override", post(limits::grant))
+        .route("/limits/{name}/override/end", post(limits::end_override))
         .route_layer(middleware::from_fn(move |request, next| {
             guard(admin.clone(), request, next)
         }));

@@ -14,6 +14,7 @@ mod errors;
 mod explain;
 mod health;
 mod key;
+mod limits;
 mod log;
 mod man;
 mod reload;
@@ -48,6 +49,7 @@ enum Command {
     Diff(diff::Command),
     Explain(explain::Command),
     Health(health::Command),
+    Limits(limits::Command),
     Schema(schema::Command),
     Errors(errors::Command),
     Key(key::Command),
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Health(command) => command.run(),
+        Command::Limits(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),
         Command::Key(command) => command.run(),

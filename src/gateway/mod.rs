@@ -70,7 +70,9 @@ use overload::Sensors;
 use passed::Passed;
 use starting::Prepared;
 
-pub use crate::admin::{Outcome, Report};
+pub use crate::admin::{
+    KeyShown, LimitProblem, LimitShown, Outcome, OverrideShown, Report, RuleShown, StandingShown,
+};
 pub use passed::PassedError;
 pub use run::{RunError, run};
 pub use upgrade::{InheritError, Unproven};

@@ -8,7 +8,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Unit, Zoned};
 
-use super::{RuleStanding, Shape};
+use super::{Factor, RuleStanding, Shape};
 
 /// A window of the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, schemars::JsonSchema)]
@@ -111,6 +111,13 @@ impl Calendar {
         }
     }
 
+    pub(super) fn times(&self, factor: Factor) -> Calendar {
+        Calendar {
+            limit: factor.of(self.limit),
+            ..self.clone()
+        }
+    }
+
     pub fn limit(&self) -> u64 {
         self.limit
     }
@@ -166,6 +173,7 @@ impl Calendar {
         let used = if is_within { with_cost } else { used };
         let rest = Duration::from_secs(end.saturating_sub(unix).max(1));
         RuleStanding {
+            quota: self.limit,
             remaining: self.limit.saturating_sub(used),
             next: if used < self.limit {
                 Duration::ZERO

@@ -7,7 +7,7 @@
 use std::num::NonZero;
 use std::time::Duration;
 
-use super::RuleStanding;
+use super::{Factor, RuleStanding};
 
 /// So much a time, evenly, and a burst on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,13 @@ impl Gcra {
         Gcra {
             interval: u64::try_from(nanos).unwrap_or(u64::MAX).max(1),
             burst: burst.get(),
+        }
+    }
+
+    pub(super) fn times(&self, factor: Factor) -> Gcra {
+        Gcra {
+            interval: factor.part_of(self.interval),
+            burst: factor.of(self.burst),
         }
     }
 
@@ -54,6 +61,7 @@ impl Gcra {
         let wait = with_cost.saturating_sub(tolerance);
         let ahead = if wait == 0 { with_cost } else { ahead };
         RuleStanding {
+            quota: self.burst,
             remaining: tolerance.saturating_sub(ahead) / self.interval,
             next: Duration::from_nanos(
                 ahead

@@ -1,11 +1,13 @@
 //! A limit as it runs: its rules, and what every key has taken.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::overrides::Overrides;
 use super::shared::{Mode, Shared, Sharing};
 use super::table::Table;
 use super::{Key, NamedRule, Now, Room, Rule, RuleStanding};
@@ -62,6 +64,7 @@ pub struct Limiter {
     table: Arc<Table>,
     metrics: Arc<LimitMetrics>,
     shared: Option<Box<Shared>>,
+    overrides: Arc<Overrides>,
 }
 
 impl Limiter {
@@ -72,6 +75,7 @@ impl Limiter {
             name: name.into(),
             table: room.table(name, &rules, keys),
             metrics: room.metrics(name),
+            overrides: room.overrides(name),
             rules: rules.into(),
             shared: None,
         }
@@ -94,6 +98,7 @@ impl Limiter {
             name: name.into(),
             table,
             metrics: room.metrics(name),
+            overrides: room.overrides(name),
             shared: Some(Box::new(sharing.share(name, &rules, room))),
             rules: rules.into(),
         }
@@ -111,16 +116,30 @@ impl Limiter {
         &self.rules
     }
 
+    /// The rules as they hold for a key. Without overrides that is one relaxed load.
+    pub(super) fn rules_of(&self, key: Key) -> Cow<'_, [NamedRule]> {
+        let Some(factor) = self.overrides.factor(key) else {
+            return Cow::Borrowed(&self.rules);
+        };
+        let times = |it: &NamedRule| it.rule.times(factor).named(&*it.name);
+        Cow::Owned(self.rules.iter().map(times).collect())
+    }
+
+    pub(super) fn granted(&self) -> &Overrides {
+        &self.overrides
+    }
+
     /// Takes `cost` from every rule, or from none where one has not that much left.
     pub fn take(&self, key: Key, cost: u64, now: Now) -> Standing {
         let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
+        let rules = &*self.rules_of(key);
         self.table.with(key, fresh_in, |words| {
-            let mut standing = self.weigh(words, cost, now);
+            let mut standing = weigh(rules, words, cost, now);
             if standing.is_within() {
-                self.each(words, |rule, words| rule.charge(words, cost, now));
+                each(rules, words, |rule, words| rule.charge(words, cost, now));
             } else {
-                self.untaken(words, &mut standing, now);
+                untaken(rules, words, &mut standing, now);
             }
             standing
         })
@@ -129,11 +148,12 @@ impl Limiter {
     /// How a key stands that would take `cost`; nothing is taken.
     pub fn look(&self, key: Key, cost: u64, now: Now) -> Standing {
         let now = self.own(now);
+        let rules = &*self.rules_of(key);
         self.table.look(key, |words| match words {
-            Some(words) => self.weigh(words, cost, now),
+            Some(words) => weigh(rules, words, cost, now),
             None => {
                 let words: SmallVec<[u64; 16]> = smallvec::smallvec![0; self.words()];
-                self.weigh(&words, cost, now)
+                weigh(rules, &words, cost, now)
             }
         })
     }
@@ -142,14 +162,20 @@ impl Limiter {
     pub fn charge(&self, key: Key, cost: u64, now: Now) {
         let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
+        let rules = &*self.rules_of(key);
         self.table.with(key, fresh_in, |words| {
-            self.each(words, |rule, words| rule.charge(words, cost, now));
+            each(rules, words, |rule, words| rule.charge(words, cost, now));
         });
     }
 
     /// Gives a key all of its limits again.
     pub fn reset(&self, key: Key) {
         self.table.forget(key);
+    }
+
+    /// Whether anything is counted of a key.
+    pub fn knows(&self, key: Key) -> bool {
+        self.table.look(key, |words| words.is_some())
     }
 
     /// How many keys are known.
@@ -161,11 +187,12 @@ impl Limiter {
         self.shared.as_deref()
     }
 
-    /// How a key with these words stands that would take `cost`, at a moment of the clock that they are of.
-    pub(super) fn stand(&self, words: &[u64], cost: u64, now: Now) -> Standing {
-        let mut standing = self.weigh(words, cost, now);
+    /// How a key with these words stands that would take `cost`, at a moment of the clock that they are of, by the rules
+    /// that hold for it.
+    pub(super) fn stand(rules: &[NamedRule], words: &[u64], cost: u64, now: Now) -> Standing {
+        let mut standing = weigh(rules, words, cost, now);
         if !standing.is_within() {
-            self.untaken(words, &mut standing, now);
+            untaken(rules, words, &mut standing, now);
         }
         standing
     }
@@ -179,7 +206,9 @@ impl Limiter {
                 own.copy_from_slice(words);
             }
             if cost > 0 {
-                self.each(own, |rule, words| rule.charge(words, cost, now));
+                each(&self.rules_of(key), own, |rule, words| {
+                    rule.charge(words, cost, now)
+                });
             }
         });
     }
@@ -196,35 +225,6 @@ impl Limiter {
         self.rules.iter().map(|it| it.rule.words()).sum()
     }
 
-    fn weigh(&self, mut words: &[u64], cost: u64, now: Now) -> Standing {
-        let mut rules = SmallVec::new();
-        for NamedRule { rule, .. } in &self.rules {
-            let (own, rest) = words.split_at(rule.words());
-            rules.push(rule.weigh(own, cost, now));
-            words = rest;
-        }
-        Standing { rules }
-    }
-
-    /// Rules that would have had enough have not been charged where another had not.
-    fn untaken(&self, mut words: &[u64], standing: &mut Standing, now: Now) {
-        for (NamedRule { rule, .. }, standing) in self.rules.iter().zip(&mut standing.rules) {
-            let (own, rest) = words.split_at(rule.words());
-            if standing.is_within() {
-                *standing = rule.weigh(own, 0, now);
-            }
-            words = rest;
-        }
-    }
-
-    fn each(&self, mut words: &mut [u64], mut act: impl FnMut(&Rule, &mut [u64])) {
-        for NamedRule { rule, .. } in &self.rules {
-            let (own, rest) = words.split_at_mut(rule.words());
-            act(rule, own);
-            words = rest;
-        }
-    }
-
     fn fresh_in(&self, mut words: &[u64], now: Now) -> u64 {
         let mut longest = 0;
         for NamedRule { rule, .. } in &self.rules {
@@ -233,6 +233,35 @@ impl Limiter {
             words = rest;
         }
         longest
+    }
+}
+
+fn weigh(rules: &[NamedRule], mut words: &[u64], cost: u64, now: Now) -> Standing {
+    let mut standings = SmallVec::new();
+    for NamedRule { rule, .. } in rules {
+        let (own, rest) = words.split_at(rule.words());
+        standings.push(rule.weigh(own, cost, now));
+        words = rest;
+    }
+    Standing { rules: standings }
+}
+
+/// Rules that would have had enough have not been charged where another had not.
+fn untaken(rules: &[NamedRule], mut words: &[u64], standing: &mut Standing, now: Now) {
+    for (NamedRule { rule, .. }, standing) in rules.iter().zip(&mut standing.rules) {
+        let (own, rest) = words.split_at(rule.words());
+        if standing.is_within() {
+            *standing = rule.weigh(own, 0, now);
+        }
+        words = rest;
+    }
+}
+
+fn each(rules: &[NamedRule], mut words: &mut [u64], mut act: impl FnMut(&Rule, &mut [u64])) {
+    for NamedRule { rule, .. } in rules {
+        let (own, rest) = words.split_at_mut(rule.words());
+        act(rule, own);
+        words = rest;
     }
 }
 

@@ -18,6 +18,10 @@
 //! [`Plans`] are limits that callers have bought, whichever policy applies them, and [`RatesConfig`] and [`QuotaConfig`]
 //! are how rules are written, there and in policies.
 //!
+//! # Operators
+//! What is [`InForce`] can be asked for by its name, keys are written as text, and a key can have some [`Factor`] of its
+//! limits for a while: an [`Override`]. It holds in this process, outlives configurations and not the process.
+//!
 //! # Bounds
 //! A limiter knows at most as many keys as it is told to. Where one more comes, a key is forgotten for it: of a few, the
 //! one that is nearest to having its whole limit again. That key may then take up to its limit once more, and no more
@@ -33,13 +37,16 @@
 mod bulkhead;
 mod calendar;
 mod criticality;
+mod factor;
 mod flow;
 mod gcra;
 mod gradient;
+mod in_force;
 mod key;
 mod keyed_permits;
 mod limiter;
 mod overload;
+mod overrides;
 mod permits;
 mod plans;
 mod queue;
@@ -58,13 +65,16 @@ mod property;
 pub use bulkhead::{Bulkhead, Entry, Pending, QueueConfig};
 pub use calendar::{Calendar, Period};
 pub use criticality::Criticality;
+pub use factor::{Factor, NoFactor};
 pub use flow::Flow;
 pub use gcra::Gcra;
 pub use gradient::{Config as GradientConfig, Gradient};
+pub use in_force::{AskedKey, InForce, KeyPart, KeyReader, KeyWords};
 pub use key::{Key, KeyHasher, KeyParts};
 pub use keyed_permits::{Allowance, Counts, KeyedPermits};
 pub use limiter::{Limiter, MAX_KEYS, Standing};
 pub use overload::{Config as OverloadConfig, Overload, Pressure, SAMPLE, Shedder};
+pub use overrides::{Full, MAX_OVERRIDES, Override};
 pub use permits::{Patience, Permit, Permits, Refused, Turn, Waiting};
 pub use plans::{BandwidthConfig, Plan, PlanConfig, Plans};
 pub use quotas::{PeriodConfig, QuotaConfig, TimeZoneName};

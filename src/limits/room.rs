@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use super::in_force::Namesakes;
+use super::overrides::Overrides;
 use super::shared::Fast;
 use super::table::Table;
-use super::{Flow, KeyedPermits, NamedRule, Permits, Shape};
+use super::{Flow, InForce, KeyReader, KeyedPermits, Limiter, NamedRule, Permits, Shape};
 use crate::observability::{BulkheadMetrics, LimitMetrics, Metrics};
 
 /// The tables of all limiters by name, and the places of all bulkheads. Configurations come and go; a table goes with the
@@ -23,6 +25,8 @@ pub struct Room {
     flows: Mutex<Flows>,
     /// What stores are still to be told.
     fast: Mutex<HashMap<(Box<str>, Duration), Weak<Fast>>>,
+    overrides: Mutex<HashMap<Box<str>, Weak<Overrides>>>,
+    in_force: Mutex<HashMap<Box<str>, Namesakes>>,
 }
 
 /// By name and rate.
@@ -87,6 +91,42 @@ impl Room {
         find(&self.fast, (name.into(), sync), || {
             Arc::new(Fast::new(sync))
         })
+    }
+
+    /// What operators have granted to keys of the limiter of this name, whatever its rules were.
+    pub(super) fn overrides(&self, name: &str) -> Arc<Overrides> {
+        find(&self.overrides, name.into(), Arc::default)
+    }
+
+    /// Has operators find a limiter, for as long as it is there.
+    pub fn list(&self, limiter: &Arc<Limiter>, keys: Arc<dyn KeyReader>, is_shadow: bool) {
+        let mut all = self.in_force();
+        if all.len() == all.capacity() {
+            // Before it takes more memory, as in `find`.
+            all.retain(|_, it| !it.are_gone());
+        }
+        let namesakes = all.entry(limiter.name().into()).or_default();
+        namesakes.add(limiter, keys, is_shadow);
+    }
+
+    /// All limits in force, in the order of their names.
+    pub fn limits(&self) -> Vec<InForce> {
+        let mut limits: Vec<_> = self
+            .in_force()
+            .values()
+            .filter_map(Namesakes::newest)
+            .collect();
+        limits.sort_by(|one, other| one.limiter.name().cmp(other.limiter.name()));
+        limits
+    }
+
+    /// The limit of this name, if it is in force.
+    pub fn limit(&self, name: &str) -> Option<InForce> {
+        self.in_force().get(name)?.newest()
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, HashMap<Box<str>, Namesakes>> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The places that are or were called so; otherwise new ones.

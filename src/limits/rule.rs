@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use super::{Calendar, Gcra, Sliding};
+use super::{Calendar, Factor, Gcra, Sliding};
 use crate::observability::unix_time;
 
 /// Times of the monotonic clock are counted from here. It lies a second before the first of them, so that zero, which is
@@ -69,6 +69,8 @@ pub enum Shape {
 /// How a key stands with one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleStanding {
+    /// How much is allowed in a window.
+    pub quota: u64,
     /// What can still be taken at once.
     pub remaining: u64,
     /// Until there is more than that, where nothing remains.
@@ -91,6 +93,16 @@ impl Rule {
         NamedRule {
             name: name.into(),
             rule: self,
+        }
+    }
+
+    /// One that allows so many times as much, and whose words mean the same. Of a rate that is so much more often, and so
+    /// many more at once: who has used up a share of it has used up that share still.
+    pub(super) fn times(&self, factor: Factor) -> Rule {
+        match self {
+            Rule::Gcra(gcra) => Rule::Gcra(gcra.times(factor)),
+            Rule::Sliding(sliding) => Rule::Sliding(sliding.times(factor)),
+            Rule::Calendar(calendar) => Rule::Calendar(calendar.times(factor)),
         }
     }
 

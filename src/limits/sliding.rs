@@ -7,7 +7,7 @@
 use std::num::NonZero;
 use std::time::Duration;
 
-use super::RuleStanding;
+use super::{Factor, RuleStanding};
 
 const SLOTS: u64 = 16;
 const MICRO: u64 = 1000;
@@ -35,6 +35,14 @@ impl Sliding {
             window,
             // In whole microseconds, which is what a store has.
             slot: nanos.div_ceil((SLOTS - 1) * MICRO).max(1) * MICRO,
+        }
+    }
+
+    pub(super) fn times(&self, factor: Factor) -> Sliding {
+        let limit = factor.of(self.limit());
+        Sliding {
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            ..*self
         }
     }
 
@@ -66,6 +74,7 @@ impl Sliding {
             false => self.until_gone(taken(words, current).next().unwrap_or(current), now),
         };
         RuleStanding {
+            quota: limit,
             remaining: limit.saturating_sub(used),
             next,
             reset: newest.map_or(Duration::ZERO, |slot| self.until_gone(slot, now)),

@@ -13,6 +13,7 @@ mod explain;
 mod health;
 mod key;
 mod last_good;
+mod limits;
 mod reload;
 mod run;
 mod sandbox;

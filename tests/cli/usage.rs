@@ -34,6 +34,7 @@ fn help_and_version_exit_with_0() {
         "diff",
         "explain",
         "health",
+        "limits",
         "schema",
         "errors",
         "key",

@@ -1,21 +1,37 @@
 //! Decisions of the store.
 
+use std::borrow::Cow;
+
 use redis::cmd;
 
-use super::script::{Act, Told};
+use super::script::{Act, Decider, Told};
 use super::{KeyName, Shared};
-use crate::limits::{Limiter, Now, Standing};
+use crate::limits::{Key, Limiter, NamedRule, Now, Standing};
 use crate::stores::StoreError;
 
-/// A limiter as the store has it.
+/// What the store has of a key of a limiter.
 pub(super) struct Exact<'a> {
     pub(super) limiter: &'a Limiter,
     shared: &'a Shared,
+    /// Those that hold for the key.
+    rules: Cow<'a, [NamedRule]>,
+    /// What the store is told of them where they are not the limiter's. It is made for each decision: there are few such keys.
+    script: Option<Decider>,
 }
 
 impl<'a> Exact<'a> {
-    pub(super) fn of(limiter: &'a Limiter, shared: &'a Shared) -> Exact<'a> {
-        Exact { limiter, shared }
+    pub(super) fn of(limiter: &'a Limiter, shared: &'a Shared, key: Key) -> Exact<'a> {
+        let rules = limiter.rules_of(key);
+        let script = match &rules {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(rules) => Some(Decider::new(rules)),
+        };
+        Exact {
+            limiter,
+            shared,
+            rules,
+            script,
+        }
     }
 
     pub(super) async fn take(
@@ -36,7 +52,7 @@ impl<'a> Exact<'a> {
     ) -> Result<Standing, StoreError> {
         let told = self.ask(name, Act::Look, cost, now).await?;
         let words = self.words(&told)?;
-        Ok(self.limiter.stand(&words, cost, told.now))
+        Ok(Limiter::stand(&self.rules, &words, cost, told.now))
     }
 
     pub(super) async fn charge(
@@ -61,8 +77,9 @@ impl<'a> Exact<'a> {
     }
 
     async fn ask(&self, name: &KeyName, act: Act, cost: u64, now: Now) -> Result<Told, StoreError> {
-        let (key, rules) = (self.shared.key(name), self.limiter.rules());
-        let call = self.shared.script.call(&key, act, cost, rules, now.unix);
+        let key = self.shared.key(name);
+        let script = self.script.as_ref().unwrap_or(&self.shared.script);
+        let call = script.call(&key, act, cost, &self.rules, now.unix);
         self.shared.store.script(&call).await
     }
 
@@ -70,8 +87,8 @@ impl<'a> Exact<'a> {
     fn standing(&self, told: &Told, cost: u64, is_charged: bool) -> Result<Standing, StoreError> {
         let words = self.words(told)?;
         Ok(match is_charged {
-            true => self.limiter.stand(&words, 0, told.now).as_within(),
-            false => self.limiter.stand(&words, cost, told.now).as_beyond(),
+            true => Limiter::stand(&self.rules, &words, 0, told.now).as_within(),
+            false => Limiter::stand(&self.rules, &words, cost, told.now).as_beyond(),
         })
     }
 }

@@ -216,9 +216,9 @@ async fn exchange(limiter: &Limiter, shared: &Shared, fast: &Fast) {
         let mut failing = fast.failing.lock().unwrap_or_else(PoisonError::into_inner);
         failing.take()
     };
-    let exact = Exact::of(limiter, shared);
     if let Some(name) = failing {
         // Whether it is there again; what has been counted meanwhile is not for it.
+        let exact = Exact::of(limiter, shared, Key::hasher().finish());
         let answer = exact.look(&name, 0, Now::read()).await;
         if answer.is_err() {
             return fail(shared, fast, name, fast.collect().len());
@@ -235,12 +235,10 @@ async fn exchange(limiter: &Limiter, shared: &Shared, fast: &Fast) {
     let count = changes.len();
     let mut shared_count = 0;
     let mut unshared = None;
-    let told = changes.into_iter().map(|(key, name, cost, _)| {
-        let exact = &exact;
-        async move {
-            let done = timeout_at(deadline, tell(exact, fast, key, &name, cost)).await;
-            (matches!(done, Ok(true)), name)
-        }
+    let told = changes.into_iter().map(|(key, name, cost, _)| async move {
+        let exact = Exact::of(limiter, shared, key);
+        let done = timeout_at(deadline, tell(&exact, fast, key, &name, cost)).await;
+        (matches!(done, Ok(true)), name)
     });
     let mut told = stream::iter(told).buffer_unordered(AT_ONCE);
     while let Some((is_shared, name)) = told.next().await {

@@ -249,7 +249,7 @@ impl Limiter {
             Some((shared, How::Exact)) => {
                 let name = name();
                 Asked::Later(Box::pin(async move {
-                    let exact = Exact::of(self, shared);
+                    let exact = Exact::of(self, shared, key);
                     match exact.take(&name, cost, now).await {
                         Ok(standing) => {
                             shared.decided(DecidedBy::Shared);
@@ -282,7 +282,8 @@ impl Limiter {
                     let Some(shared) = limiter.shared() else {
                         return;
                     };
-                    let charged = Exact::of(&limiter, shared).charge(&name, cost, now).await;
+                    let exact = Exact::of(&limiter, shared, key);
+                    let charged = exact.charge(&name, cost, now).await;
                     if charged.is_err() {
                         limiter.charge(key, cost, now);
                     }
@@ -295,12 +296,13 @@ impl Limiter {
     /// by itself it is what all have told the store.
     pub async fn look_shared(
         &self,
+        key: Key,
         name: &KeyName,
         cost: u64,
         now: Now,
     ) -> Option<Result<Standing, StoreError>> {
         let shared = self.shared()?;
-        Some(Exact::of(self, shared).look(name, cost, now).await)
+        Some(Exact::of(self, shared, key).look(name, cost, now).await)
     }
 
     /// Gives a key all of its limits again, for all gateways: at once in exact mode, and as soon as they exchange what they
@@ -309,7 +311,7 @@ impl Limiter {
         self.reset(key);
         match self.shared() {
             None => Ok(()),
-            Some(shared) => Exact::of(self, shared).reset(name).await,
+            Some(shared) => Exact::of(self, shared, key).reset(name).await,
         }
     }
 }

@@ -136,7 +136,7 @@ fn the_store_admits_what_one_gateway_would() {
             let count = &admitted[usize::from(is_within)];
             count.set(count.get() + 1);
             let words = told.words(limiter.rules()).expect("they are its words");
-            let theirs = limiter.stand(&words, 0, told.now);
+            let theirs = Limiter::stand(limiter.rules(), &words, 0, told.now);
             prop_assert_eq!(theirs, limiter.look(key, 0, told.now), "{:?}", limiter);
         }
         Ok(())

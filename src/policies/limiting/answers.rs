@@ -154,7 +154,7 @@ fn ietf(charges: &[Charge], headers: &mut HeaderMap) {
                 let (first, first_value, second, second_value): (&[u8], _, &[u8], _) = match which {
                     0 => (
                         b";q=",
-                        rule.rule.quota(),
+                        standing.quota,
                         b";w=",
                         seconds(rule.rule.window()).max(1),
                     ),
@@ -182,12 +182,12 @@ const MOST: u64 = 999_999_999_999_999;
 fn nearest(charges: &[Charge], names: &[HeaderName; 3], headers: &mut HeaderMap) {
     let share =
         |quota: u64, left: u64| u128::from(left) * u128::from(u32::MAX) / u128::from(quota.max(1));
-    let rule = rules(charges).min_by_key(|(rule, standing)| {
-        let share = share(rule.rule.quota(), standing.remaining);
+    let rule = rules(charges).min_by_key(|(_, standing)| {
+        let share = share(standing.quota, standing.remaining);
         (share, std::cmp::Reverse(standing.reset))
     });
-    let Some((rule, standing)) = rule else { return };
-    let values = [rule.rule.quota(), standing.remaining, until(standing)];
+    let Some((_, standing)) = rule else { return };
+    let values = [standing.quota, standing.remaining, until(standing)];
     for (name, value) in names.iter().zip(values) {
         headers.insert(name.clone(), HeaderValue::from(value));
     }
@@ -198,7 +198,7 @@ fn kong(charges: &[Charge], headers: &mut HeaderMap) {
         let window = seconds(rule.rule.window());
         let named = KONG.into_iter().find(|(length, _, _)| *length == window);
         if let Some((_, limit, remaining)) = named {
-            headers.insert(limit, HeaderValue::from(rule.rule.quota()));
+            headers.insert(limit, HeaderValue::from(standing.quota));
             headers.insert(remaining, HeaderValue::from(standing.remaining));
         }
     }
@@ -212,8 +212,8 @@ fn envoy(charges: &[Charge], headers: &mut HeaderMap) {
         return;
     };
     let mut line = limit.to_owned();
-    for (rule, _) in rules(charges) {
-        let (quota, window) = (rule.rule.quota(), seconds(rule.rule.window()).max(1));
+    for (rule, standing) in rules(charges) {
+        let (quota, window) = (standing.quota, seconds(rule.rule.window()).max(1));
         // Writing to a string cannot fail.
         let _ = write!(line, ", {quota};w={window};name=\"{}\"", rule.name);
     }

@@ -137,7 +137,7 @@ impl JsonSchema for ByConfig {
 
 impl ByConfig {
     /// With the place of each, which is `span` for one alone.
-    fn list(&self, span: Span) -> Vec<Spanned<By>> {
+    pub(super) fn list(&self, span: Span) -> Vec<Spanned<By>> {
         match self {
             ByConfig::One(one) => vec![Spanned::new(one.clone(), span)],
             ByConfig::Several(several) => several.clone(),

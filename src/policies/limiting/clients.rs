@@ -8,8 +8,10 @@ use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Style, refuse};
-use crate::limits::{Charge, Gcra, Key, Limiter, MAX_KEYS, Now, Rule};
+use super::{Style, refuse, written};
+use crate::limits::{
+    Charge, Gcra, Key, KeyPart, KeyReader, KeyWords, Limiter, MAX_KEYS, Now, Rule,
+};
 use crate::observability::Decision;
 use crate::policies::BuildScope;
 use crate::policies::ip_access::{self, List};
@@ -38,7 +40,7 @@ pub struct ClientsConfig {
 /// Addresses, and what each has taken.
 pub struct Clients {
     limiter: Arc<Limiter>,
-    masks: (u32, u128),
+    prefixes: Prefixes,
     except: Networks,
 }
 
@@ -59,12 +61,18 @@ impl Clients {
         let limiter = Limiter::new(&name, rules, MAX_KEYS, scope.limits);
         let ipv4 = config.ipv4_prefix.map_or(32, Bounded::get);
         let ipv6 = config.ipv6_prefix.map_or(64, Bounded::get);
-        (scope.subject.error_count() == before).then(|| Clients {
-            limiter: Arc::new(limiter),
-            masks: (
-                u32::MAX << (32 - u32::from(ipv4)),
-                u128::MAX << (128 - u32::from(ipv6)),
-            ),
+        if scope.subject.error_count() > before {
+            return None;
+        }
+        let prefixes = Prefixes {
+            ipv4: u32::MAX << (32 - u32::from(ipv4)),
+            ipv6: u128::MAX << (128 - u32::from(ipv6)),
+        };
+        let limiter = Arc::new(limiter);
+        scope.limits.list(&limiter, Arc::new(prefixes), false);
+        Some(Clients {
+            limiter,
+            prefixes,
             except: except.into_iter().collect(),
         })
     }
@@ -105,11 +113,36 @@ impl Clients {
             return None;
         }
         let mut key = Key::hasher();
-        match client {
-            IpAddr::V4(address) => key.part(&(address.to_bits() & self.masks.0).to_be_bytes()),
-            IpAddr::V6(address) => key.part(&(address.to_bits() & self.masks.1).to_be_bytes()),
-        }
+        self.prefixes.with(client, |network| key.part(network));
         Some(key.finish())
+    }
+}
+
+/// Which bits of an address count.
+#[derive(Clone, Copy)]
+struct Prefixes {
+    ipv4: u32,
+    ipv6: u128,
+}
+
+impl Prefixes {
+    /// The network that a canonical address is counted as.
+    fn with<T>(&self, client: IpAddr, act: impl FnOnce(&[u8]) -> T) -> T {
+        match client {
+            IpAddr::V4(address) => act(&(address.to_bits() & self.ipv4).to_be_bytes()),
+            IpAddr::V6(address) => act(&(address.to_bits() & self.ipv6).to_be_bytes()),
+        }
+    }
+}
+
+impl KeyReader for Prefixes {
+    fn by(&self) -> &str {
+        "client"
+    }
+
+    fn read(&self, words: &mut KeyWords) -> Result<Vec<KeyPart>, String> {
+        let client = written::address(words.need("client")?)?;
+        Ok(vec![self.with(client, |network| Some(network.into()))])
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{By, ByConfig, ByPlan, Cost, CostConfig, Counted, Counting, ResponseCost, are_plans};
+use super::{
+    By, ByConfig, ByPlan, Cost, CostConfig, Counted, Counting, ResponseCost, Written, are_plans,
+};
 use crate::limits::{Limiter, MAX_KEYS, NamedRule, Plan, SharedConfig, Sharing};
 use crate::policies::BuildScope;
 use crate::response::Code;
@@ -46,7 +48,14 @@ impl<R> Draft<'_, R> {
             is_shadow: self.is_shadow,
             code: self.code,
         };
-        self.check_cost(&counting, scope).then_some(counting)
+        if !self.check_cost(&counting, scope) {
+            return None;
+        }
+        let keys = Arc::new(Written::new(&by));
+        for limiter in counting.limiters.all().flatten() {
+            scope.limits.list(limiter, keys.clone(), self.is_shadow);
+        }
+        Some(counting)
     }
 
     fn limiters(

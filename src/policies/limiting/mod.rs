@@ -8,6 +8,7 @@ mod clients;
 mod cost;
 mod counting;
 mod draft;
+mod written;
 
 pub use answers::{Style, is_field, refuse};
 pub use by::{By, ByConfig, Counted};
@@ -16,3 +17,4 @@ pub use clients::{Clients, ClientsConfig};
 pub use cost::{Cost, CostConfig, ResponseCost};
 pub use counting::Counting;
 pub use draft::Draft;
+pub use written::Written;
