@@ -445,6 +445,49 @@ async fn a_provider_that_says_nothing_holds_nobody_for_long() {
     assert!(silent.connections() <= 6, "{}", silent.connections());
 }
 
+/// It has answered once, and then accepts connections and says no more: each fetch waits for its whole deadline. A key
+/// that is known waits for none of them.
+#[tokio::test]
+async fn a_provider_that_falls_silent_holds_up_no_key_that_is_known() {
+    let signer = Signer::new("EdDSA", "a");
+    let document = jwks([&signer]);
+    let length = document.len();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{document}");
+    let provider = RawOrigin::serving(move |mut stream, number| {
+        let answer = answer.clone();
+        async move {
+            if number > 0 {
+                std::future::pending::<()>().await;
+            }
+            read_header(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let config = format!(
+        "jwks = {{ url = \"http://{provider}/jwks\", refresh = \"1s\", cooldown = \"50ms\", client = {{ timeout = \"2s\" }} }}"
+    );
+    let issuer = "https://id.shop.test/";
+    let gateway = gateway(issuer, &config).await;
+    let client = gateway.http1();
+    let mut longest = Duration::ZERO;
+    let mut asked = 0;
+    let began = Instant::now();
+    // Until a fetch has begun that is not answered, and through all of its deadline.
+    while provider.connections() < 3 {
+        assert!(began.elapsed() < PATIENCE, "it is not asked again");
+        // Each token is another, so that nothing is remembered.
+        let mut claims = claims(issuer);
+        claims["jti"] = json!(asked.to_string());
+        let token = signer.token(&claims);
+        let before = Instant::now();
+        assert_eq!(ask(&client, &token).await, 200);
+        longest = longest.max(before.elapsed());
+        asked += 1;
+    }
+    // Had one waited for a fetch, that would have been for two seconds.
+    assert!(longest < Duration::from_secs(1), "{longest:?} of {asked}");
+}
+
 #[tokio::test]
 async fn reloads_take_over_what_was_fetched() {
     let signer = Signer::new("EdDSA", "a");

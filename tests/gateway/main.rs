@@ -47,6 +47,7 @@ mod limit_fields;
 mod limits_admin;
 mod listeners;
 mod mtls;
+mod mtls_chains;
 mod observability;
 mod oidc;
 mod overload;

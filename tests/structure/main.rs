@@ -125,6 +125,24 @@ fn types_of_the_engine_stay_where_they_belong() {
     violations.settle();
 }
 
+/// What is said about a request, and what limits go by, comes from what was proven and not from what was shown.
+#[test]
+fn nothing_but_authenticators_reads_credentials() {
+    let mut violations = Violations::default();
+    for file in files() {
+        let room = file.room.as_deref().unwrap_or_default();
+        let is_told = ["observability", "limits"].contains(&room)
+            || file.path.ends_with("proxy/record.rs")
+            || file.path.ends_with("facts/template.rs");
+        for (line, word) in words(&file.code) {
+            if is_told && ["AUTHORIZATION", "PROXY_AUTHORIZATION", "COOKIE"].contains(&word) {
+                violations.add(&file, line, format!("{word} is for authenticators"));
+            }
+        }
+    }
+    violations.settle();
+}
+
 #[test]
 fn files_are_short() {
     let mut violations = Violations::default();
