@@ -18,6 +18,9 @@
 //! it up is refused on every route with an authenticator, before anything of its credentials is looked at: a guess that
 //! would have been right is not known to be. It gets 429 `too_many_attempts`, with `Retry-After`.
 //!
+//! What is judged at the same time is counted afterwards, as a debt of up to two bursts. Where `any_of` finds another proof
+//! in the same request, the caller comes in and nothing is counted.
+//!
 //! Behind one address there may be many callers, one of whom has an old token and tries again each second; give them
 //! room, or name the address in `except`. Guesses at one name from many addresses are counted by `basic` itself.
 //!
@@ -55,7 +58,6 @@ impl OnAuthentication for Policy {
     }
 
     fn on_failure(&self, view: View<'_>) {
-        // That others have used it up in the meantime makes no difference to this one.
-        let _ = self.0.take(view.facts.client);
+        self.0.charge(view.facts.client);
     }
 }

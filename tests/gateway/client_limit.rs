@@ -61,7 +61,12 @@ async fn an_address_that_comes_too_often_is_refused_whatever_it_asks_for() {
             );
             assert!(answer.header("retry-after").is_some());
             assert_eq!(answer.headers.get_all("ratelimit").iter().count(), 1);
-            assert_eq!(gateway.log_of(&answer).await["flag"], "RL");
+            let line = gateway.log_of(&answer).await;
+            assert_eq!(line["flag"], "RL");
+            assert_eq!(
+                line["cause"],
+                "the limit listeners.public.policies.client_limit is used up"
+            );
         }
         // The same address in another spelling, and another address.
         assert_eq!(status("::ffff:192.0.2.1", "/shop").await, 429);

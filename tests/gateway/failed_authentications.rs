@@ -89,6 +89,14 @@ async fn guesses_end_where_good_credentials_do_not() {
             );
         }
         assert_eq!(status("198.51.100.7", "/locked", Some(KEY)).await, 200);
+        // What was refused is in the metrics, and so is what was let through to be judged.
+        let metrics = gateway.metrics().await;
+        let series = |decision: &str| {
+            let series = format!("northgate_limit_decisions_total{{decision=\"{decision}\",northgate_limit=\"gateway.policies.failed_authentications\"}} ");
+            let found = metrics.lines().find_map(|line| line.strip_prefix(&series));
+            found.map(str::to_owned)
+        };
+        assert_eq!(series("refused").as_deref(), Some("3"), "{metrics}");
     })
     .await;
 }

@@ -452,7 +452,9 @@ async fn a_provider_that_falls_silent_holds_up_no_key_that_is_known() {
     let signer = Signer::new("EdDSA", "a");
     let document = jwks([&signer]);
     let length = document.len();
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{document}");
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{document}"
+    );
     let provider = RawOrigin::serving(move |mut stream, number| {
         let answer = answer.clone();
         async move {

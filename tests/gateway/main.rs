@@ -44,6 +44,7 @@ mod jwt_attacks;
 mod keys;
 mod lifecycle;
 mod limit_fields;
+mod limit_keys;
 mod limits_admin;
 mod listeners;
 mod mtls;

@@ -1,18 +1,22 @@
-//! Who is counted: `by = ["consumer", "header:x-tenant"]`.
+//! Who is counted: `by = ["consumer", "path:tenant"]`.
+//!
+//! What a client can choose for itself, a header, a cookie or a part of the path, limits no client: with each new value
+//! it is another. Such values tell apart what a caller that is limited otherwise is limited in, or callers of whom
+//! something before the gateway vouches. What was proven, `consumer`, `credential` and `claim:NAME`, and the address cannot be chosen.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use http::HeaderName;
 use http::header::COOKIE;
+use http::{HeaderName, HeaderValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::facts::{Variables, View};
-use crate::identity::{Identity, text_of};
+use crate::identity::{Identity, is_credential, text_of};
 use crate::limits::{Key, KeyName, KeyParts};
 use crate::text::{ParsedText, Span, Spanned, Subject, parsed_text, quoted};
 
@@ -192,6 +196,16 @@ impl Counted {
                     continue;
                 }
                 By::Claim(name) => Part::Claim(name.clone()),
+                By::Header(name) if is_credential(name) => {
+                    // Authenticators take it out, and who varies it would be somebody else each time.
+                    let what = format!("must not be the credential {name} itself");
+                    let help = "write by = \"credential\", which is the name of what was proven to be good";
+                    match is_one {
+                        true => subject.error(one.span, what).help(help),
+                        false => subject.index(index).error(one.span, what).help(help),
+                    };
+                    continue;
+                }
                 By::Header(name) => Part::Header(name.clone()),
                 By::Cookie(name) => Part::Cookie(name.clone()),
                 By::Path(name) => match parameter(name, variables) {
@@ -266,14 +280,11 @@ impl Part {
             Part::Client => add_client(key, view.facts.client),
             Part::Route => {}
             Part::Claim(name) => add_claim(key, identity, name),
-            Part::Header(name) => match view.request.headers.get(name) {
-                Some(value) => key.part(value.as_bytes()),
-                None => key.absent(),
-            },
-            Part::Cookie(name) => match cookie(view, name) {
-                Some(value) => key.part(value),
-                None => key.absent(),
-            },
+            Part::Header(name) => {
+                let lines = view.request.headers.get_all(name).iter();
+                add_all(key, lines.map(HeaderValue::as_bytes));
+            }
+            Part::Cookie(name) => add_all(key, cookies(view, name)),
             Part::Path(place) => {
                 let range = view.facts.captures.get(*place);
                 let range = range.map(|(start, end)| *start as usize..*end as usize);
@@ -323,14 +334,24 @@ fn add_client(key: &mut impl KeyParts, client: IpAddr) {
     }
 }
 
-/// The value of the first cookie of this name.
-fn cookie<'r>(view: View<'r>, name: &str) -> Option<&'r [u8]> {
+/// All of the values: which of several an upstream takes is not known, and one before it must not make another caller.
+fn add_all<'v>(key: &mut impl KeyParts, mut values: impl Iterator<Item = &'v [u8]>) {
+    match values.next() {
+        None => key.absent(),
+        Some(first) => {
+            key.part(first);
+            values.for_each(|value| key.part(value));
+        }
+    }
+}
+
+/// The values of the cookies of this name.
+fn cookies<'r>(view: View<'r>, name: &str) -> impl Iterator<Item = &'r [u8]> {
     let values = view.request.headers.get_all(COOKIE).iter();
-    let mut pairs = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
-    pairs.find_map(|pair| {
-        pair.trim_ascii()
-            .strip_prefix(name.as_bytes())?
-            .strip_prefix(b"=")
+    let pairs = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
+    pairs.filter_map(move |pair| {
+        let rest = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+        rest.strip_prefix(b"=")
     })
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use schemars::JsonSchema;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use super::{Style, refuse, written};
 use crate::limits::{
-    Charge, Gcra, Key, KeyPart, KeyReader, KeyWords, Limiter, MAX_KEYS, Now, Rule,
+    Charge, Gcra, Key, KeyPart, KeyReader, KeyWords, Limiter, MAX_KEYS, Now, Rule, Standing,
 };
 use crate::observability::Decision;
 use crate::policies::BuildScope;
@@ -55,6 +56,15 @@ impl Clients {
         let except = ip_access::read("except", &config.except, scope);
         let burst = config.burst.unwrap_or(config.rate.count());
         let (count, period) = (config.rate.count(), config.rate.period());
+        let longest = Duration::from_secs(10 * 365 * 86_400).as_nanos();
+        let interval = period.as_nanos().div_ceil(count.get().into());
+        if interval.saturating_mul(burst.get().into()) > longest {
+            let what = format!(
+                "must be no more than {} brings back in ten years, got {burst}",
+                config.rate
+            );
+            scope.subject.key("burst").error(scope.span, what);
+        }
         let gcra = Gcra::new(count.into(), period, burst.into());
         let name = scope.subject.to_string();
         let rules = vec![Rule::Gcra(gcra).named(rule)];
@@ -81,6 +91,24 @@ impl Clients {
     pub fn take(&self, client: IpAddr) -> Option<Excess> {
         let key = self.key(client)?;
         let standing = self.limiter.take(key, 1, Now::read());
+        self.decided(key, standing)
+    }
+
+    /// As [`Clients::take`], but what the client does is counted later, by [`Clients::charge`], if at all.
+    pub fn look(&self, client: IpAddr) -> Option<Excess> {
+        let key = self.key(client)?;
+        let standing = self.limiter.look(key, 1, Now::read());
+        self.decided(key, standing)
+    }
+
+    /// Counts something that the client has done, also where that is more than it may.
+    pub fn charge(&self, client: IpAddr) {
+        if let Some(key) = self.key(client) {
+            self.limiter.charge(key, 1, Now::read());
+        }
+    }
+
+    fn decided(&self, key: Key, standing: Standing) -> Option<Excess> {
         self.limiter.metrics().count(match standing.is_within() {
             true => Decision::Admitted,
             false => Decision::Refused,
@@ -88,15 +116,8 @@ impl Clients {
         (!standing.is_within()).then(|| self.excess(key, standing))
     }
 
-    /// As [`Clients::take`], but counts nothing.
-    pub fn look(&self, client: IpAddr) -> Option<Excess> {
-        let key = self.key(client)?;
-        let standing = self.limiter.look(key, 1, Now::read());
-        (!standing.is_within()).then(|| self.excess(key, standing))
-    }
-
     #[cold]
-    fn excess(&self, key: Key, standing: crate::limits::Standing) -> Excess {
+    fn excess(&self, key: Key, standing: Standing) -> Excess {
         Excess(Charge {
             limiter: self.limiter.clone(),
             key,
@@ -153,7 +174,8 @@ impl Excess {
     /// The answer, with the fields of the style `ietf`: there is nobody else to write them.
     pub fn refuse(self, code: Code) -> Reply {
         let charges = [self.0];
-        let mut reply = refuse(code, &charges);
+        let cause = format!("the limit {} is used up", charges[0].limiter.name());
+        let mut reply = refuse(code, &charges).cause(cause);
         let mut fields = HeaderMap::new();
         Style::Ietf.write(&charges, &mut fields);
         let fields = fields.iter();
