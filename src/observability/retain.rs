@@ -32,6 +32,7 @@ impl Metrics {
             &all.route_bulkheads.waits,
             &all.stores.durations,
             &all.stores.sync_lag,
+            &all.concurrency.waits,
         ] {
             retain(durations, &is_there);
         }
@@ -48,6 +49,7 @@ impl Metrics {
             &all.stores.unshared,
             &all.upstream_bulkheads.refused,
             &all.route_bulkheads.refused,
+            &all.concurrency.refused,
             &all.limit_decisions,
         ] {
             retain(counters, &is_there);

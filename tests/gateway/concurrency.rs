@@ -120,3 +120,46 @@ async fn what_ends_in_whatever_way_counts_no_more() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_plan_allows_is_counted_over_all_routes() {
+    const GATEWAY: &str = r#"
+        [gateway]
+        default_plan = "free"
+        policies.concurrency = { by = "client" }
+
+        [plans.free]
+        concurrency = 2
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes]
+        a = { match = { path = "/a/{*rest}" }, upstream = "shop" }
+        b = { match = { path = "/b/{*rest}" }, upstream = "shop" }
+        own = { match = { path = "/own" }, respond = { status = 200 }, policies.concurrency = { by = "client", limit = 1 } }
+    "#;
+    let (gate, shop) = held(Protocol::Http1);
+    let gateway = Gateway::draft(GATEWAY).with("shop", &shop).start().await;
+    let client = Arc::new(gateway.http2());
+    let first = [asking(&client, "/a/1"), asking(&client, "/b/1")];
+    in_flight(&shop, 2).await;
+    for target in ["/a/quick", "/b/quick"] {
+        let refused = client.send(get(target)).await;
+        refused.assert_problem(429, "concurrency_exceeded");
+    }
+    assert_eq!(client.send(get("/own")).await.status, 200);
+    let metrics = gateway.metrics().await;
+    let limit = "northgate_limit=\"plans.concurrency by client\"";
+    for line in [
+        format!("northgate_concurrency_places{{{limit},state=\"in_flight\"}} 2\n"),
+        format!("northgate_concurrency_places{{{limit},state=\"keys\"}} 1\n"),
+        format!("northgate_concurrency_refused_total{{{limit},reason=\"full\"}} 2\n"),
+    ] {
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+    gate.add_permits(2);
+    for answer in first {
+        assert_eq!(answer.await.unwrap().status, 200);
+    }
+}

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::harness::tokens::{Signer, from_now, jwks};
 use crate::harness::*;
 
 /// A route for each class whose requests are answered, and one whose requests are held.
@@ -144,6 +146,71 @@ async fn what_is_measured_is_shown() {
         };
         let used = value("northgate_overload_cpu_ratio ").unwrap_or_default();
         (used > 0.0 && used <= 1.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_lesser_plans_go_first() {
+    const GATEWAY: &str = r#"
+        [gateway]
+        overload = { max_in_flight = 10, max_lag = "1m", max_cpu_percent = 100 }
+
+        [identity.jwt.main]
+        issuer = "https://id.test/"
+        audiences = ["shop"]
+        jwks = { inline = '$jwks' }
+        claims = { plan = "tier" }
+
+        [plans.free]
+        criticality = "low"
+
+        [plans.gold]
+        criticality = "critical"
+
+        [upstreams.held]
+        endpoints = ["$held"]
+
+        [routes.held]
+        match = { path = "/held" }
+        upstream = "held"
+        criticality = "critical"
+
+        [routes.order]
+        match = { path = "/order" }
+        respond = { status = 200 }
+        criticality = "high"
+        policies.jwt = {}
+    "#;
+    let signer = Signer::new("EdDSA", "k");
+    let held = Origin::serving(Protocol::Http1, |_| std::future::pending());
+    let gateway = Gateway::draft(GATEWAY)
+        .with("jwks", jwks([&signer]))
+        .with("held", &held)
+        .start()
+        .await;
+    let client = Arc::new(gateway.http2());
+    let ask = |tier: &str| {
+        let claims = json!({
+            "iss": "https://id.test/", "aud": "shop", "sub": "someone", "tier": tier, "exp": from_now(300),
+        });
+        let token = signer.token(&claims);
+        client.send(get("/order").header("authorization", &format!("Bearer {token}")))
+    };
+    assert_eq!(ask("free").await.status, 200);
+    for _ in 0..10 {
+        let client = client.clone();
+        tokio::spawn(async move { client.try_send(get("/held")).await });
+    }
+    eventually("one of them is refused", async || {
+        (ask("free").await.status == 503).then_some(())
+    })
+    .await;
+    // Of this route nobody is refused yet for what the route is.
+    assert_eq!(ask("gold").await.status, 200);
+    // And nobody matters more than the route.
+    eventually("the other one as well", async || {
+        (ask("gold").await.status == 503).then_some(())
     })
     .await;
 }
