@@ -115,6 +115,9 @@
 //! | Keys come from where the configuration says, and from no address that a token chose | `tests/gateway/keys.rs`: `no_token_chooses_where_keys_come_from`; `src/identity/keys/source_tests.rs`: `discovery_finds_the_keys_of_the_issuer_and_of_no_other` |
 //! | Other servers that know who calls are verified, hold nobody for long, and send nobody elsewhere | `tests/gateway/identity_client.rs` |
 //! | Of several authenticators the first proof decides, a bad credential is never anonymous, and authenticators that contradict one another are refused at load | `tests/gateway/any_of.rs`; `src/policies/authentication/mod.rs`; `tests/config/reject/any-of-ambiguous.toml`, `any-of-missing.toml`, `any-of-unnamed.toml`, `any-of-kept.toml` |
+//! | What clients are told of limits others can read, and no `Retry-After` comes too early | `tests/gateway/limit_fields.rs`, by a library of structured fields; `src/limits/property.rs` |
+//! | An address that comes too often is refused before anything else is asked, and guesses of credentials end | `tests/gateway/client_limit.rs`, `tests/gateway/failed_authentications.rs` |
+//! | Nobody becomes another caller by a second line of a header or another cookie of the name | `tests/gateway/limit_keys.rs` |
 //! | Policies of a listener decide before a 404 or 405 does | `tests/gateway/ip_access.rs`: `it_decides_before_routes_are_told_apart` |
 //! | The client's address is what trusted hops vouch for, and nothing else opens a door | `tests/gateway/ip_access.rs`: `strangers_cannot_say_who_they_are` |
 //! | What a site may do by CORS is said by the route of the method that it asks for, and by no other; every case of the Fetch standard | `tests/gateway/cors.rs`: `every_case_of_the_standard` |

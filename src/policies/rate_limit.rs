@@ -19,7 +19,7 @@
 //! respond = { status = 200 }
 //!
 //! [routes.search.policies.rate_limit]       # this route is dearer, for everybody but those with gold
-//! by = ["consumer", "header:x-tenant"]
+//! by = "consumer"
 //! windows = [{ rate = "10/s", burst = 20 }, { requests = 1000, window = "1h" }]
 //! plans = { gold = { rate = "100/s" } }
 //! cost = 'request.method == "POST" ? 5 : 1'
