@@ -38,7 +38,7 @@ impl Standing {
     }
 
     /// As somebody else has decided, who has charged it.
-    pub(super) fn as_within(mut self) -> Standing {
+    pub(super) fn into_within(mut self) -> Standing {
         for rule in &mut self.rules {
             rule.wait = Some(Duration::ZERO);
         }
@@ -46,7 +46,7 @@ impl Standing {
     }
 
     /// As somebody else has decided, who has not charged it: numbers may be rounded there.
-    pub(super) fn as_beyond(mut self) -> Standing {
+    pub(super) fn into_beyond(mut self) -> Standing {
         if self.is_within() {
             for rule in &mut self.rules {
                 rule.wait = Some(Duration::from_micros(1));

@@ -24,10 +24,13 @@ pub struct Room {
     keyed_permits: Mutex<HashMap<Box<str>, Weak<KeyedPermits>>>,
     flows: Mutex<Flows>,
     /// What stores are still to be told.
-    fast: Mutex<HashMap<(Box<str>, Duration), Weak<Fast>>>,
+    fast: Mutex<Exchanges>,
     overrides: Mutex<HashMap<Box<str>, Weak<Overrides>>>,
     in_force: Mutex<HashMap<Box<str>, Namesakes>>,
 }
+
+/// By name, and how often they are told.
+type Exchanges = HashMap<(Box<str>, Duration), Weak<Fast>>;
 
 /// By name and rate.
 type Flows = HashMap<(Box<str>, NonZero<u64>), Weak<Flow>>;

@@ -87,8 +87,8 @@ impl<'a> Exact<'a> {
     fn standing(&self, told: &Told, cost: u64, is_charged: bool) -> Result<Standing, StoreError> {
         let words = self.words(told)?;
         Ok(match is_charged {
-            true => Limiter::stand(&self.rules, &words, 0, told.now).as_within(),
-            false => Limiter::stand(&self.rules, &words, cost, told.now).as_beyond(),
+            true => Limiter::stand(&self.rules, &words, 0, told.now).into_within(),
+            false => Limiter::stand(&self.rules, &words, cost, told.now).into_beyond(),
         })
     }
 }
