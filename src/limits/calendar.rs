@@ -167,11 +167,14 @@ impl Calendar {
 
     pub(super) fn weigh(&self, words: &[u64], cost: u64, unix: u64) -> RuleStanding {
         let (start, end) = self.window(unix);
-        let used = if words[0] == start { words[1] } else { 0 };
+        let first = counted(words, start, end);
+        let used = if words[0] == first { words[1] } else { 0 };
         let with_cost = used.saturating_add(cost);
         let is_within = with_cost <= self.limit;
         let used = if is_within { with_cost } else { used };
-        let rest = Duration::from_secs(end.saturating_sub(unix).max(1));
+        // Of the window after this one, that is about its end.
+        let later = if first > start { end - start } else { 0 };
+        let rest = Duration::from_secs((end.saturating_sub(unix) + later).max(1));
         RuleStanding {
             quota: self.limit,
             remaining: self.limit.saturating_sub(used),
@@ -189,9 +192,10 @@ impl Calendar {
     }
 
     pub(super) fn charge(&self, words: &mut [u64], cost: u64, unix: u64) {
-        let (start, _) = self.window(unix);
-        if words[0] != start {
-            words[0] = start;
+        let (start, end) = self.window(unix);
+        let first = counted(words, start, end);
+        if words[0] != first {
+            words[0] = first;
             words[1] = 0;
         }
         words[1] = words[1].saturating_add(cost);
@@ -199,19 +203,62 @@ impl Calendar {
 
     pub(super) fn fresh_in(&self, words: &[u64], unix: u64) -> u64 {
         let (start, end) = self.window(unix);
-        match words[0] == start && words[1] > 0 {
-            true => end
-                .saturating_sub(unix)
-                .max(1)
-                .saturating_mul(1_000_000_000),
-            false => 0,
+        if words[0] != counted(words, start, end) || words[1] == 0 {
+            return 0;
         }
+        // All keys have the same end: of these, who has taken the smaller share of the limit is nearer.
+        let share = u128::from(words[1].min(self.limit)) * u128::from(SECOND - 1);
+        let share = share / u128::from(self.limit.max(1));
+        let seconds = end.saturating_sub(unix).max(1);
+        seconds.saturating_mul(SECOND).saturating_add(share as u64)
     }
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The beginning of the window that is counted in: that of this moment, or the next one where somebody whose clock is
+/// ahead, be it another thread's, has begun it. A clock that was ahead by more than a window was wrong.
+fn counted(words: &[u64], start: u64, end: u64) -> u64 {
+    if words[0] == end { end } else { start }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_that_differ_at_a_border_give_nothing_twice() {
+        let five = NonZero::new(5).unwrap();
+        let calendar = Calendar::new(five, Period::Minute, TimeZone::UTC);
+        let mut words = [0; 2];
+        let mut admitted = 0;
+        for round in 0..40 {
+            // One clock is still before the border.
+            let unix = 6000 - round % 2;
+            if calendar.weigh(&words, 1, unix).is_within() {
+                calendar.charge(&mut words, 1, unix);
+                admitted += 1;
+            }
+        }
+        assert_eq!(admitted, 5);
+        let standing = calendar.weigh(&words, 1, 5999);
+        assert_eq!(standing.wait, Some(Duration::from_secs(61)));
+        assert!(calendar.fresh_in(&words, 5999) > 0);
+        // A clock that has been wrong by more refuses nobody until it is right.
+        assert!(calendar.weigh(&words, 5, 5000).is_within());
+    }
+
+    #[test]
+    fn who_has_taken_less_is_nearer_to_fresh() {
+        let calendar = Calendar::new(NonZero::new(1000).unwrap(), Period::Day, TimeZone::UTC);
+        let fresh_in = |used| {
+            let mut words = [0; 2];
+            calendar.charge(&mut words, used, 6000);
+            calendar.fresh_in(&words, 6000)
+        };
+        assert!(fresh_in(1) < fresh_in(2) && fresh_in(2) < fresh_in(1000));
+        assert_eq!(fresh_in(1000) / SECOND, 80_400);
+    }
 
     #[test]
     fn windows_are_those_of_the_place() {

@@ -20,7 +20,7 @@ pub const MAX_KEYS: usize = 1_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// One for each rule, in their order.
-    pub rules: SmallVec<[RuleStanding; 2]>,
+    pub rules: SmallVec<[RuleStanding; 4]>,
 }
 
 impl Standing {
@@ -158,14 +158,15 @@ impl Limiter {
         })
     }
 
-    /// Counts what has been taken already, whether or not it is within the limits.
-    pub fn charge(&self, key: Key, cost: u64, now: Now) {
+    /// Counts what has been taken already, whether or not it is within the limits. Gives how the key stands since.
+    pub fn charge(&self, key: Key, cost: u64, now: Now) -> Standing {
         let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
         let rules = &*self.rules_of(key);
         self.table.with(key, fresh_in, |words| {
             each(rules, words, |rule, words| rule.charge(words, cost, now));
-        });
+            weigh(rules, words, 0, now).as_within()
+        })
     }
 
     /// Gives a key all of its limits again.

@@ -24,8 +24,14 @@
 //!
 //! # Bounds
 //! A limiter knows at most as many keys as it is told to. Where one more comes, a key is forgotten for it: of a few, the
-//! one that is nearest to having its whole limit again. That key may then take up to its limit once more, and no more
-//! than that: who floods a limiter with new keys can make it forget, but never refuse anybody else.
+//! one that is nearest to having its whole limit again, and of those that are as near the one that has taken least. That
+//! key may then take up to its limit once more, each time that it is forgotten: who floods a limiter with new keys can make
+//! it forget, but never refuse anybody else.
+//!
+//! # Changes
+//! Where a configuration has other rules, each goes on with what was counted of it: of a rate that is another now, what
+//! was taken stays taken and comes back as fast as it says; a window of another length begins anew. What is taken while
+//! such a configuration is being compiled is not counted in it.
 //!
 //! # At a time
 //! [`Permits`] are places for requests, [`KeyedPermits`] the same for each key. A [`Permit`] is given back by being

@@ -56,7 +56,10 @@ pub struct NamedRule {
 /// What has to be the same for the words of one rule to mean something to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
-    Gcra,
+    /// In nanoseconds. The burst may be another.
+    Gcra {
+        interval: u64,
+    },
     Sliding {
         window: Duration,
     },
@@ -117,7 +120,9 @@ impl Rule {
 
     pub fn shape(&self) -> Shape {
         match self {
-            Rule::Gcra(_) => Shape::Gcra,
+            Rule::Gcra(gcra) => Shape::Gcra {
+                interval: gcra.interval(),
+            },
             Rule::Sliding(sliding) => Shape::Sliding {
                 window: sliding.window(),
             },
@@ -160,6 +165,15 @@ impl Rule {
             Rule::Calendar(calendar) => calendar.limit(),
         }
     }
+
+    /// A time of a standing, as clients are told it.
+    pub fn told(&self, time: Duration) -> Duration {
+        match self {
+            Rule::Gcra(gcra) => gcra.told(time),
+            Rule::Sliding(_) | Rule::Calendar(_) => time,
+        }
+    }
+
     /// The time that [`Rule::quota`] is for; of a rate, how long a burst takes to come back; of a month, thirty days.
     pub fn window(&self) -> Duration {
         match self {

@@ -11,6 +11,8 @@ use crate::observability::LimitMetrics;
 const SHARDS: usize = 64;
 /// Of how many keys the one is forgotten that is nearest to fresh.
 const SAMPLE: usize = 16;
+/// How many keys are not worth a look at all of them.
+const LEAST_SWEPT: usize = 4;
 
 /// Keys and their words. Those of a key that is not there are zero.
 #[derive(Debug)]
@@ -75,6 +77,19 @@ impl Table {
         removed.is_some()
     }
 
+    /// Takes over what `from` has, which nobody must know of yet who has this one: `convert` makes the words of a key,
+    /// which are zero, from those that it has there.
+    pub fn take_over(&self, from: &Table, convert: impl Fn(&[u64], &mut [u64])) {
+        for shard in from.shards.get().into_iter().flatten() {
+            let mut shard = lock(shard);
+            for place in 0..shard.keys.len() {
+                let key = shard.keys[place];
+                let words = shard.words_of(place);
+                self.with(key, |_| u64::MAX, |new| convert(words, new));
+            }
+        }
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         let shards = self.shards.get().into_iter().flatten();
@@ -120,6 +135,8 @@ struct Shard {
     most: usize,
     /// Where the next look for a key that can be forgotten begins.
     hand: usize,
+    /// How many keys are added before all are looked at again.
+    until_sweep: usize,
 }
 
 impl Shard {
@@ -131,6 +148,7 @@ impl Shard {
             stride,
             most,
             hand: 0,
+            until_sweep: LEAST_SWEPT,
         }
     }
 
@@ -148,10 +166,13 @@ impl Shard {
     /// The place of a key that was not there.
     #[cold]
     fn add(&mut self, key: Key, fresh_in: impl Fn(&[u64]) -> u64) -> usize {
-        if self.keys.len() == self.keys.capacity() && !self.keys.is_empty() {
-            // Before it takes more memory, and at its bound: so that each key is looked at a constant number of times.
+        if self.until_sweep == 0 {
             self.sweep(&fresh_in);
+            // As many are added before the next time as were kept, at the bound as well: so that one look at a key is paid
+            // for by one that was added, and no more than twice the memory is taken that is needed.
+            self.until_sweep = self.keys.len().max(LEAST_SWEPT);
         }
+        self.until_sweep -= 1;
         if self.keys.len() >= self.most {
             let place = self.nearest(&fresh_in);
             self.remove(place);
@@ -267,6 +288,30 @@ mod tests {
             table.with(key(number), fresh_in, |_| ());
         }
         assert!(table.len() <= SHARDS * 4, "{}", table.len());
+    }
+
+    #[test]
+    fn a_key_that_is_added_pays_for_a_few_looks_at_most() {
+        let looks = std::cell::Cell::new(0);
+        let counted = |words: &[u64]| {
+            looks.set(looks.get() + 1);
+            words[0]
+        };
+        for most in [1 << 20, 4096] {
+            looks.set(0);
+            let mut shard = Shard::new(1, most);
+            for number in 0..20_000 {
+                let place = shard.add(key(number), counted);
+                shard.words_of(place)[0] = 1;
+                if number > 4000 {
+                    // So that there is always one to be forgotten, and never many.
+                    shard.words_of(0)[0] = 0;
+                }
+            }
+            // One of the sweeps, and at the bound those of a few more.
+            let most = 20_000 * (2 + SAMPLE);
+            assert!(looks.get() <= most, "{}", looks.get());
+        }
     }
 
     #[test]

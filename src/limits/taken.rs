@@ -10,7 +10,7 @@ use super::{Key, Limiter, Permit, Standing};
 #[derive(Debug, Default)]
 pub struct Taken {
     /// In the order in which they were asked. The last one is why the request was refused, if it was.
-    pub charges: SmallVec<[Charge; 1]>,
+    pub charges: SmallVec<[Charge; 2]>,
     /// The places that it has.
     pub permits: SmallVec<[Permit; 1]>,
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout_at};
 use super::clock::Clock;
 use super::exact::Exact;
 use super::{KeyName, OnStoreDown, Shared, Verdict};
-use crate::limits::{Key, Limiter, Now};
+use crate::limits::{Key, Limiter, Now, Standing};
 use crate::observability::DecidedBy;
 
 const SHARDS: usize = 64;
@@ -98,12 +98,11 @@ impl Fast {
         key: (Key, impl FnOnce() -> KeyName),
         cost: u64,
         now: Now,
-    ) {
+    ) -> Standing {
         let of = key.0;
         self.count(limiter, shared, key, cost, |limiter| {
-            limiter.charge(of, cost, now);
-            (true, ())
-        });
+            (true, limiter.charge(of, cost, now))
+        })
     }
 
     /// Counts here, and notes that the store is to be told. Both under one lock, so that what comes from the store meanwhile

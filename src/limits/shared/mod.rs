@@ -2,7 +2,7 @@
 //!
 //! Gateways count together what stands in the same place of their configurations, and the limit of a plan wherever it is
 //! applied. Where rules are of another kind or have other windows they are counted apart, so that a change of those begins
-//! anew; a change of numbers does not. What a key stands for is not in the store, only a digest of it.
+//! anew, and so does a change of a rate that is one of several; a change of other numbers does not. What a key stands for is not in the store, only a digest of it.
 //!
 //! # Exact
 //! Every decision is one round trip to the store, which looks at all rules of a key and charges them in one step, by its
@@ -55,7 +55,7 @@ use serde::Deserialize;
 use self::exact::Exact;
 pub(super) use self::fast::Fast;
 pub use self::name::{KeyName, KeyNameHasher};
-use super::{Key, Limiter, NamedRule, Now, Room, Standing};
+use super::{Key, Limiter, NamedRule, Now, Room, Rule, Shape, Standing};
 use crate::observability::{DecidedBy, SharingMode};
 use crate::stores::{Redis, StoreError, Stores};
 use crate::text::{Duration, Name, Spanned, Subject};
@@ -191,9 +191,16 @@ impl Sharing {
     }
 }
 
-/// Rules of another shape have other words, and so other keys. Of the same shape they may have other numbers.
+/// Rules of another shape have other words, and so other keys. Of the same shape they may have other numbers; only where
+/// there are several rates, these say which words are whose.
 fn shape(rules: &[NamedRule]) -> String {
-    let shapes: Vec<_> = rules.iter().map(|it| it.rule.shape()).collect();
+    let is_rate = |it: &&NamedRule| matches!(it.rule, Rule::Gcra(_));
+    let is_only = rules.iter().filter(is_rate).count() < 2;
+    let shapes = rules.iter().map(|it| match it.rule.shape() {
+        Shape::Gcra { .. } if is_only => Shape::Gcra { interval: 0 },
+        shape => shape,
+    });
+    let shapes: Vec<_> = shapes.collect();
     let digest = digest(&SHA256, format!("{shapes:?}").as_bytes());
     digest
         .as_ref()
@@ -263,19 +270,20 @@ impl Limiter {
     }
 
     /// As [`Limiter::charge`], together with the other gateways. It is told to the store beside the request, and is lost
-    /// where that cannot be asked.
+    /// where that cannot be asked. Gives how the key stands since, as far as that is known here: of what the store decides
+    /// it is not.
     pub fn charge_shared(
         self: &Arc<Self>,
         key: Key,
         name: impl FnOnce() -> KeyName,
         cost: u64,
         now: Now,
-    ) {
+    ) -> Option<Standing> {
         let Some(shared) = self.shared() else {
-            return self.charge(key, cost, now);
+            return Some(self.charge(key, cost, now));
         };
         match &shared.mode {
-            How::Fast(fast) => fast.charge(self, shared, (key, name), cost, now),
+            How::Fast(fast) => Some(fast.charge(self, shared, (key, name), cost, now)),
             How::Exact => {
                 let (limiter, name) = (self.clone(), name());
                 tokio::spawn(async move {
@@ -288,6 +296,7 @@ impl Limiter {
                         limiter.charge(key, cost, now);
                     }
                 });
+                None
             }
         }
     }

@@ -26,8 +26,11 @@ local rules = {}
 function rules.g(interval, burst)
   local at = #new
   local ahead = ((old[at + 1] or 0) - seconds) * 1e9 + (old[at + 2] or 0) - micros * 1e3
+  local all = interval * burst
   if ahead < 0 then ahead = 0 end
-  local all, after = interval * burst, ahead + interval * cost
+  -- More than that it never is, unless by a rate that has changed since.
+  if all > 0 then ahead = math.min(ahead, all * 2) end
+  local after = ahead + interval * cost
   if after > all then within = false end
   if act == 'charge' then after = math.min(after, math.max(all * 2, ahead)) end
   local nanos = micros * 1e3 + after

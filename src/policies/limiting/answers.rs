@@ -27,7 +27,10 @@ pub fn refuse(code: Code, charges: &[Charge]) -> Reply {
     }
     reply = reply.member("violated-policies", Value::from(violated));
     // Whoever asks for more than there ever is need not come again.
-    if let Some(wait) = charge.standing.wait() {
+    if charge.standing.wait().is_some() {
+        let rules = charge.limiter.rules().iter().zip(&charge.standing.rules);
+        let waits = rules.filter_map(|(rule, standing)| Some(rule.rule.told(standing.wait?)));
+        let wait = waits.max().unwrap_or_default();
         let seconds = HeaderValue::from(seconds(wait).max(1));
         reply.headers.push((RETRY_AFTER, seconds));
     }
@@ -40,13 +43,13 @@ fn seconds(duration: Duration) -> u64 {
 }
 
 /// In how many seconds there is something to be had: what a client that waits for it should wait.
-fn until(standing: &RuleStanding) -> u64 {
-    seconds(match standing.wait {
+fn until(rule: &NamedRule, standing: &RuleStanding) -> u64 {
+    seconds(rule.rule.told(match standing.wait {
         // Not earlier than `Retry-After` says, and no later.
         Some(wait) if wait > Duration::ZERO => wait,
         _ if standing.remaining == 0 => standing.next,
         _ => standing.reset,
-    })
+    }))
 }
 
 /// A way of telling clients how they stand.
@@ -158,7 +161,7 @@ fn ietf(charges: &[Charge], headers: &mut HeaderMap) {
                         b";w=",
                         seconds(rule.rule.window()).max(1),
                     ),
-                    _ => (b";r=", standing.remaining, b";t=", until(standing)),
+                    _ => (b";r=", standing.remaining, b";t=", until(rule, standing)),
                 };
                 line.push(b'"');
                 line.extend_from_slice(rule.name.as_bytes());
@@ -186,8 +189,8 @@ fn nearest(charges: &[Charge], names: &[HeaderName; 3], headers: &mut HeaderMap)
         let share = share(standing.quota, standing.remaining);
         (share, std::cmp::Reverse(standing.reset))
     });
-    let Some((_, standing)) = rule else { return };
-    let values = [standing.quota, standing.remaining, until(standing)];
+    let Some((rule, standing)) = rule else { return };
+    let values = [standing.quota, standing.remaining, until(rule, standing)];
     for (name, value) in names.iter().zip(values) {
         headers.insert(name.clone(), HeaderValue::from(value));
     }
@@ -219,5 +222,57 @@ fn envoy(charges: &[Charge], headers: &mut HeaderMap) {
     }
     if let Ok(value) = HeaderValue::try_from(line) {
         headers.insert(X[0].clone(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::limits::{Gcra, Key, Limiter, Now, Room, Rule};
+
+    #[test]
+    fn a_second_is_a_second_whatever_divides_it() {
+        let check = |count, period, burst, window: &str, reset: &str, kong: Option<&str>| {
+            let number = |number| NonZero::new(number).expect("above zero");
+            let gcra = Gcra::new(number(count), Duration::from_secs(period), number(burst));
+            let rules = vec![Rule::Gcra(gcra).named("a")];
+            let limiter = Arc::new(Limiter::new("a", rules, 64, &Room::default()));
+            let key = Key::hasher().finish();
+            let standing = limiter.take(key, count, Now::read());
+            let is_shadow = false;
+            let charges = [Charge {
+                limiter,
+                key,
+                cost: count,
+                standing,
+                is_shadow,
+            }];
+            let mut headers = HeaderMap::new();
+            for style in [Style::Ietf, Style::Kong, Style::Envoy] {
+                style.write(&charges, &mut headers);
+            }
+            let field = |name: &str| headers.get(name).and_then(|it| it.to_str().ok());
+            assert_eq!(
+                field("ratelimit-policy"),
+                Some(&*format!("\"a\";q={burst};w={window}"))
+            );
+            assert!(field("ratelimit").is_some_and(|it| it.ends_with(&format!(";t={reset}"))));
+            assert_eq!(field("ratelimit-reset"), Some(reset));
+            assert_eq!(field("x-ratelimit-reset"), Some(reset));
+            assert_eq!(
+                field("x-ratelimit-limit"),
+                Some(&*format!("{burst}, {burst};w={window};name=\"a\""))
+            );
+            if let Some(name) = kong {
+                assert_eq!(field(name), Some(&*burst.to_string()));
+            }
+        };
+        check(30, 1, 30, "1", "1", Some("x-ratelimit-limit-second"));
+        check(30, 1, 60, "2", "1", None);
+        check(7, 60, 14, "120", "60", None);
+        check(7, 3600, 7, "3600", "515", Some("x-ratelimit-limit-hour"));
     }
 }
