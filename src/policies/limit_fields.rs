@@ -23,10 +23,12 @@
 //! its own line. Who is refused gets `Retry-After` as well, whatever the style, with the same time.
 //!
 //! Other styles are for clients that know them. What an upstream says of limits of its own is removed, since clients
-//! could not tell which is which, unless `keep_upstream` is set. `limit_fields = "off"` says nothing, and leaves what
-//! the upstream says.
+//! could not tell which is which, unless `keep_upstream` is set. It goes on to callers who have no limit here, and to
+//! those of whom a limit only watches. `limit_fields = "off"` says nothing, and leaves what the upstream says. What a
+//! response has cost (`response_cost`) is in the fields, unless the store of a shared limit is still being told.
 //!
-//! Guards that count before it is known who calls (`client_limit`) are told of only where they refuse.
+//! Guards that count before it is known who calls (`client_limit`) are told of only where they refuse, in the style
+//! `ietf`, and also where this is off.
 
 use std::sync::Arc;
 

@@ -198,6 +198,15 @@ pub trait OnResponse: Send + Sync {
     fn on_response(&self, headers: &mut HeaderMap, view: View<'_>);
 }
 
+/// Charges limits with what a response says that its request has cost.
+pub trait OnCost: Send + Sync {
+    /// Runs before any other hook sees the response, and not for interim ones.
+    fn on_cost(&self, headers: &HeaderMap, view: View<'_>, taken: &mut Taken);
+
+    /// Takes out of a response what clients are not to see, after all have been charged.
+    fn hide_cost(&self, headers: &mut HeaderMap);
+}
+
 /// Looks at bodies of requests on their way to an upstream.
 pub trait OnRequestBody: Send + Sync {
     /// What will look at this request's body; `None` where there is nothing to look for. Asked once per attempt,
@@ -265,6 +274,7 @@ pub struct Hooks {
     identified: Vec<Arc<dyn OnIdentified>>,
     needs_identity: Option<&'static str>,
     limit: Vec<Arc<dyn OnLimit>>,
+    cost: Vec<Arc<dyn OnCost>>,
     limit_fields: Option<Arc<dyn OnResponse>>,
     credentials: Vec<(&'static str, Credential)>,
     kept_credentials: Vec<(&'static str, Credential)>,
@@ -334,6 +344,10 @@ impl Hooks {
 
     pub fn on_limit(&mut self, hook: Arc<dyn OnLimit>) {
         self.limit.push(hook);
+    }
+
+    pub fn on_cost(&mut self, hook: Arc<dyn OnCost>) {
+        self.cost.push(hook);
     }
 
     /// Says how clients are told of what [`Hooks::on_limit`] has counted.

@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName};
 use super::limiting::ByPlan;
 use super::overload::Guard;
 use super::{
-    Credential, Flow, Gate, GateProblem, Hooks, LimitStep, OnIdentified, OnLimit, OnPreflight,
-    OnRequest, OnRequestBody, OnResponse, OnResponseBody, OnUpstreamRequest, Policy, RequestBody,
-    ResponseBody, limit_fields,
+    Credential, Flow, Gate, GateProblem, Hooks, LimitStep, OnCost, OnIdentified, OnLimit,
+    OnPreflight, OnRequest, OnRequestBody, OnResponse, OnResponseBody, OnUpstreamRequest, Policy,
+    RequestBody, ResponseBody, limit_fields,
 };
 use crate::facts::View;
 use crate::limits::{Criticality, Shedder, Taken};
@@ -127,6 +127,9 @@ pub struct Pipeline {
     identified: Box<[Arc<dyn OnIdentified>]>,
     limit: Box<[Arc<dyn OnLimit>]>,
     limits_may_wait: bool,
+    cost: Box<[Arc<dyn OnCost>]>,
+    /// Tells clients of limits. Responses meet it before other hooks, so that other policies may change what it says.
+    limit_fields: Option<Arc<dyn OnResponse>>,
     credentials: Box<[Credential]>,
     kept: Box<[Credential]>,
     reserved: Box<[HeaderName]>,
@@ -161,11 +164,10 @@ impl Pipeline {
                 .iter()
                 .any(|it| it.policy == limit_fields::Policy::NAME)
         };
-        if !hooks.limit.is_empty() && !is_silent() {
+        let limit_fields = (!hooks.limit.is_empty() && !is_silent()).then(|| {
             let default = || Arc::new(limit_fields::Policy::default()) as Arc<dyn OnResponse>;
-            // Responses meet it first, so that other policies may change what it says.
-            response.push(hooks.limit_fields.unwrap_or_else(default));
-        }
+            hooks.limit_fields.unwrap_or_else(default)
+        });
         response.reverse();
         response_body.reverse();
         let needed = hooks.needs_identity.filter(|_| hooks.identify.is_empty());
@@ -193,6 +195,8 @@ impl Pipeline {
             identified: hooks.identified.into(),
             limits_may_wait: hooks.limit.iter().any(|hook| hook.may_wait()),
             limit: hooks.limit.into(),
+            cost: hooks.cost.into(),
+            limit_fields,
             credentials: credentials.collect(),
             kept: kept.collect(),
             reserved: hooks.reserved.into(),
@@ -345,7 +349,29 @@ impl Pipeline {
         }
     }
 
-    pub fn response(&self, headers: &mut HeaderMap, view: View<'_>) {
+    /// Whether responses may say what their requests have cost, so that [`Pipeline::cost`] is to be asked first.
+    pub fn reads_costs(&self) -> bool {
+        !self.cost.is_empty()
+    }
+
+    /// Charges limits with what a response says that its request has cost.
+    pub fn cost(&self, headers: &HeaderMap, view: View<'_>, taken: &mut Taken) {
+        for hook in &self.cost {
+            hook.on_cost(headers, view, taken);
+        }
+    }
+
+    /// Changes the header of a response. An interim one, which is not `is_final`, says nothing of limits: the response
+    /// itself will.
+    pub fn response(&self, headers: &mut HeaderMap, view: View<'_>, is_final: bool) {
+        for hook in &self.cost {
+            hook.hide_cost(headers);
+        }
+        if let Some(hook) = &self.limit_fields
+            && is_final
+        {
+            hook.on_response(headers, view);
+        }
         for hook in &self.response {
             hook.on_response(headers, view);
         }

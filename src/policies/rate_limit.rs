@@ -41,7 +41,7 @@
 //! could gain by saying another. A policy that several routes inherit counts them together, unless `by` has `route`.
 //!
 //! At most a million callers are known at a time. Where there are more, one is forgotten that is about to have its whole
-//! limit again anyway, and may take up to that once more: who makes up names gets nobody else refused.
+//! limit again anyway, and may take up to that once more each time: who makes up names gets nobody else refused.
 //!
 //! # Counting
 //! `rate = "10/s", burst = 20` is an even flow of ten a second, of which twenty may come at once (GCRA): in no interval
@@ -64,7 +64,12 @@
 //! # Cost
 //! A request takes one, or what `cost` says. With `response_cost` the upstream says in a header what it has cost: the
 //! request comes in for what `cost` says and is charged with the rest afterwards, even where that is more than there is;
-//! then the caller waits until it is made up for, of a rate for two bursts at most.
+//! then the caller waits until it is made up for, of a rate for two bursts at most. Several values of the header are added
+//! up, and each policy that reads the header is charged, before any policy changes the response. Who goes away before the
+//! response has come, and requests that are under way together, have been charged with what `cost` says: with `cost = 0`
+//! that is nothing.
+//!
+//! What a policy has counted stays counted where another one refuses afterwards: `rate_limit` comes before `quota`.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;

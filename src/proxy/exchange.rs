@@ -340,11 +340,19 @@ impl Exchange {
     }
 
     /// What every response gets, whoever made it: the policies' hooks, then the ids of the request.
-    pub(super) fn finish(&self, request: &RequestHeader, response: &mut http::response::Parts) {
+    pub(super) fn finish(&mut self, request: &RequestHeader, response: &mut http::response::Parts) {
+        let is_final = is_final(response.status);
+        if is_final && self.route.pipeline.reads_costs() {
+            let mut taken = std::mem::take(&mut self.facts.taken);
+            let (pipeline, view) = (&self.route.pipeline, self.view(request));
+            pipeline.cost(&response.headers, view, &mut taken);
+            self.facts.taken = taken;
+        }
         // In one step: each of the headers below would otherwise find the map full in turn.
         response.headers.reserve(ADDED_TO_RESPONSE);
         let view = self.view(request);
-        self.route.pipeline.response(&mut response.headers, view);
+        let pipeline = &self.route.pipeline;
+        pipeline.response(&mut response.headers, view, is_final);
         response
             .headers
             .insert(X_REQUEST_ID, self.facts.request_id.header());
@@ -396,8 +404,12 @@ pub(super) fn has_begun(session: &ServerSession) -> bool {
 /// The status of the response that the client was sent, interim ones apart.
 pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
     let status = session.response_written()?.status;
-    let is_final = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
-    is_final.then_some(status)
+    is_final(status).then_some(status)
+}
+
+/// Whether it is no interim response, which promises another one.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Whether the request can be sent again.

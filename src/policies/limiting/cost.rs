@@ -118,7 +118,8 @@ pub struct ResponseCost {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ResponseCost")]
 pub struct ResponseCostTable {
-    /// The header, whose value is a whole number; what is none, and what is over a million, does not count.
+    /// The header, whose value is a whole number; what is none does not count, and what is over a million counts as a
+    /// million. Several values are added up.
     header: HeaderName,
     /// Whether clients see it too. Default `false`.
     #[serde(default)]
@@ -165,24 +166,33 @@ impl JsonSchema for ResponseCost {
 }
 
 impl ResponseCost {
-    /// What the response says, if it does. The header is gone afterwards, unless clients are to see it.
-    pub fn take(&self, headers: &mut HeaderMap) -> Option<u64> {
+    /// What the response says, if it does: of several values the sum.
+    pub fn read(&self, headers: &HeaderMap) -> Option<u64> {
         let name: &http::HeaderName = &self.header;
-        let cost = headers.get(name).and_then(|value| whole(value.as_bytes()));
+        let lines = headers.get_all(name).iter();
+        // Lines can be joined to one with commas (RFC 9110 section 5.3).
+        let values = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        let costs = values.filter_map(|value| whole(value.trim_ascii()));
+        costs.reduce(|sum, cost| (sum + cost).min(MOST))
+    }
+
+    /// Takes the header out of a response, unless clients are to see it.
+    pub fn hide(&self, headers: &mut HeaderMap) {
         if !self.keep {
-            headers.remove(name);
+            headers.remove::<&http::HeaderName>(&self.header);
         }
-        cost
     }
 }
 
-/// A whole number of digits alone.
+/// A whole number of digits alone. What is over the most counts as that: who costs too much must not be free.
 fn whole(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() {
         return None;
     }
-    let number: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    (number <= MOST).then_some(number)
+    value.iter().try_fold(0, |number: u64, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        Some((number * 10 + digit).min(MOST))
+    })
 }
 
 #[cfg(test)]
@@ -197,13 +207,31 @@ mod tests {
         check("17", Some(17));
         check("007", Some(7));
         check("1000000", Some(MOST));
-        check("1000001", None);
-        check("99999999999999999999999", None);
+        check("1000001", Some(MOST));
+        check("99999999999999999999999", Some(MOST));
         check("", None);
         check("-1", None);
         check("+1", None);
         check("1.5", None);
         check(" 1", None);
         check("1, 2", None);
+    }
+
+    #[test]
+    fn several_costs_are_added_up() {
+        let cost: ResponseCost = "x-cost".parse().unwrap();
+        let check = |lines: &[&'static str], expected| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-cost", http::HeaderValue::from_static(line));
+            }
+            assert_eq!(cost.read(&headers), expected, "{lines:?}");
+        };
+        check(&[], None);
+        check(&["none"], None);
+        check(&["3"], Some(3));
+        check(&["3", "0", "4"], Some(7));
+        check(&["3, 4", "none", "5"], Some(12));
+        check(&["999999", "2"], Some(MOST));
     }
 }

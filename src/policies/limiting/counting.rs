@@ -10,7 +10,7 @@ use super::{ByPlan, Cost, Counted, ResponseCost, refuse};
 use crate::facts::View;
 use crate::limits::{Asked, Charge, Key, Limiter, Now, Taken, Verdict};
 use crate::observability::Decision;
-use crate::policies::{Flow, Hooks, LimitStep, OnLimit, OnResponse};
+use crate::policies::{Flow, Hooks, LimitStep, OnCost, OnLimit};
 use crate::response::{Code, Reply};
 
 /// Whom a policy counts, against what, and what it does then.
@@ -35,7 +35,7 @@ impl Counting {
         let counting = self.clone();
         let on_route = Arc::new(OnRoute { counting, route });
         if self.response_cost.is_some() {
-            hooks.on_response(on_route.clone());
+            hooks.on_cost(on_route.clone());
         }
         hooks.on_limit(on_route);
     }
@@ -113,27 +113,36 @@ fn unavailable() -> Reply {
 }
 
 /// Charges what a request has cost beyond what it was let in for.
-impl OnResponse for OnRoute {
-    fn on_response(&self, headers: &mut HeaderMap, view: View<'_>) {
+impl OnCost for OnRoute {
+    fn on_cost(&self, headers: &HeaderMap, view: View<'_>, taken: &mut Taken) {
         let counting = &*self.counting;
-        let Some(cost) = counting
-            .response_cost
-            .as_ref()
-            .and_then(|it| it.take(headers))
-        else {
+        let cost = counting.response_cost.as_ref();
+        let Some(cost) = cost.and_then(|it| it.read(headers)) else {
             return;
         };
         let Some(limiter) = counting.limiters.of(view) else {
             return;
         };
-        let mut charges = view.facts.taken.charges.iter();
+        let mut charges = taken.charges.iter_mut();
         let charge = charges.find(|charge| Arc::ptr_eq(&charge.limiter, limiter));
         let charge = charge.filter(|charge| charge.standing.is_within());
         if let Some(charge) = charge
             && cost > charge.cost
         {
             let name = || counting.counted.name(view, &self.route);
-            limiter.charge_shared(charge.key, name, cost - charge.cost, Now::read());
+            let more = cost - charge.cost;
+            let standing = limiter.charge_shared(charge.key, name, more, Now::read());
+            // Only what is more than this is charged where there is another response to the same request.
+            charge.cost = cost;
+            if let Some(standing) = standing {
+                charge.standing = standing;
+            }
+        }
+    }
+
+    fn hide_cost(&self, headers: &mut HeaderMap) {
+        if let Some(cost) = &self.counting.response_cost {
+            cost.hide(headers);
         }
     }
 }

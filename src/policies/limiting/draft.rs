@@ -149,6 +149,11 @@ impl<R> Draft<'_, R> {
             );
             return false;
         }
+        if *cost == 0 {
+            let what = "is 0: requests come in free until a response has said what they cost";
+            let problem = subject.warning(config.span, what);
+            problem.help("write what a request costs at least: cost = 1");
+        }
         let limiters = counting.limiters.all().flatten();
         let mut rules = limiters.flat_map(|limiter| limiter.rules());
         let too_small = rules.find(|rule| rule.rule.quota() < *cost);
