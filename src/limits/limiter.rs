@@ -165,7 +165,7 @@ impl Limiter {
         let rules = &*self.rules_of(key);
         self.table.with(key, fresh_in, |words| {
             each(rules, words, |rule, words| rule.charge(words, cost, now));
-            weigh(rules, words, 0, now).as_within()
+            weigh(rules, words, 0, now).into_within()
         })
     }
 
