@@ -64,6 +64,16 @@ impl<'a> Exact<'a> {
         self.ask(name, Act::Charge, cost, now).await
     }
 
+    /// Counts what was admitted by what this gateway knew.
+    pub(super) async fn add(
+        &self,
+        name: &KeyName,
+        cost: u64,
+        now: Now,
+    ) -> Result<Told, StoreError> {
+        self.ask(name, Act::Add, cost, now).await
+    }
+
     pub(super) async fn reset(&self, name: &KeyName) -> Result<(), StoreError> {
         let mut command = cmd("DEL");
         command.arg(self.shared.key(name));

@@ -262,7 +262,7 @@ fn fail(shared: &Shared, fast: &Fast, name: KeyName, unshared: usize) {
 /// Adds to the store's counts, and puts what it has then in the place of what is known here.
 async fn tell(exact: &Exact<'_>, fast: &Fast, key: Key, name: &KeyName, cost: u64) -> bool {
     let (asked, began) = (Now::read(), Instant::now());
-    let Ok(told) = exact.charge(name, cost, fast.at(asked)).await else {
+    let Ok(told) = exact.add(name, cost, fast.at(asked)).await else {
         return false;
     };
     fast.clock.set(told.now, asked, began.elapsed());

@@ -14,7 +14,7 @@
 //! Every decision is made here and now, by what this gateway knows. What it has admitted is added to the store's counts,
 //! and what the store has is known here, within `sync` of the first request of a key and as long as there are more of it.
 //!
-//! For N gateways, let *D* be `sync` and the store's `timeout` together, and *A* the most that arrives for a key at one of
+//! For N gateways, let *D* be `sync` and twice the store's `timeout` together, and *A* the most that arrives for a key at one of
 //! them within *D*. While the store answers in time, and no more than 10 000 keys change at one gateway within *D*, they
 //! admit together
 //!
@@ -29,8 +29,14 @@
 //! rate is paid back: there is nothing until the debt is gone, and in the long run it is *r*.
 //!
 //! While the store cannot be asked, and every gateway counts by itself, all of them together admit at most N times the
-//! limit, in both modes; what is counted then is not shared afterwards. When the store loses what it has, as by a flush or by
-//! a failover whose replica was behind, everybody has his limit once more.
+//! limit, in both modes; what is counted then is not shared afterwards, so that with `fast` each further outage in a window
+//! gives as much again. When the store loses what it has, as by a flush or by a failover whose replica was behind, everybody
+//! has his limit once more. A gateway that is started anew counts as one more of the N, since what it has not told is gone.
+//!
+//! Keys that cannot be told in time, whether the store or one server of a cluster is at fault or there are too many of them,
+//! make all keys of the limit count as cut off from the store until an exchange succeeds: with `allow`, a flood of new keys
+//! can bring that about. A key that is refused is not asked about again before it has room here, so that a reset elsewhere
+//! reaches a gateway with `fast` only then. Clocks of gateways must be right to the second for windows of the calendar.
 //!
 //! # A store that cannot be asked
 //! No request waits for longer than the store's `timeout`, and those that come after one that has waited in vain do not wait

@@ -12,7 +12,7 @@ use super::super::{Calendar, NamedRule, Now, Rule, Sliding};
 use crate::stores::{Call, Script};
 
 /// KEYS: where the words of the key are. ARGV: the cost; what to do: `take` it where every rule has so much left, `charge`
-/// it anyway, or `look`; then for each rule its kind and its numbers. Gives whether it was charged, the time, and the words.
+/// it anyway, `add` what was admitted elsewhere, or `look`; then for each rule its kind and its numbers. Gives whether it was charged, the time, and the words.
 const CODE: &str = r"
 local time = redis.call('TIME')
 local seconds, micros = tonumber(time[1]), tonumber(time[2])
@@ -76,7 +76,7 @@ while ARGV[at] do
   at = at + 1 + numbers[kind]
 end
 
-local taken = act == 'charge' or act == 'take' and within
+local taken = act == 'charge' or act == 'add' or act == 'take' and within
 if taken and cost > 0 then
   for index = 1, #new do new[index] = string.format('%.0f', new[index]) end
   stored = table.concat(new, ' ')
@@ -89,8 +89,10 @@ return { taken and 1 or 0, time[1], time[2], stored or '' }";
 pub(super) enum Act {
     /// It is charged where every rule has so much left.
     Take,
-    /// It is charged anyway.
+    /// It is charged anyway, of a rate as a debt of at most two bursts.
     Charge,
+    /// It has been admitted elsewhere, and is charged whole: what would be left out would be admitted again.
+    Add,
     Look,
 }
 
@@ -143,6 +145,7 @@ impl Decider {
         call.key(key).arg(cost).arg(match act {
             Act::Take => "take",
             Act::Charge => "charge",
+            Act::Add => "add",
             Act::Look => "look",
         });
         for (given, named) in self.rules.iter().zip(rules) {
