@@ -32,7 +32,9 @@ pub(super) fn text(name: &X509Name<'_>) -> String {
         if !text.is_empty() {
             text.push(',');
         }
-        for (index, attribute) in part.iter().enumerate() {
+        // Any order will do for the RFC. Openssl has the last one first here, too, and its words are those that people copy.
+        let attributes: Vec<_> = part.iter().collect();
+        for (index, attribute) in attributes.into_iter().rev().enumerate() {
             if index > 0 {
                 text.push('+');
             }
