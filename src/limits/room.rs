@@ -363,13 +363,14 @@ mod tests {
         let slow = limiter(vec![rate(1, 3600, 10)], &room);
         let key = Key::hasher().finish();
         assert!(slow.take(key, 10, Now::read()).is_within());
-        // Ten hours of the old rate are ten milliseconds of this one, of which some have passed.
+        for (count, period, burst, left) in [(1, 60, 40, 30), (1, 7200, 15, 5), (1, 86_400, 9, 0)] {
+            let changed = limiter(vec![rate(count, period, burst)], &room);
+            assert_eq!(all_left(&changed), [left]);
+        }
+        // Ten hours are ten milliseconds of this one.
         let fast = limiter(vec![rate(1000, 1, 2000)], &room);
-        assert!((1990..=2000).contains(&all_left(&fast)[0]));
-        let slower = limiter(vec![rate(1, 7200, 15)], &room);
-        assert!(slower.take(key, 5, Now::read()).is_within());
-        drop((slow, fast));
-        assert_eq!(all_left(&limiter(vec![rate(1, 60, 40)], &room))[0] / 10, 3);
+        assert!(all_left(&fast)[0] >= 1990);
+        drop(slow);
     }
 
     #[test]
