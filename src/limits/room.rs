@@ -246,7 +246,8 @@ fn take_over(to: &Table, columns: &[Column], from: &Table, before: &[Column], cl
 /// name, or any that is left. What was counted in windows of another length says nothing of this one.
 fn sources(columns: &[Column], before: &[Column]) -> Vec<Option<usize>> {
     let is_rate = |column: &Column| matches!(column.shape, Shape::Gcra { .. });
-    let tests: [&dyn Fn(&Column, &Column) -> bool; 4] = [
+    type Test<'t> = &'t dyn Fn(&Column, &Column) -> bool;
+    let tests: [Test<'_>; 4] = [
         &|new, old| new.shape == old.shape && new.name == old.name,
         &|new, old| new.shape == old.shape,
         &|new, old| is_rate(new) && is_rate(old) && new.name == old.name,

@@ -218,6 +218,10 @@ fn shape(rules: &[NamedRule]) -> String {
 
 /// What a limiter that may be shared says of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and none is kept: a box would cost each request an allocation"
+)]
 pub enum Verdict {
     /// It was counted: whether it is within the limits is in how the key stands.
     Counted(Standing),
@@ -228,6 +232,10 @@ pub enum Verdict {
 }
 
 /// A verdict, or one that has to be waited for: at most as long as the store's `timeout`.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and none is kept: a box would cost each request an allocation"
+)]
 pub enum Asked<'a> {
     Now(Verdict),
     Later(BoxFuture<'a, Verdict>),
