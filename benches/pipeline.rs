@@ -217,7 +217,7 @@ fn hooks(criterion: &mut Criterion) {
         group.bench_function(format!("response_headers/{kind}"), |bencher| {
             bencher.iter_batched_ref(
                 || roomy(&response),
-                |headers| route.pipeline.response(headers, black_box(view)),
+                |headers| route.pipeline.response(headers, black_box(view), true),
                 BatchSize::SmallInput,
             )
         });
