@@ -5,7 +5,7 @@
 //! or how that is said: policies choose the keys and make the answers.
 //!
 //! # How it is counted
-//! A [`Limiter`] has [`Rule`]s, which are arithmetic over a few words of state, and a [`Table`](table::Table) with those
+//! A [`Limiter`] has [`Rule`]s, which are arithmetic over a few words of state, and a table with those
 //! words for every key. A decision is over all rules of a key at once: either all of them are charged or none is.
 //!
 //! | rule | what it allows | words |

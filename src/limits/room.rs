@@ -186,14 +186,14 @@ impl Room {
         find(&self.permits, name.into(), new)
     }
 
-    /// As [`Room::permits`], of those per key, and where they are counted.
+    /// As `permits`, of those per key, and where they are counted.
     pub fn keyed_permits(&self, name: &str, keys: usize) -> (Arc<KeyedPermits>, BulkheadMetrics) {
         let new = || KeyedPermits::new(keys);
         let permits = find(&self.keyed_permits, name.into(), new);
         (permits, self.metrics.concurrency(name))
     }
 
-    /// As [`Room::permits`], of bytes a second, where these are as many.
+    /// As `permits`, of bytes a second, where these are as many.
     pub fn flow(&self, name: &str, rate: NonZero<u64>, keys: usize) -> Arc<Flow> {
         find(&self.flows, (name.into(), rate), || {
             Arc::new(Flow::new(rate, keys, self.metrics(name)))
