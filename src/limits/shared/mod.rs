@@ -25,8 +25,12 @@
 //!
 //! Why: a gateway admits only what its own view has room for, and a view lacks only what the others have admitted since it
 //! was last brought up to date, which is at most *D* ago for a key that it is asked about. Whoever was brought up to date
-//! last knows of all but one *D* of each of the others. What was admitted too much is counted all the same, so that a
-//! rate is paid back: there is nothing until the debt is gone, and in the long run it is *r*.
+//! last knows of all but one *D* of each of the others.
+//!
+//! The row of the rate holds only as long as what all of them have admitted too much is no more than a burst: nothing reads
+//! a debt of more than two bursts, so that what lies beyond is forgotten and not paid back. With a burst that is small beside
+//! what arrives within *D*, they may admit up to N times the rate for as long as that goes on. Where that matters, use
+//! `exact`, a window, or a burst of at least N · *r* · *D*.
 //!
 //! While the store cannot be asked, and every gateway counts by itself, all of them together admit at most N times the
 //! limit, in both modes; what is counted then is not shared afterwards, so that with `fast` each further outage in a window

@@ -91,7 +91,7 @@ pub(super) enum Act {
     Take,
     /// It is charged anyway, of a rate as a debt of at most two bursts.
     Charge,
-    /// It has been admitted elsewhere, and is charged whole: what would be left out would be admitted again.
+    /// It has been admitted elsewhere, and is written down whole; of a debt that is more than two bursts no more is read.
     Add,
     Look,
 }
