@@ -28,9 +28,9 @@
 //! last knows of all but one *D* of each of the others.
 //!
 //! The row of the rate holds only as long as what all of them have admitted too much is no more than a burst: nothing reads
-//! a debt of more than two bursts, so that what lies beyond is forgotten and not paid back. With a burst that is small beside
-//! what arrives within *D*, they may admit up to N times the rate for as long as that goes on. Where that matters, use
-//! `exact`, a window, or a burst of at least N · *r* · *D*.
+//! a debt of more than two bursts, so that what lies beyond is forgotten and not paid back. Where many of them are flooded
+//! for the same key at once, they may admit up to N times the rate for as long as that goes on. Where that matters, use
+//! `exact`, or a window in the place of the rate.
 //!
 //! While the store cannot be asked, and every gateway counts by itself, all of them together admit at most N times the
 //! limit, in both modes; what is counted then is not shared afterwards, so that with `fast` each further outage in a window
