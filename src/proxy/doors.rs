@@ -21,7 +21,11 @@ pub(super) async fn enter(exchange: &mut Exchange) -> Option<Reply> {
         };
         match entered {
             Ok(place) => attempt.hold(place),
-            Err(refused) => return Some(refuse(code, refused)),
+            Err(refused) => {
+                // Not only when the client has its answer, and the rest of its body has been heard out.
+                attempt.leave();
+                return Some(refuse(code, refused));
+            }
         }
     }
     None

@@ -188,6 +188,11 @@ impl Attempt {
         self.places.push(place);
     }
 
+    /// Gives back the places that it has, since it comes to nothing.
+    pub fn leave(&mut self) {
+        self.places.clear();
+    }
+
     /// Chooses the next endpoint.
     pub fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
         let now = Instant::now();
@@ -354,8 +359,11 @@ impl Attempt {
         if code.fault() == Fault::Upstream {
             self.upstream.metrics().count_failure(code.slug());
         }
-        if let (Some(capacity), Code::UpstreamTimeout | Code::UpstreamConnectTimeout) =
-            (&self.upstream.capacity, code)
+        // A deadline of the whole exchange may be the client's own, and may be late for what the client has not taken; what
+        // has answered is not overloaded. Otherwise clients could make the limit of everybody else shrink.
+        let is_own = !self.is_late() && self.heard.is_none();
+        if let (Some(capacity), Code::UpstreamTimeout | Code::UpstreamConnectTimeout, true) =
+            (&self.upstream.capacity, code, is_own)
         {
             capacity.timed_out(Instant::now());
         }
