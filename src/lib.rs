@@ -199,6 +199,9 @@
 //! | Counts outlive reloads, and a configuration that is refused changes none | `tests/gateway/rate_limit.rs`: `counts_outlive_reloads_and_new_numbers_hold_at_once`; `src/limits/room.rs`: `what_never_serves_takes_nobodys_counts_away` |
 //! | What only watches refuses nobody, and clients are not told of it | `tests/gateway/rate_limit.rs`: `a_shadow_refuses_nobody_and_tells_operators_alone` |
 //! | A store that does not answer costs one deadline and is asked again by itself, whether it is a server, the master of sentinels or a node of a cluster | `tests/gateway/stores.rs`; `tests/gateway/shared_limits.rs`: `no_request_waits_beyond_the_deadline` |
+//! | What one server of a store does costs the keys of no other, and a sentinel or a server that is behind leads nobody astray for longer than the others need to answer | `tests/gateway/broken_stores.rs`; `src/stores/slots.rs`: `what_most_say` |
+//! | No answer of a store is taken for that to another question, however late it comes | `tests/gateway/broken_stores.rs`: `a_late_answer_is_nobody_elses`, `who_has_little_time_left_says_nothing_of_the_server` |
+//! | A server that breaks what it accepts, or is gone, is dialled at most once at a time and less and less often | `tests/gateway/broken_stores.rs`: `connections_that_break_at_once_are_made_less_and_less_often`; `src/stores/node.rs` |
 //! | Gateways that count together admit no more than one would in exact mode, and no more than is stated in fast mode | `tests/gateway/shared_limits.rs`; `src/limits/shared/script_tests.rs` |
 //! | A key that an operator writes is the one that requests are counted by; an override holds for it alone and until it ends; no page of the web and nobody without the token changes a limit | `tests/gateway/limits_admin.rs`; `tests/cli/limits.rs`; `src/limits/overrides.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |

@@ -3,55 +3,87 @@
 //! Every server has a connection and a state of its own, so that one that is down is noticed by those alone whose keys
 //! it has.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::stream::{self, StreamExt as _};
+use rand::seq::SliceRandom as _;
 use redis::{Cmd, RedisError, Value, cmd};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::StoreError;
 use super::dial::Dialer;
-use super::health::Health;
-use super::node::{Node, Prefix, Target};
-use super::place::address;
-use super::slots::{Ranges, parse, slot_of};
+use super::node::{Node, Prefix, Target, pause};
+use super::place::address_beside;
+use super::slots::{Ranges, most_agreed, parse, slot_of};
+use crate::observability::StoreMetrics;
 use crate::text::EndpointAddress;
 
 /// How often a command follows a server that says another one has the key.
 const REDIRECTIONS: usize = 4;
-/// How many servers are asked at once who has what.
-const ASKED_AT_ONCE: usize = 4;
-/// Between two times that they are asked, the first and the longest where nobody answers.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Before a command is sent again to a server that has only a part of its keys, the first time and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How many servers are asked who has what, where somebody has said it before, and how many of them at once.
+const ASKED: usize = 5;
+const ASKED_AT_ONCE: usize = 5;
 
 /// The servers of a cluster.
 pub(super) struct Cluster {
     seeds: Vec<EndpointAddress>,
     dialer: Dialer,
-    health: Arc<Health>,
-    servers: Mutex<HashMap<EndpointAddress, Arc<Node>>>,
-    owners: ArcSwap<Ranges<Arc<Node>>>,
+    metrics: Arc<StoreMetrics>,
+    servers: Mutex<HashMap<EndpointAddress, Arc<Member>>>,
+    owners: ArcSwap<Ranges<Arc<Member>>>,
     is_learning: AtomicBool,
+    /// How often in a row nothing new was learned.
+    in_vain: AtomicU32,
     /// Whether anybody has been asked who has what, with or without success.
     was_tried: AtomicBool,
     learned: Notify,
 }
 
+/// One of them, and where it is.
+struct Member {
+    at: EndpointAddress,
+    node: Arc<Node>,
+}
+
+impl PartialEq for Member {
+    fn eq(&self, other: &Member) -> bool {
+        self.at == other.at
+    }
+}
+
+/// Where a command goes that has an error for an answer.
+enum Next {
+    /// There, and so do others with the slot.
+    Moved(EndpointAddress),
+    /// There, for this once.
+    Ask(EndpointAddress),
+    /// To the same: it has some of the keys, and not yet all.
+    Again,
+    Nowhere,
+}
+
 impl Cluster {
-    pub(super) fn new(seeds: Vec<EndpointAddress>, dialer: Dialer, health: Arc<Health>) -> Cluster {
+    pub(super) fn new(
+        seeds: Vec<EndpointAddress>,
+        dialer: Dialer,
+        metrics: Arc<StoreMetrics>,
+    ) -> Cluster {
         Cluster {
             seeds,
             dialer,
-            health,
+            metrics,
             servers: Mutex::default(),
             owners: ArcSwap::default(),
             is_learning: AtomicBool::new(false),
+            in_vain: AtomicU32::new(0),
             was_tried: AtomicBool::new(false),
             learned: Notify::new(),
         }
@@ -64,14 +96,10 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Value, StoreError> {
         let mut server = self.owner(slot_of(key), deadline).await?;
-        let mut is_asking = false;
-        for _ in 0..REDIRECTIONS {
-            let asking = cmd("ASKING");
-            let prefix = match is_asking {
-                true => Prefix::Command(&asking),
-                false => Prefix::None,
-            };
-            let error = match server.ask(command, prefix, deadline).await {
+        let (mut prefix, mut redirections) = (Prefix::None, 0);
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let error = match server.node.ask(command, prefix, deadline).await {
                 Err(StoreError::Redis(error)) => error,
                 Err(error) => {
                     // Another one may have its keys by now.
@@ -80,28 +108,34 @@ impl Cluster {
                 }
                 answer => return answer,
             };
-            let Some((next, is_for_now)) = redirection(&error) else {
-                if !is_of_command(&error) {
-                    self.learn();
-                }
-                return Err(error.into());
-            };
-            if !is_for_now {
+            let next = Next::of(&error, &server.at);
+            if !matches!(next, Next::Ask(_) | Next::Again) && !is_of_command(&error) {
                 self.learn();
             }
-            server = self.server(next);
-            is_asking = is_for_now;
+            (server, prefix) = match next {
+                Next::Moved(at) => (self.server(at), Prefix::None),
+                Next::Ask(at) => (self.server(at), Prefix::Asking),
+                Next::Again => {
+                    sleep_until(deadline.min(Instant::now() + pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+                Next::Nowhere => return Err(error.into()),
+            };
+            redirections += 1;
+            if redirections > REDIRECTIONS {
+                return Err(StoreError::Down(
+                    "the servers of the cluster do not agree who has the key".into(),
+                ));
+            }
         }
-        Err(StoreError::Down(
-            "one server of the cluster names another, and that one the next".into(),
-        ))
     }
 
     async fn owner(
         self: &Arc<Self>,
         slot: u16,
         deadline: Instant,
-    ) -> Result<Arc<Node>, StoreError> {
+    ) -> Result<Arc<Member>, StoreError> {
         let nobody = || StoreError::Down("no server of the cluster has the key".into());
         if let Some(owner) = self.owners.load().find(slot) {
             return Ok(owner.clone());
@@ -117,13 +151,19 @@ impl Cluster {
     }
 
     /// The server at an address, with the connection that it has.
-    fn server(&self, at: EndpointAddress) -> Arc<Node> {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+    fn server(&self, at: EndpointAddress) -> Arc<Member> {
         let make = || {
             let target = Target::At(at.clone());
-            Node::new(target, self.dialer.clone(), self.health.clone())
+            let node = Node::new(target, self.dialer.clone(), self.metrics.clone());
+            let at = at.clone();
+            Arc::new(Member { at, node })
         };
+        let mut servers = self.servers();
         servers.entry(at.clone()).or_insert_with(make).clone()
+    }
+
+    fn servers(&self) -> MutexGuard<'_, HashMap<EndpointAddress, Arc<Member>>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has it found out who has what, unless that is being done.
@@ -133,23 +173,32 @@ impl Cluster {
         }
     }
 
-    /// Whether anybody has said it.
-    async fn ask_around(&self) -> bool {
+    /// Who has what: the first answer where nobody has said it so far, and then what most of some say. One that is cut off
+    /// from the others would have its word believed for as long as it answers first.
+    async fn ask_around(&self) -> Option<Ranges<EndpointAddress>> {
+        let is_first = self.owners.load().is_empty();
         let mut known: Vec<EndpointAddress> = {
-            let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-            let answering = servers.iter().filter(|(_, server)| !server.is_down());
-            answering.map(|(at, _)| at.clone()).collect()
+            let servers = self.servers();
+            let is_down =
+                |at: &EndpointAddress| servers.get(at).is_some_and(|it| it.node.is_down());
+            let known: HashSet<_> = self.seeds.iter().chain(servers.keys()).collect();
+            let answering = known.into_iter().filter(|at| !is_down(at));
+            answering.cloned().collect()
         };
-        known.extend(self.seeds.iter().cloned());
+        known.shuffle(&mut rand::rng());
+        if !is_first {
+            known.truncate(ASKED);
+        }
         let asked = known.into_iter().map(|at| self.view_of(at));
-        let mut views = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
-        while let Some(view) = views.next().await {
-            if let Some(view) = view {
-                self.follow(view);
-                return true;
+        let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
+        let mut views = Vec::new();
+        while let Some(view) = answers.next().await {
+            views.extend(view);
+            if is_first && !views.is_empty() {
+                break;
             }
         }
-        false
+        most_agreed(views)
     }
 
     /// Who has what, as this one sees it.
@@ -157,33 +206,42 @@ impl Cluster {
         let deadline = Instant::now() + self.dialer.timeout();
         let mut question = cmd("CLUSTER");
         question.arg("SLOTS");
-        let server = self.server(at.clone());
-        let answer = server.ask(&question, Prefix::None, deadline).await;
-        parse(answer.ok()?, &at)
+        let server = self.server(at);
+        let answer = server.node.ask(&question, Prefix::None, deadline).await;
+        parse(answer.ok()?, &server.at)
     }
 
-    fn follow(&self, view: Ranges<EndpointAddress>) {
-        let owners = view.map(|at| (at.clone(), self.server(at)));
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that are gone, or have no keys any more, need no connection.
-        servers.retain(|at, _| owners.values().any(|(owner, _)| owner == at));
-        drop(servers);
-        self.owners
-            .store(Arc::new(owners.map(|(_, server)| server)));
+    /// Whether anything is new.
+    fn follow(&self, view: Ranges<EndpointAddress>) -> bool {
+        let owners = view.map(|at| self.server(at));
+        // Those that are gone, or have no keys any more, need no connection. Who is configured is asked again.
+        self.servers().retain(|at, _| {
+            self.seeds.contains(at) || owners.values().any(|owner| owner.at == *at)
+        });
+        let is_new = **self.owners.load() != owners;
+        if is_new {
+            self.owners.store(Arc::new(owners));
+        }
+        is_new
     }
 }
 
 /// Asks around until somebody answers, as long as anybody has the cluster.
 async fn learn(cluster: Weak<Cluster>) {
-    let mut pause = SHORTEST_PAUSE;
     while let Some(cluster) = cluster.upgrade() {
-        let is_known = cluster.ask_around().await;
+        let view = cluster.ask_around().await;
+        let is_known = view.is_some();
+        let is_new = view.is_some_and(|view| cluster.follow(view));
+        let in_vain = match is_new {
+            true => 0,
+            false => cluster.in_vain.load(Ordering::Relaxed).saturating_add(1),
+        };
+        cluster.in_vain.store(in_vain, Ordering::Relaxed);
         cluster.was_tried.store(true, Ordering::Release);
         cluster.learned.notify_waiters();
         drop(cluster);
         // Nobody is asked more often than this, however many commands fail.
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep(pause(in_vain)).await;
         if is_known {
             break;
         }
@@ -193,16 +251,25 @@ async fn learn(cluster: Weak<Cluster>) {
     }
 }
 
-/// Where the command has to go, and whether it is so for this once.
-fn redirection(error: &RedisError) -> Option<(EndpointAddress, bool)> {
-    let (place, _) = error.redirect_node()?;
-    let (host, port) = place.rsplit_once(':')?;
-    let is_for_now = error.code() == Some("ASK");
-    Some((address(host, port.parse().ok()?), is_for_now))
+impl Next {
+    /// `asked` is where the error comes from.
+    fn of(error: &RedisError, asked: &EndpointAddress) -> Next {
+        let named = || {
+            let (place, _) = error.redirect_node()?;
+            let (host, port) = place.rsplit_once(':')?;
+            address_beside(asked, host, port.parse().ok()?)
+        };
+        match (error.code(), named()) {
+            (Some("MOVED"), Some(at)) => Next::Moved(at),
+            (Some("ASK"), Some(at)) => Next::Ask(at),
+            (Some("TRYAGAIN"), _) => Next::Again,
+            _ => Next::Nowhere,
+        }
+    }
 }
 
 /// Whether the fault is in what was asked, and not in whom.
 fn is_of_command(error: &RedisError) -> bool {
-    let of_server = ["CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY"];
+    let of_server = ["MOVED", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY"];
     error.code().is_some_and(|code| !of_server.contains(&code))
 }

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value, cmd};
@@ -36,31 +37,70 @@ pub(super) struct Dialer {
 #[derive(Clone)]
 pub(super) struct Link {
     connection: MultiplexedConnection,
-    _driver: Arc<Driver>,
+    line: Arc<Line>,
 }
 
-/// What reads and writes, also where the server takes nothing any more and would never let it end.
-struct Driver(AbortHandle);
+/// What the clones of a link have in common.
+struct Line {
+    /// What reads and writes, also where the server takes nothing any more and would never let it end.
+    driver: AbortHandle,
+    began: Instant,
+    /// When the first command was sent since the last answer, in nanoseconds after `began`; 0 where none was.
+    asked: AtomicU64,
+}
 
-impl Drop for Driver {
+impl Drop for Line {
     fn drop(&mut self) {
-        self.0.abort();
+        self.driver.abort();
     }
 }
 
 impl Link {
     /// Without a deadline of its own.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        command.query_async(&mut self.connection.clone()).await
+        self.line.asks();
+        let answer = command.query_async(&mut self.connection.clone()).await;
+        self.line.hears();
+        answer
     }
 
-    /// Sends both, and nothing of another between them; the answer is that to the second.
-    pub(super) async fn send_both(&self, first: &Cmd, second: &Cmd) -> Result<Value, RedisError> {
+    /// Sends it as one that is meant for this server although another one has the slot, for this once.
+    pub(super) async fn send_asking(&self, command: &Cmd) -> Result<Value, RedisError> {
         let mut pipeline = redis::Pipeline::with_capacity(2);
-        pipeline.add_command(first.clone()).ignore();
-        pipeline.add_command(second.clone());
-        let mut answers: Vec<Value> = pipeline.query_async(&mut self.connection.clone()).await?;
-        Ok(answers.pop().unwrap_or(Value::Nil))
+        pipeline.cmd("ASKING").ignore();
+        pipeline.add_command(command.clone());
+        // What is wrong with one of several would be told without what it says.
+        pipeline.ignore_errors();
+        self.line.asks();
+        let answers = pipeline.query_async(&mut self.connection.clone()).await;
+        self.line.hears();
+        let mut answers: Vec<Result<Value, RedisError>> = answers?;
+        answers.pop().unwrap_or(Ok(Value::Nil))
+    }
+
+    /// For how long something has been asked and nothing has come.
+    pub(super) fn silence(&self) -> Duration {
+        match self.line.asked.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            asked => self.line.age().saturating_sub(Duration::from_nanos(asked)),
+        }
+    }
+}
+
+impl Line {
+    fn asks(&self) {
+        if self.asked.load(Ordering::Relaxed) == 0 {
+            let now = u64::try_from(self.age().as_nanos()).unwrap_or(u64::MAX);
+            self.asked.store(now.max(1), Ordering::Relaxed);
+        }
+    }
+
+    fn hears(&self) {
+        self.asked.store(0, Ordering::Relaxed);
+    }
+
+    fn age(&self) -> Duration {
+        self.began.elapsed()
     }
 }
 
@@ -143,10 +183,14 @@ impl Dialer {
             .set_pipeline_buffer_size(QUEUE);
         let opening = MultiplexedConnection::new_with_config(&self.settings, stream, config);
         let (connection, driver) = opening.await?;
-        let driver = Arc::new(Driver(tokio::spawn(driver).abort_handle()));
+        let line = Line {
+            driver: tokio::spawn(driver).abort_handle(),
+            began: Instant::now(),
+            asked: AtomicU64::new(0),
+        };
         Ok(Link {
             connection,
-            _driver: driver,
+            line: Arc::new(line),
         })
     }
 }

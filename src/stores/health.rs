@@ -1,16 +1,18 @@
-//! Whether the servers of a store answer, for the log and the metrics.
+//! Whether one server answers, for the log and the metrics.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::observability::StoreMetrics;
 
-/// There are no two lines of one kind about one store within this time: a server that comes and goes does not fill the log.
+/// There are no two lines of one kind about one server within this time: one that comes and goes does not fill the log.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// How the servers of one store do.
+/// How a server of a store does.
 pub(super) struct Health {
-    metrics: StoreMetrics,
+    metrics: Arc<StoreMetrics>,
+    /// What operators know it by.
+    server: Box<str>,
     said: Mutex<Said>,
 }
 
@@ -21,34 +23,33 @@ struct Said {
 }
 
 impl Health {
-    pub(super) fn new(metrics: StoreMetrics) -> Health {
+    pub(super) fn new(metrics: Arc<StoreMetrics>, server: String) -> Health {
         Health {
             metrics,
+            server: server.into(),
             said: Mutex::default(),
         }
     }
 
-    pub(super) fn metrics(&self) -> &StoreMetrics {
-        &self.metrics
-    }
-
-    /// A server that was asked until now is not any more.
+    /// It was asked until now, and is not any more.
     pub(super) fn fails(&self, cause: &str) {
         self.metrics.server_fails();
         if self.may_say(|said| &mut said.down) {
-            log::warn!("stores.{}: cannot be asked: {cause}", self.metrics.store());
+            let (store, server) = (self.metrics.store(), &self.server);
+            log::warn!("stores.{store}: {server} cannot be asked: {cause}");
         }
     }
 
-    /// A server that was not asked is again.
+    /// It was not asked, and is again.
     pub(super) fn answers(&self) {
         self.metrics.server_answers();
         if self.may_say(|said| &mut said.up) {
-            log::info!("stores.{}: answers again", self.metrics.store());
+            let (store, server) = (self.metrics.store(), &self.server);
+            log::info!("stores.{store}: {server} answers again");
         }
     }
 
-    /// A server that was not asked is of no interest any more.
+    /// It was not asked, and is of no interest any more.
     pub(super) fn is_gone(&self) {
         self.metrics.server_answers();
     }

@@ -18,8 +18,18 @@
 //! # A server that does not answer
 //! A command waits for `timeout` and no longer, for everything that it takes. The first that has waited in vain ends the
 //! waiting: from then on all others fail at once, while a task beside the requests tries to reach the server, first after
-//! a tenth of a second, then less and less often up to once a second. Nobody has to do anything for it to be asked again.
-//! In a cluster this is so for each server by itself.
+//! a tenth of a second, then less and less often up to once a second, each time a little earlier or later than other
+//! gateways. Nobody has to do anything for it to be asked again: that is so no later than a second after it serves
+//! again, and the time of an attempt that has begun before and of the one that succeeds, each of which is at most
+//! `timeout` (for the master of sentinels, twice that).
+//!
+//! In vain is a wait of at least half of `timeout` in which nothing has come over the connection, whether it ends by its
+//! own deadline or by that of whoever asks; who had less time says nothing about the server. What comes after that is
+//! nobody's answer. A connection that breaks is made anew at once, so that a server that is replaced is not even noticed;
+//! when that breaks as well before it was good for two seconds and `timeout`, the server counts as one that does not answer.
+//!
+//! In a cluster all of this is so for each server by itself. Only keys whose slot nobody has, and those of a server that is
+//! gone, have no answer; who has them now is found out at the first sign, and then as often as above.
 //!
 //! The master that sentinels name is looked for anew whenever the connection to it breaks, it does not answer, or it says
 //! that it is a replica. What was written to a master in its last moment can be lost with it: replication is asynchronous.
@@ -33,7 +43,6 @@ mod place;
 mod redis;
 mod script;
 mod sentinel;
-
 mod slots;
 
 use std::collections::BTreeMap;

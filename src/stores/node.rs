@@ -2,12 +2,14 @@
 //!
 //! Who finds the connection broken has another one made; who finds the server silent has everybody refused at once,
 //! until a task beside the requests has reached it again. So a server that is down costs a request one deadline, and
-//! only those that were under way when it went down.
+//! only those that were under way when it went down. One whose connections break again and again is left alone as well.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::{Cmd, RedisError, Value};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -15,13 +17,14 @@ use super::StoreError;
 use super::dial::{Dialer, Link};
 use super::health::Health;
 use super::sentinel::Sentinels;
+use crate::observability::StoreMetrics;
 use crate::text::EndpointAddress;
 
 /// Between two attempts to reach it, the first and the longest. Each is twice the one before.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A server that fails again within this time is left alone for longer.
-const STEADY: Duration = Duration::from_secs(10);
+/// A server that fails again within this time, and what a command may take, is left alone for longer.
+const STEADY: Duration = Duration::from_secs(2);
 
 /// Where a server is found.
 pub(super) enum Target {
@@ -33,7 +36,7 @@ pub(super) enum Target {
 pub(super) struct Node {
     target: Target,
     dialer: Dialer,
-    health: Arc<Health>,
+    health: Health,
     state: watch::Sender<State>,
     pace: Mutex<Pace>,
 }
@@ -52,31 +55,39 @@ enum State {
 }
 
 struct Pace {
-    /// Before the next attempt after a failure.
-    pause: Duration,
+    /// How often it has failed in a row.
+    failures: u32,
     up_since: Option<Instant>,
     /// Of the last connection.
     number: u64,
 }
 
-/// What may be sent before the command, so that it counts for this one alone.
-#[derive(Clone, Copy)]
-pub(super) enum Prefix<'a> {
+/// Whether a command is for the server whatever it says of slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prefix {
     None,
-    Command(&'a Cmd),
+    Asking,
+}
+
+/// Why a connection is given up.
+enum Loss {
+    /// It is no more.
+    Broken(Arc<str>),
+    /// The server says nothing, or that it does not serve.
+    Unfit(Arc<str>),
 }
 
 impl Node {
-    pub(super) fn new(target: Target, dialer: Dialer, health: Arc<Health>) -> Arc<Node> {
+    pub(super) fn new(target: Target, dialer: Dialer, metrics: Arc<StoreMetrics>) -> Arc<Node> {
         let pace = Pace {
-            pause: SHORTEST_PAUSE,
+            failures: 0,
             up_since: None,
             number: 0,
         };
         Arc::new(Node {
+            health: Health::new(metrics, target.to_string()),
             target,
             dialer,
-            health,
             state: watch::Sender::new(State::Idle),
             pace: Mutex::new(pace),
         })
@@ -92,7 +103,7 @@ impl Node {
     pub(super) async fn ask(
         self: &Arc<Self>,
         command: &Cmd,
-        prefix: Prefix<'_>,
+        prefix: Prefix,
         deadline: Instant,
     ) -> Result<Value, StoreError> {
         match self.ask_once(command, prefix, deadline).await {
@@ -106,32 +117,36 @@ impl Node {
     async fn ask_once(
         self: &Arc<Self>,
         command: &Cmd,
-        prefix: Prefix<'_>,
+        prefix: Prefix,
         deadline: Instant,
     ) -> Result<Value, StoreError> {
         let (link, number) = self.link(deadline).await?;
+        let mut waiting = Waiting {
+            node: self,
+            link: &link,
+            number,
+            since: Instant::now(),
+            is_answered: false,
+        };
         let sent = async {
             match prefix {
                 Prefix::None => link.send(command).await,
-                Prefix::Command(first) => link.send_both(first, command).await,
+                Prefix::Asking => link.send_asking(command).await,
             }
         };
-        match timeout_at(deadline, sent).await {
-            Ok(Err(error)) if is_broken(&error) => {
-                self.lose(number, State::Connecting);
-                Err(error.into())
-            }
-            Ok(Err(error)) if is_unfit(&error) => {
-                self.lose(number, State::Down(error.to_string().into()));
-                Err(error.into())
-            }
-            Ok(answer) => Ok(answer?),
-            Err(_) => {
-                let error = StoreError::Deadline(self.dialer.timeout());
-                self.lose(number, State::Down(error.to_string().into()));
-                Err(error)
+        let Ok(answer) = timeout_at(deadline, sent).await else {
+            return Err(self.late());
+        };
+        waiting.is_answered = true;
+        if let Err(error) = &answer {
+            let cause = || error.to_string().into();
+            if is_broken(error) {
+                self.lose(number, Loss::Broken(cause()));
+            } else if is_unfit(error) {
+                self.lose(number, Loss::Unfit(cause()));
             }
         }
+        Ok(answer?)
     }
 
     async fn link(self: &Arc<Self>, deadline: Instant) -> Result<(Link, u64), StoreError> {
@@ -171,40 +186,33 @@ impl Node {
         }
     }
 
-    /// Gives up the connection of this number, if nobody has yet, and has another one made.
-    fn lose(self: &Arc<Self>, number: u64, becomes: State) {
-        let is_silent = matches!(becomes, State::Down(_));
-        let mut becomes = Some(becomes);
-        let is_lost = self.state.send_if_modified(|state| {
-            let is_it = matches!(state, State::Up { number: it, .. } if *it == number);
-            if let Some(becomes) = becomes.take().filter(|_| is_it) {
-                *state = becomes;
+    /// Gives up the connection of this number, if nobody has yet, and has another one made: at once where one breaks
+    /// that was good until then, so that nobody is refused whose server was only started anew.
+    fn lose(self: &Arc<Self>, number: u64, loss: Loss) {
+        let (cause, pause) = {
+            let mut pace = self.pace();
+            if !pace.loses(number, STEADY + self.dialer.timeout()) {
+                return;
             }
-            is_it
-        });
-        if !is_lost {
-            return;
-        }
-        let pause = {
-            let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-            let since = pace.up_since.take();
-            if since.is_some_and(|since| since.elapsed() > STEADY) {
-                pace.pause = SHORTEST_PAUSE;
-            }
-            match is_silent {
-                true => pace.lengthen(),
-                false => Duration::ZERO,
+            match loss {
+                Loss::Broken(cause) if pace.failures == 0 => {
+                    pace.failures = 1;
+                    (cause, None)
+                }
+                Loss::Broken(cause) | Loss::Unfit(cause) => (cause, Some(pace.lengthen())),
             }
         };
-        if let State::Down(cause) = &*self.state.borrow() {
-            self.health.fails(cause);
+        match pause {
+            None => drop(self.state.send_replace(State::Connecting)),
+            Some(_) => self.refuse(cause),
         }
+        let pause = pause.unwrap_or_default();
         tokio::spawn(reach(Arc::downgrade(self), pause));
     }
 
     fn rise(&self, link: Link) {
         let number = {
-            let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pace = self.pace();
             pace.up_since = Some(Instant::now());
             pace.number += 1;
             pace.number
@@ -216,13 +224,19 @@ impl Node {
     }
 
     fn fall(&self, error: &StoreError) -> Duration {
-        let cause: Arc<str> = error.to_string().into();
+        self.refuse(error.to_string().into());
+        self.pace().lengthen()
+    }
+
+    fn refuse(&self, cause: Arc<str>) {
         let before = self.state.send_replace(State::Down(cause.clone()));
         if !matches!(before, State::Down(_)) {
             self.health.fails(&cause);
         }
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.lengthen()
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn dial(&self) -> Result<Link, StoreError> {
@@ -241,12 +255,66 @@ impl Drop for Node {
     }
 }
 
+/// A command that is under way. Who leaves without an answer, at his deadline or called off before it, gives up the
+/// connection where it was silent for half of what a command may take, for him or for those before him. Who had less
+/// time than that says nothing about the server.
+struct Waiting<'a> {
+    node: &'a Arc<Node>,
+    link: &'a Link,
+    number: u64,
+    since: Instant,
+    is_answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let silence = self.since.elapsed().max(self.link.silence());
+        // Where the process ends there is nobody to reach the server again.
+        if silence * 2 >= self.node.dialer.timeout() && Handle::try_current().is_ok() {
+            let cause = format!("there is no answer after {silence:?}");
+            self.node.lose(self.number, Loss::Unfit(cause.into()));
+        }
+    }
+}
+
 impl Pace {
+    /// Whether the connection of this number was still the one in use. It begins anew after one that was steady.
+    fn loses(&mut self, number: u64, steady: Duration) -> bool {
+        let Some(since) = self.up_since.filter(|_| self.number == number) else {
+            return false;
+        };
+        self.up_since = None;
+        if since.elapsed() > steady {
+            self.failures = 0;
+        }
+        true
+    }
+
     fn lengthen(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST_PAUSE);
-        // Nodes that lost it together do not come back together.
-        pause.mul_f64(rand::random_range(0.5..1.0))
+        let failures = self.failures.max(1);
+        self.failures = failures.saturating_add(1);
+        pause(failures - 1)
+    }
+}
+
+/// How long to leave a server alone that nothing has come of so many times before. Gateways that lost it together do not
+/// come back together.
+pub(super) fn pause(times: u32) -> Duration {
+    let pause = SHORTEST_PAUSE * (1 << times.min(10));
+    pause
+        .min(LONGEST_PAUSE)
+        .mul_f64(rand::random_range(0.5..1.0))
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::At(address) => address.fmt(f),
+            Target::Master(sentinels) => write!(f, "the master {:?}", sentinels.master),
+        }
     }
 }
 
@@ -269,12 +337,55 @@ fn is_broken(error: &RedisError) -> bool {
     error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
 }
 
-/// The server says that it does not serve, or that it is not the one that was looked for.
+/// The server says that it does not serve, or that it is not the one that was looked for. `CLUSTERDOWN` is not among
+/// them: a server says it of a slot that nobody has, and serves the others.
 fn is_unfit(error: &RedisError) -> bool {
     match error.code() {
-        Some("LOADING" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN") => true,
+        Some("LOADING" | "MASTERDOWN" | "READONLY") => true,
         // What a script came upon, as servers before 7.0 say it.
         Some("ERR") => error.detail().is_some_and(|it| it.contains("-READONLY")),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fails_again_and_again_is_left_alone_for_longer() {
+        let mut pace = Pace {
+            failures: 0,
+            up_since: None,
+            number: 0,
+        };
+        for expected in [100, 200, 400, 800, 1000, 1000] {
+            let (most, pause) = (Duration::from_millis(expected), pace.lengthen());
+            assert!(pause <= most && pause * 2 >= most, "{pause:?} {most:?}");
+        }
+        for _ in 0..100 {
+            assert!(pace.lengthen() <= LONGEST_PAUSE);
+        }
+        assert_eq!(
+            (0..100).map(pause).max().map(|it| it <= LONGEST_PAUSE),
+            Some(true)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_lost_once_and_who_was_steady_begins_anew() {
+        let mut pace = Pace {
+            failures: 3,
+            up_since: Some(Instant::now()),
+            number: 7,
+        };
+        assert!(!pace.loses(6, STEADY), "it is another one");
+        assert!(pace.loses(7, STEADY));
+        assert!(!pace.loses(7, STEADY), "somebody has noticed before");
+        assert_eq!(pace.failures, 3);
+        pace.up_since = Some(Instant::now());
+        tokio::time::advance(STEADY * 2).await;
+        assert!(pace.loses(7, STEADY));
+        assert_eq!(pace.failures, 0);
     }
 }

@@ -109,6 +109,27 @@ pub(super) fn address(host: &str, port: u16) -> EndpointAddress {
     }
 }
 
+/// As [`address`], of a server of a cluster, which may leave the host out: then it is where `asked` is. `None` where it
+/// says `?`, which is a name that it does not know (`cluster-preferred-endpoint-type`).
+pub(super) fn address_beside(
+    asked: &EndpointAddress,
+    host: &str,
+    port: u16,
+) -> Option<EndpointAddress> {
+    match (host, asked) {
+        ("?", _) => None,
+        ("", EndpointAddress::Socket(socket)) => {
+            Some(EndpointAddress::Socket((socket.ip(), port).into()))
+        }
+        ("", EndpointAddress::Name { host, .. }) => Some(EndpointAddress::Name {
+            host: host.clone(),
+            port,
+        }),
+        ("", EndpointAddress::Unix(_)) => None,
+        (host, _) => Some(address(host, port)),
+    }
+}
+
 /// Addresses that are all with TLS, or all without.
 fn list(
     urls: &Spanned<Vec<Spanned<String>>>,
@@ -284,6 +305,18 @@ mod tests {
             ("redis-1.internal", "redis-1.internal:7"),
         ] {
             assert_eq!(address(host, 7).to_string(), expected);
+        }
+        for (asked, host, expected) in [
+            ("10.0.0.9:1", "10.0.0.1", Some("10.0.0.1:7")),
+            ("10.0.0.9:1", "", Some("10.0.0.9:7")),
+            ("[fd00::9]:1", "", Some("[fd00::9]:7")),
+            ("redis.internal:1", "", Some("redis.internal:7")),
+            ("unix:/run/redis.sock", "", None),
+            ("10.0.0.9:1", "?", None),
+        ] {
+            let asked = asked.parse().expect("an address");
+            let beside = address_beside(&asked, host, 7).map(|it| it.to_string());
+            assert_eq!(beside.as_deref(), expected, "{asked} {host:?}");
         }
     }
 }

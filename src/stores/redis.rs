@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::config::{Built, Config, Parts};
-use super::health::Health;
 use super::node::{Node, Prefix, Target};
 use super::place::Places;
 use super::script::Call;
@@ -42,7 +41,7 @@ pub struct Redis {
     parts: Parts,
     place: Place,
     timeout: Duration,
-    health: Arc<Health>,
+    metrics: Arc<StoreMetrics>,
 }
 
 enum Place {
@@ -64,9 +63,9 @@ impl Redis {
             dialer,
             sentinel_dialer,
         } = Config::build(config, base, subject)?;
-        let health = Arc::new(Health::new(metrics));
+        let metrics = Arc::new(metrics);
         let timeout = dialer.timeout();
-        let server = |target| Place::Node(Node::new(target, dialer.clone(), health.clone()));
+        let server = |target| Place::Node(Node::new(target, dialer.clone(), metrics.clone()));
         let place = match places {
             Places::One(place) => server(Target::At(place.address)),
             Places::Sentinels { all, master, .. } => server(Target::Master(Sentinels {
@@ -76,7 +75,7 @@ impl Redis {
             })),
             Places::Cluster(nodes) => {
                 let seeds = nodes.into_iter().map(|place| place.address).collect();
-                let cluster = Cluster::new(seeds, dialer.clone(), health.clone());
+                let cluster = Cluster::new(seeds, dialer.clone(), metrics.clone());
                 Place::Cluster(Arc::new(cluster))
             }
         };
@@ -84,7 +83,7 @@ impl Redis {
             parts,
             place,
             timeout,
-            health,
+            metrics,
         })
     }
 
@@ -103,7 +102,7 @@ impl Redis {
     }
 
     pub fn metrics(&self) -> &StoreMetrics {
-        self.health.metrics()
+        &self.metrics
     }
 
     /// Has a command done whose first argument is its key. It is sent again where the connection turns out to be broken,
@@ -145,7 +144,7 @@ impl Redis {
             Err(StoreError::Down(_)) => StoreResult::Down,
             Err(StoreError::Redis(_)) => StoreResult::Error,
         };
-        self.health.metrics().observe(result, began.elapsed());
+        self.metrics.observe(result, began.elapsed());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Asking sentinels which server is the master.
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Value, cmd};
 
@@ -15,55 +16,78 @@ pub(super) struct Sentinels {
     pub(super) dialer: Dialer,
 }
 
+/// What there is on the way to a master.
+enum Step {
+    /// A sentinel says that it is there.
+    Named(EndpointAddress),
+    Reached(Link),
+}
+
+/// What went wrong, and how much that says. Nobody need be told that a sentinel is down where another one says more.
+struct Failure {
+    weight: Weight,
+    error: StoreError,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    OfSentinel,
+    Unknown,
+    OfMaster,
+}
+
 impl Sentinels {
-    /// A connection to a server that says itself that it is the master. All sentinels are asked at once, and the
-    /// first whose answer is good decides: one that does not answer costs no time, and one that is behind is not believed.
+    /// A connection to a server that says itself that it is the master. All sentinels are asked at once, every server
+    /// that one of them names is dialled while the others are still asked, and the first that is good decides. So one
+    /// that does not answer costs no time, nor does one that is behind and names a server that is none any more. Which of
+    /// two servers is the master that both say it of themselves, as on the two sides of a parted network, it cannot know:
+    /// `min-replicas-to-write` at the servers has one of them refuse.
     pub(super) async fn dial_master(&self, servers: &Dialer) -> Result<Link, StoreError> {
-        let asked = self.all.iter().map(|sentinel| self.ask(sentinel));
-        let mut answers: FuturesUnordered<_> = asked.collect();
+        let asked = self.all.iter().map(|sentinel| self.ask(sentinel).boxed());
+        let mut steps: FuturesUnordered<BoxFuture<'_, Result<Step, Failure>>> = asked.collect();
         let mut tried: Vec<EndpointAddress> = Vec::new();
-        let mut failure = None;
-        while let Some(answer) = answers.next().await {
-            let master = match answer {
-                Ok(master) if tried.contains(&master) => continue,
-                Ok(master) => master,
-                // That one does not know it says more than that another one cannot be asked.
-                Err(error @ StoreError::Down(_)) => {
-                    failure = Some(error);
-                    continue;
+        let mut failure: Option<Failure> = None;
+        while let Some(step) = steps.next().await {
+            match step {
+                Ok(Step::Reached(link)) => return Ok(link),
+                Ok(Step::Named(master)) if tried.contains(&master) => {}
+                Ok(Step::Named(master)) => {
+                    tried.push(master.clone());
+                    steps.push(self.dial(master, servers).boxed());
                 }
-                Err(error) => {
-                    failure.get_or_insert(error);
-                    continue;
+                Err(next) => {
+                    let is_more = |last: &Failure| next.weight > last.weight;
+                    if failure.as_ref().is_none_or(is_more) {
+                        failure = Some(next);
+                    }
                 }
-            };
-            match self.dial(&master, servers).await {
-                Ok(link) => return Ok(link),
-                // What is wrong with the master says more than what is wrong with a sentinel.
-                Err(error) => failure = Some(error),
             }
-            tried.push(master);
         }
-        Err(failure.unwrap_or_else(|| self.unknown()))
+        let error = failure.map(|failure| failure.error);
+        Err(error.unwrap_or_else(|| self.unknown()))
     }
 
-    async fn ask(&self, sentinel: &EndpointAddress) -> Result<EndpointAddress, StoreError> {
+    async fn ask(&self, sentinel: &EndpointAddress) -> Result<Step, Failure> {
         let asked = async {
             let link = self.dialer.dial(sentinel).await?;
             let mut question = cmd("SENTINEL");
             question.arg("GET-MASTER-ADDR-BY-NAME").arg(&*self.master);
             let answer = link.send(&question).await?;
-            let place: Option<(String, u16)> = redis::from_redis_value(answer)?;
-            place.ok_or_else(|| self.unknown())
+            Ok(redis::from_redis_value(answer)?)
         };
         let asked = tokio::time::timeout(self.dialer.timeout(), asked).await;
-        let (host, port) = asked.unwrap_or(Err(StoreError::Deadline(self.dialer.timeout())))?;
-        Ok(address(&host, port))
+        let late = || Err(StoreError::Deadline(self.dialer.timeout()));
+        let place: Result<Option<(String, u16)>, _> = asked.unwrap_or_else(|_| late());
+        match place {
+            Ok(Some((host, port))) => Ok(Step::Named(address(&host, port))),
+            Ok(None) => Err(Weight::Unknown.of(self.unknown())),
+            Err(error) => Err(Weight::OfSentinel.of(error)),
+        }
     }
 
-    async fn dial(&self, master: &EndpointAddress, servers: &Dialer) -> Result<Link, StoreError> {
+    async fn dial(&self, master: EndpointAddress, servers: &Dialer) -> Result<Step, Failure> {
         let dialed = async {
-            let link = servers.dial(master).await?;
+            let link = servers.dial(&master).await?;
             let role = link.send(&cmd("ROLE")).await?;
             match role {
                 Value::Array(parts) if is_master(parts.first()) => Ok(link),
@@ -73,11 +97,24 @@ impl Sentinels {
             }
         };
         let dialed = tokio::time::timeout(servers.timeout(), dialed).await;
-        dialed.unwrap_or(Err(StoreError::Deadline(servers.timeout())))
+        let dialed = dialed.unwrap_or(Err(StoreError::Deadline(servers.timeout())));
+        match dialed {
+            Ok(link) => Ok(Step::Reached(link)),
+            Err(error) => Err(Weight::OfMaster.of(error)),
+        }
     }
 
     fn unknown(&self) -> StoreError {
         StoreError::Down(format!("no sentinel knows a master {:?}", self.master).into())
+    }
+}
+
+impl Weight {
+    fn of(self, error: StoreError) -> Failure {
+        Failure {
+            weight: self,
+            error,
+        }
     }
 }
 

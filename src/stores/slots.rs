@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::place::address;
+use super::place::address_beside;
 use crate::text::EndpointAddress;
 
 const SLOTS: u16 = 16_384;
@@ -10,7 +10,7 @@ const SLOTS: u16 = 16_384;
 const MOST_RANGES: usize = 16_384;
 
 /// Owners by the slots that they have.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ranges<T> {
     /// First and last slot, in order.
     ranges: Vec<(u16, u16, T)>,
@@ -29,6 +29,17 @@ impl<T> Ranges<T> {
         (slot <= *last).then_some(owner)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// How many slots somebody has.
+    fn count(&self) -> usize {
+        let ranges = self.ranges.iter();
+        let counts = ranges.map(|(first, last, _)| usize::from(last.saturating_sub(*first)) + 1);
+        counts.sum()
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
         self.ranges.iter().map(|(_, _, owner)| owner)
     }
@@ -42,9 +53,20 @@ impl<T> Ranges<T> {
     }
 }
 
+/// What most say, and of what as many say that which knows more: a server that is cut off from the others tells of
+/// owners that are none any more.
+pub(super) fn most_agreed<T: PartialEq>(mut views: Vec<Ranges<T>>) -> Option<Ranges<T>> {
+    let weight = |view: &Ranges<T>| {
+        let votes = views.iter().filter(|other| *other == view).count();
+        (votes, view.count())
+    };
+    let best = (0..views.len()).max_by_key(|&index| views.get(index).map(weight))?;
+    Some(views.swap_remove(best))
+}
+
 /// What `CLUSTER SLOTS` answers, as the server at `asked` sees it: a list of first slot, last slot and servers, of
-/// which the first is the master, with its address and port. `None` where that is not what it says, or there is
-/// nothing to say.
+/// which the first is the master, with its address and port. Slots of a master whose address nobody knows are left out.
+/// `None` where that is not what it says, or there is nothing to say.
 pub(super) fn parse(answer: Value, asked: &EndpointAddress) -> Option<Ranges<EndpointAddress>> {
     let Value::Array(list) = answer else {
         return None;
@@ -65,10 +87,12 @@ pub(super) fn parse(answer: Value, asked: &EndpointAddress) -> Option<Ranges<End
         let [host, Value::Int(port), ..] = master.as_slice() else {
             return None;
         };
-        let owner = owner(host, u16::try_from(*port).ok()?, asked)?;
-        Some((slot(*first)?, slot(*last)?, owner))
+        let owner = address_beside(asked, text(host)?, u16::try_from(*port).ok()?);
+        let (first, last) = (slot(*first)?, slot(*last)?);
+        Some(owner.map(|owner| (first, last, owner)))
     });
-    let mut ranges = ranges.collect::<Option<Vec<_>>>()?;
+    let ranges = ranges.collect::<Option<Vec<_>>>()?;
+    let mut ranges: Vec<_> = ranges.into_iter().flatten().collect();
     ranges.sort_by_key(|(first, _, _)| *first);
     (!ranges.is_empty()).then_some(Ranges { ranges })
 }
@@ -77,25 +101,12 @@ fn slot(number: i64) -> Option<u16> {
     u16::try_from(number).ok().filter(|slot| *slot < SLOTS)
 }
 
-/// A server that does not know its own address says nothing; it is where it was asked.
-fn owner(host: &Value, port: u16, asked: &EndpointAddress) -> Option<EndpointAddress> {
-    let host = match host {
-        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
-        Value::SimpleString(host) => host,
-        Value::Nil => "",
-        _ => return None,
-    };
-    match (host, asked) {
-        ("?", _) => None,
-        ("", EndpointAddress::Socket(socket)) => {
-            Some(EndpointAddress::Socket((socket.ip(), port).into()))
-        }
-        ("", EndpointAddress::Name { host, .. }) => Some(EndpointAddress::Name {
-            host: host.clone(),
-            port,
-        }),
-        ("", EndpointAddress::Unix(_)) => None,
-        (host, _) => Some(address(host, port)),
+fn text(host: &Value) -> Option<&str> {
+    match host {
+        Value::BulkString(host) => std::str::from_utf8(host).ok(),
+        Value::SimpleString(host) => Some(host),
+        Value::Nil => Some(""),
+        _ => None,
     }
 }
 
@@ -163,6 +174,7 @@ mod tests {
             range(0, 99, server(host("10.0.0.1"), 7001)),
             range(200, 200, server(host("node.internal"), 7003)),
             range(201, 300, server(host(""), 7004)),
+            range(400, 500, server(host("?"), 7005)),
         ]);
         let ranges = parse(answer, &at).expect("it is an answer");
         for (slot, expected) in [
@@ -173,6 +185,7 @@ mod tests {
             (200, Some("node.internal:7003")),
             (201, Some("10.0.0.9:7004")),
             (301, None),
+            (400, None),
             (8192, Some("10.0.0.9:7002")),
             (16383, Some("10.0.0.9:7002")),
         ] {
@@ -190,5 +203,30 @@ mod tests {
         ] {
             assert!(parse(bad.clone(), &at).is_none(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_most_say() {
+        let ranges = |ranges: &[(u16, u16, u8)]| Ranges {
+            ranges: ranges.to_vec(),
+        };
+        let (whole, old) = (ranges(&[(0, 9, 1), (10, 19, 2)]), ranges(&[(0, 19, 3)]));
+        let part = ranges(&[(0, 9, 1)]);
+        for (views, expected) in [
+            (vec![&part], &part),
+            (vec![&old, &whole, &whole], &whole),
+            (vec![&whole, &old, &whole], &whole),
+            (vec![&part, &whole], &whole),
+            (vec![&whole, &part], &whole),
+            (vec![&whole, &part, &part], &part),
+        ] {
+            let views: Vec<_> = views.into_iter().cloned().collect();
+            assert_eq!(
+                most_agreed(views.clone()).as_ref(),
+                Some(expected),
+                "{views:?}"
+            );
+        }
+        assert_eq!(most_agreed::<u8>(Vec::new()), None);
     }
 }

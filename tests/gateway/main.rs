@@ -9,6 +9,7 @@ mod any_of;
 mod api_key;
 mod bandwidth;
 mod basic;
+mod broken_stores;
 mod bulkhead;
 mod caps;
 mod changes;

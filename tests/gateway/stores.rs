@@ -12,7 +12,7 @@ use redis::cmd;
 use crate::harness::*;
 
 /// A store as `redis = …` says it is.
-fn store(redis: &str) -> Arc<Store> {
+pub fn store(redis: &str) -> Arc<Store> {
     store_of(redis, &Metrics::new())
 }
 
@@ -36,20 +36,20 @@ fn store_of(redis: &str, metrics: &Metrics) -> Arc<Store> {
         .expect("the store")
 }
 
-async fn set(store: &Store, key: &str, value: &str) -> Result<(), StoreError> {
+pub async fn set(store: &Store, key: &str, value: &str) -> Result<(), StoreError> {
     let mut command = cmd("SET");
     command.arg(key).arg(value);
     within("an answer", store.command(&command)).await
 }
 
-async fn value(store: &Store, key: &str) -> Result<Option<String>, StoreError> {
+pub async fn value(store: &Store, key: &str) -> Result<Option<String>, StoreError> {
     let mut command = cmd("GET");
     command.arg(key);
     within("an answer", store.command(&command)).await
 }
 
 /// Until the store does what is asked of it.
-async fn answers(store: &Store, key: &str) {
+pub async fn answers(store: &Store, key: &str) {
     eventually("the store answers", async || {
         set(store, key, "again").await.ok()
     })

@@ -178,6 +178,15 @@ impl Redis {
         count.map_or(0, |count| count.parse().expect("a number"))
     }
 
+    /// How many connections it has accepted, those of these questions among them.
+    pub async fn connections(&self) -> u64 {
+        let stats = self.ask(&["INFO", "stats"]).await;
+        let mut lines = stats.lines();
+        let count = lines.find_map(|line| line.strip_prefix("total_connections_received:"));
+        let count = count.expect("it is counted").trim();
+        count.parse().expect("a number")
+    }
+
     async fn is_ready(&self) {
         eventually("Redis answers", async || {
             let output = self.cli(&["PING"]).await;

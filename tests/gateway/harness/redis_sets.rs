@@ -15,7 +15,9 @@ pub struct Watched {
     pub master: Redis,
     pub replica: Redis,
     sentinels: Vec<(SocketAddr, Child)>,
-    _folder: TempDir,
+    /// Sentinels that the others know nothing of.
+    cut_off: Vec<Child>,
+    folder: TempDir,
 }
 
 /// What the sentinels, and the servers, want to be told.
@@ -36,12 +38,13 @@ impl Watched {
         let follow = [&auth[..], &["--replicaof", "127.0.0.1", &port]].concat();
         let replica = Redis::run("redis-server", &follow, &cli).await;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let sentinels = (0..3).map(|index| sentinel(folder.path(), index, &port));
+        let sentinels = (0..3).map(|_| sentinel(folder.path(), &port, SERVER_PASSWORD));
         let watched = Watched {
             master,
             replica,
             sentinels: sentinels.collect(),
-            _folder: folder,
+            cut_off: Vec::new(),
+            folder,
         };
         eventually("the replica has everything", async || {
             let said = watched.replica.ask(&["INFO", "replication"]).await;
@@ -70,6 +73,33 @@ impl Watched {
         format!("[{}]", urls.join(", "))
     }
 
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sentinels.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// The URL of another sentinel, which no server lets in: whatever becomes of them, it says that this one is the master.
+    pub async fn cut_off(&mut self, master: SocketAddr) -> String {
+        let port = master.port().to_string();
+        let (address, child) = sentinel(self.folder.path(), &port, "guessed");
+        self.cut_off.push(child);
+        let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"];
+        eventually("it says where the master is", async || {
+            let said = self.of_sentinel(address, &question).await;
+            said.contains(&port).then_some(())
+        })
+        .await;
+        format!("redis://{address}")
+    }
+
+    /// Until another server is the master.
+    pub async fn has_failed_over(&self) {
+        eventually("the replica is the master", async || {
+            let role = self.replica.ask(&["ROLE"]).await;
+            role.starts_with("master").then_some(())
+        })
+        .await;
+    }
+
     async fn of_sentinel(&self, address: SocketAddr, command: &[&str]) -> String {
         let port = address.port().to_string();
         let mut cli = Command::new("redis-cli");
@@ -79,12 +109,12 @@ impl Watched {
     }
 }
 
-fn sentinel(folder: &Path, index: usize, master: &str) -> (SocketAddr, Child) {
+fn sentinel(folder: &Path, master: &str, password: &str) -> (SocketAddr, Child) {
     let address = free_address();
-    let file = folder.join(format!("sentinel-{index}.conf"));
+    let file = folder.join(format!("sentinel-{}.conf", address.port()));
     let text = format!(
         "port {}\nbind 127.0.0.1\ndir {}\nrequirepass {SENTINEL_PASSWORD}\nsentinel sentinel-pass {SENTINEL_PASSWORD}\n\
-         sentinel monitor main 127.0.0.1 {master} 2\nsentinel auth-pass main {SERVER_PASSWORD}\n\
+         sentinel monitor main 127.0.0.1 {master} 2\nsentinel auth-pass main {password}\n\
          sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
         address.port(),
         folder.display(),
@@ -149,13 +179,14 @@ impl RedisCluster {
         format!("[\"{}\"]", self.nodes[0].url())
     }
 
+    /// The number of a key's slot.
+    pub async fn slot(&self, key: &str) -> String {
+        self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key]).await
+    }
+
     /// The node that has a key, by its place.
     pub async fn owner(&self, key: &str) -> usize {
-        let slot: u64 = self.nodes[0]
-            .ask(&["CLUSTER", "KEYSLOT", key])
-            .await
-            .parse()
-            .expect("a slot");
+        let slot: u64 = self.slot(key).await.parse().expect("a slot");
         for (index, node) in self.nodes.iter().enumerate() {
             let said = node.ask(&["CLUSTER", "NODES"]).await;
             let own = said
