@@ -1,6 +1,7 @@
 //! What is counted: the hash of whatever tells one key from another.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::num::NonZeroU64;
 use std::sync::LazyLock;
 
 /// SipHash with keys of this process: two keys are one with a chance of 2⁻⁶⁴, and nobody outside can find such two.
@@ -8,7 +9,7 @@ static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Who or what is counted. It means nothing outside of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(u64);
+pub struct Key(NonZeroU64);
 
 impl Key {
     /// Begins a key. Costs some twenty nanoseconds with the parts of a usual one, and allocates nothing.
@@ -16,8 +17,13 @@ impl Key {
         KeyHasher(SEED.build_hasher())
     }
 
+    /// Never 0.
     pub(super) fn hash(self) -> u64 {
-        self.0
+        self.0.get()
+    }
+
+    pub(super) fn of_hash(hash: u64) -> Option<Key> {
+        NonZeroU64::new(hash).map(Key)
     }
 }
 
@@ -43,7 +49,7 @@ impl KeyHasher {
     }
 
     pub fn finish(self) -> Key {
-        Key(self.0.finish())
+        Key(NonZeroU64::new(self.0.finish()).unwrap_or(NonZeroU64::MAX))
     }
 }
 

@@ -1,8 +1,9 @@
 //! The words of state of every key: sharded, bounded, and without a lock that is held for longer than a decision takes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::Key;
 use crate::observability::LimitMetrics;
@@ -13,6 +14,12 @@ const SHARDS: usize = 64;
 const SAMPLE: usize = 16;
 /// How many keys are not worth a look at all of them.
 const LEAST_SWEPT: usize = 4;
+/// How many places a shard has that has any.
+const LEAST_PLACES: usize = 4;
+
+/// Tables differ in where they look for a key: one that takes over another meets its keys in the order of their places, and
+/// with the same order in both they would all come to be beside each other first.
+static TABLES: AtomicU64 = AtomicU64::new(0);
 
 /// Keys and their words. Those of a key that is not there are zero.
 #[derive(Debug)]
@@ -47,10 +54,9 @@ impl Table {
         let place = match shard.find(key) {
             Some(place) => place,
             None => {
-                let before = shard.keys.len();
+                let before = shard.keys;
                 let place = shard.add(key, fresh_in);
-                self.metrics
-                    .add_keys(shard.keys.len() as i64 - before as i64);
+                self.metrics.add_keys(shard.keys as i64 - before as i64);
                 place
             }
         };
@@ -82,10 +88,11 @@ impl Table {
     pub fn take_over(&self, from: &Table, convert: impl Fn(&[u64], &mut [u64])) {
         for shard in from.shards.get().into_iter().flatten() {
             let mut shard = lock(shard);
-            for place in 0..shard.keys.len() {
-                let key = shard.keys[place];
-                let words = shard.words_of(place);
-                self.with(key, |_| u64::MAX, |new| convert(words, new));
+            for place in 0..shard.places {
+                if let Some(key) = shard.key_at(place) {
+                    let words = shard.words_of(place);
+                    self.with(key, |_| u64::MAX, |new| convert(words, new));
+                }
             }
         }
     }
@@ -93,19 +100,21 @@ impl Table {
     /// How many keys there are.
     pub fn len(&self) -> usize {
         let shards = self.shards.get().into_iter().flatten();
-        shards.map(|shard| lock(shard).keys.len()).sum()
+        shards.map(|shard| lock(shard).keys).sum()
     }
 
     fn shards(&self) -> &[Mutex<Shard>] {
         self.shards.get_or_init(|| {
             let most = self.keys.div_ceil(SHARDS).max(1);
-            let shard = || Mutex::new(Shard::new(self.words, most));
+            let number = TABLES.fetch_add(1, Ordering::Relaxed);
+            // Any odd number keeps apart what is; this one, the golden ratio, spreads what is near (Knuth, the same section).
+            let salt = (2 * number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let shard = || Mutex::new(Shard::new(self.words, most, salt));
             std::iter::repeat_with(shard).take(SHARDS).collect()
         })
     }
 
     fn shard(&self, key: Key) -> std::sync::MutexGuard<'_, Shard> {
-        // The lowest bits and the highest choose the place within a shard.
         let shard = (key.hash() >> 32) as usize % SHARDS;
         lock(&self.shards()[shard])
     }
@@ -125,14 +134,17 @@ fn lock(shard: &Mutex<Shard>) -> std::sync::MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keys in the order of their arrival, as far as none was forgotten, with their words beside them.
+/// Keys with their words beside them, so that a decision meets one place of memory: open addressing with linear probing
+/// (Knuth, The Art of Computer Programming 3, section 6.4), without marks of what was removed.
 #[derive(Debug)]
 struct Shard {
-    places: HashTable<u32>,
-    keys: Vec<Key>,
-    words: Vec<u64>,
+    /// A key and its words, one after the other. A place without a key is all zero.
+    slots: Vec<u64>,
     stride: usize,
+    places: usize,
+    keys: usize,
     most: usize,
+    salt: u64,
     /// Where the next look for a key that can be forgotten begins.
     hand: usize,
     /// How many keys are added before all are looked at again.
@@ -140,27 +152,32 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(stride: usize, most: usize) -> Shard {
+    fn new(words: usize, most: usize, salt: u64) -> Shard {
         Shard {
-            places: HashTable::new(),
-            keys: Vec::new(),
-            words: Vec::new(),
-            stride,
+            slots: Vec::new(),
+            stride: words + 1,
+            places: 0,
+            keys: 0,
             most,
+            salt,
             hand: 0,
             until_sweep: LEAST_SWEPT,
         }
     }
 
     fn find(&self, key: Key) -> Option<usize> {
-        let found = self
-            .places
-            .find(key.hash(), |place| self.keys[*place as usize] == key);
-        found.map(|place| *place as usize)
+        let mut place = self.home(key)?;
+        loop {
+            match self.key_at(place) {
+                Some(it) if it == key => return Some(place),
+                Some(_) => place = self.next(place),
+                None => return None,
+            }
+        }
     }
 
     fn words_of(&mut self, place: usize) -> &mut [u64] {
-        &mut self.words[place * self.stride..(place + 1) * self.stride]
+        &mut self.slots[place * self.stride + 1..(place + 1) * self.stride]
     }
 
     /// The place of a key that was not there.
@@ -169,75 +186,112 @@ impl Shard {
         if self.until_sweep == 0 {
             self.sweep(&fresh_in);
             // As many are added before the next time as were kept, at the bound as well: so that one look at a key is paid
-            // for by one that was added, and no more than twice the memory is taken that is needed.
-            self.until_sweep = self.keys.len().max(LEAST_SWEPT);
+            // for by one that was added.
+            self.until_sweep = self.keys.max(LEAST_SWEPT);
         }
         self.until_sweep -= 1;
-        if self.keys.len() >= self.most {
+        if self.keys >= self.most {
             let place = self.nearest(&fresh_in);
             self.remove(place);
+        } else if self.keys >= most_keys(self.places) {
+            self.grow();
         }
-        let place = self.keys.len();
-        self.keys.push(key);
-        self.words.resize(self.words.len() + self.stride, 0);
-        let keys = &self.keys;
-        let hash = |place: &u32| keys[*place as usize].hash();
-        // A shard of more than 2³² keys would be larger than its memory.
-        self.places.insert_unique(key.hash(), place as u32, hash);
+        self.insert(key)
+    }
+
+    fn insert(&mut self, key: Key) -> usize {
+        let mut place = self.home(key).unwrap_or(0);
+        while self.key_at(place).is_some() {
+            place = self.next(place);
+        }
+        self.slots[place * self.stride] = key.hash();
+        self.keys += 1;
         place
+    }
+
+    fn grow(&mut self) {
+        let places = (self.places * 2).clamp(LEAST_PLACES, places_for(self.most));
+        let before = std::mem::replace(&mut self.slots, vec![0; places * self.stride]);
+        (self.places, self.keys) = (places, 0);
+        for slot in before.chunks_exact(self.stride) {
+            if let Some(key) = Key::of_hash(slot[0]) {
+                let place = self.insert(key);
+                self.words_of(place).copy_from_slice(&slot[1..]);
+            }
+        }
     }
 
     /// Forgets every key whose words say nothing.
     fn sweep(&mut self, fresh_in: impl Fn(&[u64]) -> u64) {
-        let mut place = 0;
-        while place < self.keys.len() {
-            if fresh_in(self.words_of(place)) == 0 {
-                // The last one comes here in its stead.
+        for place in 0..self.places {
+            // Another one may have come into its place.
+            while self.key_at(place).is_some() && fresh_in(self.words_of(place)) == 0 {
                 self.remove(place);
-            } else {
-                place += 1;
             }
         }
     }
 
-    /// Of a few keys, spread over all of them, the one that is nearest to fresh.
+    /// Of a few keys, which are neighbours by nothing but their hashes, the one that is nearest to fresh.
     fn nearest(&mut self, fresh_in: impl Fn(&[u64]) -> u64) -> usize {
-        let (start, keys) = (self.hand, self.keys.len());
-        self.hand = (start + 1) % keys;
-        let step = keys.div_ceil(SAMPLE);
-        let places = (0..SAMPLE).map(|index| (start + index * step) % keys);
-        let stride = self.stride;
-        let words = |place: usize| &self.words[place * stride..(place + 1) * stride];
-        places
-            .min_by_key(|place| fresh_in(words(*place)))
-            .unwrap_or(0)
+        let start = self.hand;
+        let places = (start..self.places).chain(0..start);
+        let places = places.filter(|place| self.key_at(*place).is_some());
+        let sample: SmallVec<[usize; SAMPLE]> = places.take(SAMPLE).collect();
+        self.hand = sample.last().map_or(0, |last| self.next(*last));
+        let words = |place: usize| &self.slots[place * self.stride + 1..(place + 1) * self.stride];
+        let nearest = sample.iter().min_by_key(|place| fresh_in(words(**place)));
+        nearest.copied().unwrap_or(0)
     }
 
+    /// Those behind it that would not be found any more come nearer to their homes.
     fn remove(&mut self, place: usize) {
-        let keys = &self.keys;
-        let hash = |place: &u32| keys[*place as usize].hash();
-        let last = keys.len() - 1;
-        for at in [place, last] {
-            // Of the last key there may be no other.
-            let entry = self
-                .places
-                .find_entry(keys[at].hash(), |it| *it as usize == at);
-            if let Ok(entry) = entry {
-                entry.remove();
+        let (mut hole, mut next) = (place, self.next(place));
+        while let Some(home) = self.key_at(next).and_then(|key| self.home(key)) {
+            if self.steps(home, next) >= self.steps(hole, next) {
+                let from = next * self.stride;
+                self.slots
+                    .copy_within(from..from + self.stride, hole * self.stride);
+                hole = next;
             }
+            next = self.next(next);
         }
-        if place != last {
-            self.places
-                .insert_unique(keys[last].hash(), place as u32, hash);
-        }
-        self.keys.swap_remove(place);
-        let (stride, from) = (self.stride, last * self.stride);
-        self.words.copy_within(from..from + stride, place * stride);
-        self.words.truncate(from);
-        if self.hand >= self.keys.len() {
-            self.hand = 0;
+        self.slots[hole * self.stride..(hole + 1) * self.stride].fill(0);
+        self.keys -= 1;
+    }
+
+    /// Where a key is looked for first; `None` while there are no places.
+    fn home(&self, key: Key) -> Option<usize> {
+        let mixed = key.hash().wrapping_mul(self.salt) >> 32;
+        (self.places > 0).then_some((mixed as usize * self.places) >> 32)
+    }
+
+    fn key_at(&self, place: usize) -> Option<Key> {
+        Key::of_hash(self.slots[place * self.stride])
+    }
+
+    fn next(&self, place: usize) -> usize {
+        match place + 1 {
+            next if next == self.places => 0,
+            next => next,
         }
     }
+
+    /// How far it is from one place to another, which may be around the end.
+    fn steps(&self, from: usize, to: usize) -> usize {
+        match to >= from {
+            true => to - from,
+            false => to + self.places - from,
+        }
+    }
+}
+
+/// A quarter stays free, so that a key is two or three places from its home and one that is not there is missed soon.
+fn most_keys(places: usize) -> usize {
+    places / 4 * 3
+}
+
+fn places_for(keys: usize) -> usize {
+    keys.div_ceil(3) * 4
 }
 
 #[cfg(test)]
@@ -282,6 +336,52 @@ mod tests {
     }
 
     #[test]
+    fn whatever_comes_and_goes_a_shard_has_what_a_map_has() {
+        use std::collections::HashMap;
+        let mut shard = Shard::new(2, 60, 1);
+        let mut model = HashMap::new();
+        let mut chance = 1_u64;
+        for step in 0..100_000_u64 {
+            // Knuth's generator: what comes is the same each time.
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let number = (chance >> 33) % 59;
+            match (shard.find(key(number)), chance >> 63) {
+                (Some(place), 0) => {
+                    shard.remove(place);
+                    assert!(model.remove(&number).is_some());
+                }
+                (Some(place), _) => assert_eq!(shard.words_of(place), model[&number]),
+                (None, _) => {
+                    assert!(!model.contains_key(&number));
+                    let place = shard.add(key(number), |_| 1);
+                    assert_eq!(shard.words_of(place), [0, 0]);
+                    shard.words_of(place).copy_from_slice(&[number, step]);
+                    model.insert(number, [number, step]);
+                }
+            }
+            assert_eq!(shard.keys, model.len());
+        }
+    }
+
+    #[test]
+    fn what_is_taken_over_is_there_and_was_not_looked_for_long() {
+        let from = table(1, 1_000_000);
+        for number in 0..200_000 {
+            from.with(key(number), fresh_in, |words| words[0] = number + 1);
+        }
+        for keys in [1_000_000, 100_000] {
+            let to = table(1, keys);
+            let began = std::time::Instant::now();
+            to.take_over(&from, |before, words| words.copy_from_slice(before));
+            // Where keys came to be beside each other it was minutes.
+            assert!(began.elapsed().as_secs() < 20);
+            assert_eq!(to.len(), 200_000.min(keys.next_multiple_of(64)));
+        }
+    }
+
+    #[test]
     fn what_says_nothing_is_forgotten_before_memory_grows() {
         let table = table(1, 1 << 30);
         for number in 0..1_000_000 {
@@ -299,14 +399,11 @@ mod tests {
         };
         for most in [1 << 20, 4096] {
             looks.set(0);
-            let mut shard = Shard::new(1, most);
+            let mut shard = Shard::new(1, most, 1);
             for number in 0..20_000 {
                 let place = shard.add(key(number), counted);
-                shard.words_of(place)[0] = 1;
-                if number > 4000 {
-                    // So that there is always one to be forgotten, and never many.
-                    shard.words_of(0)[0] = 0;
-                }
+                // So that there is always one to be forgotten, and never many.
+                shard.words_of(place)[0] = u64::from(number % 4000 != 3999);
             }
             // One of the sweeps, and at the bound those of a few more.
             let most = 20_000 * (2 + SAMPLE);
