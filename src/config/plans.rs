@@ -54,7 +54,7 @@ pub(super) fn overload(
     let before = before.and_then(|before| before.overload.as_ref());
     let shedder = match before {
         Some(before) => before.shedder.clone(),
-        None => Arc::new(Shedder::new(metrics.overload())),
+        None => Arc::new(Shedder::new(metrics)),
     };
     Some(Overload { config, shedder })
 }

@@ -31,7 +31,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Criticality;
-use crate::observability::OverloadMetrics;
+use crate::observability::{Metrics, OverloadMetrics};
 use crate::text;
 
 /// When the gateway has too much to do, so that it refuses what matters less.
@@ -108,11 +108,12 @@ pub struct Shedder {
 }
 
 impl Shedder {
-    pub fn new(metrics: OverloadMetrics) -> Shedder {
+    pub fn new(metrics: &Metrics) -> Shedder {
+        let classes = Criticality::ALL.iter().map(|class| class.as_str());
         Shedder {
             level: AtomicU32::new(0),
             turn: AtomicU32::new(0),
-            metrics,
+            metrics: metrics.overload(classes),
         }
     }
 
@@ -129,7 +130,7 @@ impl Shedder {
         let is_chosen =
             share >= CLASS || self.turn.fetch_add(159, Ordering::Relaxed) % CLASS < share;
         if is_chosen {
-            self.metrics.shed(class.as_str());
+            self.metrics.shed(class as usize);
         }
         is_chosen
     }
@@ -161,10 +162,9 @@ fn next(level: u32, worst: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observability::Metrics;
 
     fn shedder() -> Shedder {
-        Shedder::new(Metrics::new().overload())
+        Shedder::new(&Metrics::new())
     }
 
     /// Of a thousand requests of each class, how many are refused.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec};
 
 use super::register::Register;
+use super::series::Series;
 use super::{Metrics, Watched};
 
 /// What there is to say of the bulkheads of one kind.
@@ -51,11 +52,12 @@ impl BulkheadCatalog {
 }
 
 /// The handles of one bulkhead. Series appear when there is something to say.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct BulkheadMetrics {
     name: Box<str>,
     kind: Kind,
     metrics: Metrics,
+    refused: Series<&'static str, IntCounter>,
 }
 
 impl Metrics {
@@ -77,6 +79,7 @@ impl Metrics {
             name: name.into(),
             kind,
             metrics: self.clone(),
+            refused: Series::default(),
         }
     }
 }
@@ -102,9 +105,12 @@ impl BulkheadMetrics {
     }
 
     /// Somebody has got no place.
-    pub fn refused(&self, reason: &str) {
-        let labels = [&*self.name, reason];
-        self.catalog().refused.with_label_values(&labels).inc();
+    pub fn refused(&self, reason: &'static str) {
+        let make = || {
+            let labels = [&*self.name, reason];
+            self.catalog().refused.with_label_values(&labels)
+        };
+        self.refused.handle(reason, make).inc();
     }
 
     fn catalog(&self) -> &BulkheadCatalog {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Gauge, IntCounterVec};
+use prometheus::{Gauge, IntCounter, IntCounterVec};
 
 use super::Metrics;
 use super::register::Register;
@@ -46,23 +46,35 @@ impl OverloadCatalog {
 
 /// The handles of the one who refuses.
 #[derive(Clone, Debug)]
-pub struct OverloadMetrics(Metrics);
+pub struct OverloadMetrics {
+    metrics: Metrics,
+    shed: Box<[IntCounter]>,
+}
 
 impl Metrics {
-    pub fn overload(&self) -> OverloadMetrics {
-        OverloadMetrics(self.clone())
+    /// `classes` are all that there are.
+    pub fn overload<'c>(&self, classes: impl Iterator<Item = &'c str>) -> OverloadMetrics {
+        let shed = &self.0.overload.shed;
+        OverloadMetrics {
+            metrics: self.clone(),
+            shed: classes
+                .map(|class| shed.with_label_values(&[class]))
+                .collect(),
+        }
     }
 }
 
 impl OverloadMetrics {
-    /// A request of this class has been refused.
-    pub fn shed(&self, class: &str) {
-        self.0.0.overload.shed.with_label_values(&[class]).inc();
+    /// A request of this class has been refused, which is one by its place among all.
+    pub fn shed(&self, class: usize) {
+        if let Some(shed) = self.shed.get(class) {
+            shed.inc();
+        }
     }
 
     /// What has been measured, and what has come of it.
     pub fn measured(&self, lag: Duration, cpu: f64, in_flight: u64, classes: f64) {
-        let all = &self.0.0.overload;
+        let all = &self.metrics.0.overload;
         all.lag.set(lag.as_secs_f64());
         all.cpu.set(cpu);
         all.in_flight.set(in_flight as f64);

@@ -39,6 +39,8 @@ mod grpc {
 struct Entry {
     status: u16,
     slug: &'static str,
+    /// Its problem type, where there is none that others know.
+    urn: &'static str,
     title: &'static str,
     grpc: u8,
     fault: Fault,
@@ -60,7 +62,7 @@ macro_rules! error_index {
             fn entry(self) -> &'static Entry {
                 match self {
                     $(Code::$name => &Entry {
-                        status: $status, slug: $slug, title: $title, grpc: grpc::$grpc,
+                        status: $status, slug: $slug, urn: concat!("urn:northgate:error:", $slug), title: $title, grpc: grpc::$grpc,
                         fault: Fault::$fault, flag: $flag, doc: concat!($($doc, "\n"),+),
                     },)+
                 }
@@ -195,7 +197,9 @@ error_index! {
 }
 
 /// Problem types that are registered (RFC 9457 section 4.2).
-const IANA: &str = "https://iana.org/assignments/http-problem-types#";
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+const REDUCED_CAPACITY: &str =
+    "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
 impl Code {
     pub fn status(self) -> StatusCode {
@@ -203,12 +207,12 @@ impl Code {
     }
 
     /// What `type` of a problem document says: a type that others know, where there is one, or else one of our own.
-    pub fn problem_type(self) -> String {
+    pub fn problem_type(self) -> &'static str {
         match self {
             // Of draft-ietf-httpapi-ratelimit-headers.
-            Code::RateLimited | Code::QuotaExceeded => format!("{IANA}quota-exceeded"),
-            Code::Overloaded => format!("{IANA}temporary-reduced-capacity"),
-            own => format!("urn:northgate:error:{}", own.slug()),
+            Code::RateLimited | Code::QuotaExceeded => QUOTA_EXCEEDED,
+            Code::Overloaded => REDUCED_CAPACITY,
+            own => own.entry().urn,
         }
     }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Code;
@@ -125,20 +126,17 @@ impl Reply {
                     CONTENT_TYPE,
                     HeaderValue::from_static("application/problem+json"),
                 ));
-                let mut body = serde_json::json!({
-                    "type": code.problem_type(),
-                    "title": code.title(),
-                    "status": code.status().as_u16(),
-                    "code": code.slug(),
-                    "request_id": request_id,
-                });
-                if let Some(detail) = &self.detail {
-                    body["detail"] = Value::String(detail.to_string());
-                }
-                for (name, value) in self.members.take().into_iter().flat_map(|it| *it) {
-                    body[name] = value;
-                }
-                self.body = Bytes::from(body.to_string());
+                let problem = Problem {
+                    r#type: code.problem_type(),
+                    title: code.title(),
+                    status: code.status().as_u16(),
+                    code: code.slug(),
+                    request_id,
+                    detail: self.detail.as_deref(),
+                    members: self.members.as_deref(),
+                };
+                // Text and numbers can always be written.
+                self.body = serde_json::to_vec(&problem).unwrap_or_default().into();
             }
             Dialect::Grpc => {
                 self.status = StatusCode::OK;
@@ -155,6 +153,21 @@ impl Reply {
             }
         }
     }
+}
+
+/// A problem document, written as it stands: a flood is refused by these, and a tree of values first would cost as much
+/// as the rest of the reply.
+#[derive(Serialize)]
+struct Problem<'r> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    request_id: &'r str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'r str>,
+    #[serde(flatten)]
+    members: Option<&'r Map<String, Value>>,
 }
 
 /// Percent-encodes a message as the gRPC specification of `grpc-message` asks: printable ASCII but `%` stays.
