@@ -56,6 +56,11 @@ class Process:
         fields = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
+    def precise_cpu_seconds(self):
+        """Of the threads that there are, in nanoseconds rather than ticks."""
+        tasks = Path(f"/proc/{self.child.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
     def resident_bytes(self):
         pages = int(Path(f"/proc/{self.child.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -74,12 +79,15 @@ class Process:
                     continue
 
 
-def wrk(options, url, seconds, cpus, headers=()):
-    command = ["wrk", "-t1", f"-c{options.connections}", f"-d{seconds}s", "--latency", "-s", str(HERE / "wrk.lua")]
+def wrk_command(options, url, seconds, headers=(), script="wrk.lua"):
+    command = ["wrk", "-t1", f"-c{options.connections}", f"-d{seconds}s", "--latency", "-s", str(HERE / script)]
     for header in headers:
         command += ["-H", header]
-    command.append(url)
-    return json.loads(drive(command, cpus).rpartition("RESULT ")[2])
+    return [*command, url]
+
+
+def wrk(options, url, seconds, cpus, headers=()):
+    return json.loads(drive(wrk_command(options, url, seconds, headers), cpus).rpartition("RESULT ")[2])
 
 
 def drive(command, cpus):
@@ -101,6 +109,70 @@ def measure(process, load):
     round_["cpu_us_per_request"] = spent * 1e6 / round_["requests"]
     round_["resident_bytes"] = process.resident_bytes()
     return round_
+
+
+# How long each load has its turn.
+TURN = 0.2
+
+
+def in_turns(process, commands, seconds, cpus):
+    """Several loads by wrk, each for `seconds` in all and in turns so short that the machine's own pace, which changes from
+    second to second, is the same for all of them: the figures of each, and what the process spent on them. Of what is under way
+    when a turn ends, the next one pays for the answer; so does each for one. Let another one be the first each time: that
+    makes a difference of its own."""
+    loads = {}
+    spent = dict.fromkeys(commands, 0.0)
+
+    def turn(name, act):
+        before = process.precise_cpu_seconds()
+        act(loads.get(name))
+        spent[name] += process.precise_cpu_seconds() - before
+
+    def one_turn(load):
+        load.send_signal(signal.SIGCONT)
+        time.sleep(TURN)
+        load.send_signal(signal.SIGSTOP)
+
+    def last_turn(load):
+        load.send_signal(signal.SIGCONT)
+        for _ in range(60):
+            # Any thread may get the signal, and only the first one heeds it.
+            load.send_signal(signal.SIGINT)
+            try:
+                return load.wait(0.5)
+            except subprocess.TimeoutExpired:
+                continue
+        raise Trouble(f"{shlex.join(load.args)} does not end")
+
+    def start(name, command):
+        loads[name] = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cpus)
+        )
+        one_turn(loads[name])
+
+    try:
+        for name, command in commands.items():
+            turn(name, lambda _: start(name, command))  # noqa: B023
+        for _ in range(round(seconds / TURN)):
+            for name in commands:
+                turn(name, one_turn)
+        for name in commands:
+            turn(name, last_turn)
+        figures = {}
+        for name, load in loads.items():
+            output = load.stdout.read()
+            if load.returncode or "RESULT " not in output:
+                raise Trouble(f"{shlex.join(commands[name])} ended with {load.returncode}:\n{output}")
+            figures[name] = json.loads(output.rpartition("RESULT ")[2])
+            if not figures[name]["requests"]:
+                raise Trouble(f"{process.name} served nothing:\n{process.tail()}")
+            figures[name]["cpu_us_per_request"] = spent[name] * 1e6 / figures[name]["requests"]
+        return figures
+    finally:
+        for load in loads.values():
+            if load.poll() is None:
+                load.kill()
+                load.wait(5)
 
 
 def check_free(addresses):
