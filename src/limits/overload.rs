@@ -15,9 +15,14 @@
 //! Ten times a second it is measured how late the threads that serve come to what is due (`max_lag`), how much of the
 //! processors that it may use the process has used (`max_cpu_percent`), and how many requests are in flight
 //! (`max_in_flight`). While one of them is at its limit, a level rises: more and more `low` requests are refused, when that
-//! is all of them `normal` ones as well, then `high` ones. It rises by an eighth of a class at least each time and by half
-//! a class at most, as the excess is. It falls by a thirty-second, and not before everything is below four fifths of its
-//! limit: so a class is back in some three seconds, and nothing swings. `critical` requests are never refused for this.
+//! is all of them `normal` ones as well, then `high` ones. It rises by a sixteenth of a class at least each time and by half
+//! a class at most, as the excess is. While all of them are below their limits it falls, the slower the nearer they are: by
+//! a thirty-second of a class where half of each limit is free, and always by something. So a class is back in some three
+//! seconds where there is little to do, and within half a minute where there is nearly too much. `critical` requests are
+//! never refused for this.
+//!
+//! In flight are requests that make work: not WebSockets and other tunnels that are open, and not those that have their
+//! answer from the gateway and wait only for a client that does not read it.
 //!
 //! Requests are told apart by the `criticality` of their route, before anybody is asked who calls: 503 `overloaded`, with
 //! a `Retry-After` of one to four seconds, drawn so that clients do not come back all at once.
@@ -44,7 +49,7 @@ pub struct Config {
     /// How much of the processors that the process may use (by its workers, its control group and its affinity) it may
     /// have used in the last second, 1 to 100. Default 95.
     pub max_cpu_percent: text::Bounded<1, 100>,
-    /// How many requests may be in flight, over all listeners. Default: that is not looked at.
+    /// How many requests may be in flight, over all listeners; tunnels do not count. Default: that is not looked at.
     pub max_in_flight: Option<NonZeroU32>,
 }
 
@@ -92,11 +97,12 @@ impl Config {
 const CLASS: u32 = 256;
 /// `critical` is above what the level can come to.
 const HIGHEST: u32 = 3 * CLASS;
-const LEAST_RISE: u32 = CLASS / 8;
+const LEAST_RISE: u32 = CLASS / 16;
 const MOST_RISE: u32 = CLASS / 2;
-const FALL: u32 = CLASS / 32;
-/// The share of its limit that everything has to be below until the level falls.
-const CALM: f64 = 0.8;
+const MOST_FALL: u32 = CLASS / 32;
+/// How far the level falls for what is free of a limit. Larger, and it would swing: what is used of the processors is known
+/// of the last second only.
+const FALL: f64 = CLASS as f64 / 16.0;
 
 /// Who refuses. It outlives configurations, as the load does.
 #[derive(Debug)]
@@ -152,15 +158,19 @@ fn next(level: u32, worst: f64) -> u32 {
         let excess = (worst - 1.0) * f64::from(CLASS);
         let rise = (excess as u32).clamp(LEAST_RISE, MOST_RISE);
         (level + rise).min(HIGHEST)
-    } else if worst < CALM {
-        level.saturating_sub(FALL)
     } else {
-        level
+        // Never nothing: what is refused could be refused for ever where what is not makes nearly enough work.
+        let fall = (1.0 - worst) * FALL;
+        level.saturating_sub((fall as u32).clamp(1, MOST_FALL))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shedder() -> Shedder {
@@ -185,7 +195,7 @@ mod tests {
         assert_eq!(refused(&shedder), [0, 0, 0, 0]);
         let mut before = [0; 4];
         let mut seen = Vec::new();
-        for _ in 0..30 {
+        for _ in 0..60 {
             shedder.measured(lag(50), &config);
             let now = refused(&shedder);
             assert!(before.iter().zip(&now).all(|(before, now)| before <= now));
@@ -195,14 +205,10 @@ mod tests {
             before = now;
             seen.push(now);
         }
-        assert_eq!(seen[0], [128, 0, 0, 0], "an eighth at a time");
-        assert_eq!(seen[7], [1024, 0, 0, 0]);
-        assert_eq!(seen[11], [1024, 512, 0, 0]);
-        assert_eq!(seen[29], [1024, 1024, 1024, 0], "never what is critical");
-        for _ in 0..32 {
-            shedder.measured(lag(45), &config);
-        }
-        assert_eq!(refused(&shedder), seen[29], "it does not swing");
+        assert_eq!(seen[0], [64, 0, 0, 0], "a sixteenth at a time");
+        assert_eq!(seen[15], [1024, 0, 0, 0]);
+        assert_eq!(seen[23], [1024, 512, 0, 0]);
+        assert_eq!(seen[59], [1024, 1024, 1024, 0], "never what is critical");
         for _ in 0..32 {
             shedder.measured(lag(0), &config);
         }
@@ -211,6 +217,66 @@ mod tests {
             shedder.measured(lag(0), &config);
         }
         assert_eq!(refused(&shedder), [0, 0, 0, 0]);
+    }
+
+    /// Requests of each class that make so much work together, in shares of what the gateway can do; as many come in as
+    /// are not refused. One measure is of now, the other of the last second, and is never more than all.
+    fn serve(
+        level: &mut u32,
+        offered: [f64; 4],
+        tenths: usize,
+        is_averaged: bool,
+    ) -> Vec<(f64, u32)> {
+        let (mut last, mut noise) = (VecDeque::new(), 7_u32);
+        let mut seen = Vec::new();
+        for _ in 0..tenths {
+            let mut work = 0.0;
+            for (class, offered) in offered.iter().enumerate() {
+                let refused = level.saturating_sub(class as u32 * CLASS).min(CLASS);
+                let share = if class == 3 { 0 } else { refused };
+                work += offered * (1.0 - f64::from(share) / f64::from(CLASS));
+            }
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            work *= 0.95 + 0.1 * f64::from(noise >> 16) / 65_536.0;
+            last.push_back(work.min(1.0));
+            if last.len() > 11 {
+                last.pop_front();
+            }
+            let measured = match is_averaged {
+                true => last.iter().sum::<f64>() / last.len() as f64 / 0.95,
+                false => work,
+            };
+            *level = next(*level, measured);
+            seen.push((work, *level));
+        }
+        seen
+    }
+
+    proptest! {
+        /// Whatever comes, as much is served as can be, and what is served goes up and down by less than a class; and when
+        /// less comes, all of it is served again, however near it is to too much.
+        #[test]
+        fn it_neither_latches_nor_swings(
+            low in 0.0..2.0, normal in 0.0..2.0, high in 0.0..2.0, critical in 0.0..0.85,
+            left in 0.0..0.9, is_averaged in any::<bool>(),
+        ) {
+            let offered: [f64; 4] = [low, normal, high, critical];
+            let all: f64 = offered.iter().sum();
+            let mut level = 0;
+            // A minute to find the level, and one to look.
+            serve(&mut level, offered, 600, is_averaged);
+            let seen = serve(&mut level, offered, 600, is_averaged);
+            let mean = seen.iter().map(|(work, _)| work).sum::<f64>() / seen.len() as f64;
+            let levels = || seen.iter().map(|(_, level)| *level);
+            let swing = levels().max().unwrap_or(0) - levels().min().unwrap_or(0);
+            if all > 1.1 {
+                prop_assert!((0.8..1.02).contains(&mean), "{mean} of {offered:?}");
+            }
+            prop_assert!(swing < CLASS, "{swing} for {offered:?}");
+            let less = offered.map(|it| it / all.max(0.01) * left);
+            serve(&mut level, less, 3 * 260, is_averaged);
+            prop_assert_eq!(level, 0, "{:?}", less);
+        }
     }
 
     #[test]
