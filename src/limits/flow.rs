@@ -1,6 +1,6 @@
-//! How fast bytes of a key may flow: who is too fast waits, and nothing is refused.
+//! How fast bytes of a key may flow: who is too fast waits.
 
-use std::num::NonZero;
+use std::num::{NonZero, NonZeroU32};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,15 @@ use super::{Key, Now};
 use crate::observability::LimitMetrics;
 
 const SECOND: u64 = 1_000_000_000;
+/// How much time's worth may be ahead of a part: a minute, or what one body alone can have on its way, where that takes
+/// longer.
+const LONGEST: u64 = 60 * SECOND;
+const OWN: u64 = 128 * 1024;
+/// How many parts flow in a second: who waits for one waits for no longer than that, if no other of the key flows.
+const PARTS: u64 = 4;
+/// Smaller ones would be more work than they are worth, and larger ones do not come.
+const SMALLEST_PART: u64 = 1024;
+const LARGEST_PART: u64 = 64 * 1024;
 
 /// So many bytes a second for each key, evenly, and a burst of a second on top.
 #[derive(Debug)]
@@ -16,6 +25,8 @@ pub struct Flow {
     rate: NonZero<u64>,
     /// How long the rate takes for the burst, in nanoseconds.
     burst: u64,
+    /// How much may be ahead, in nanoseconds.
+    longest: u64,
     /// When what has been let through will have been paid for, by key.
     table: Table,
 }
@@ -27,23 +38,47 @@ impl Flow {
         Flow {
             rate,
             burst: SECOND,
+            longest: LONGEST.max(time_of(OWN, rate)),
             table: Table::new(1, keys, metrics),
         }
     }
 
-    /// How long these bytes have to wait. They count from now on.
-    pub fn pass(&self, key: Key, bytes: u64, now: Instant) -> Duration {
+    /// Of how many keys anything is known.
+    pub fn keys(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The most that should flow at a time; `None` where more does not come.
+    pub fn part(&self) -> Option<NonZeroU32> {
+        let part = (self.rate.get() / PARTS).max(SMALLEST_PART);
+        let part = u32::try_from(part)
+            .ok()
+            .filter(|part| u64::from(*part) < LARGEST_PART);
+        part.and_then(NonZeroU32::new)
+    }
+
+    /// How long these bytes have to wait: for no more than a minute (or the time that 128 KiB take, where that is longer) and
+    /// the time that they take themselves. They count from now on.
+    pub fn pass(&self, key: Key, bytes: u64, now: Instant) -> Result<Duration, Congested> {
         let now = Now::at(now).nanos;
         let ahead = |words: &[u64]| words.first().map_or(0, |until| until.saturating_sub(now));
         self.table.with(key, ahead, |words| {
-            let ahead = ahead(words).saturating_add(time_of(bytes, self.rate));
+            let before = ahead(words);
+            if before > self.burst + self.longest {
+                return Err(Congested);
+            }
+            let ahead = before.saturating_add(time_of(bytes, self.rate));
             if let Some(until) = words.first_mut() {
                 *until = now.saturating_add(ahead);
             }
-            Duration::from_nanos(ahead.saturating_sub(self.burst))
+            Ok(Duration::from_nanos(ahead.saturating_sub(self.burst)))
         })
     }
 }
+
+/// So many bodies of the key flow at a time that one more part would wait for too long behind them. It does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Congested;
 
 fn time_of(bytes: u64, rate: NonZero<u64>) -> u64 {
     let nanos = u128::from(bytes) * u128::from(SECOND) / u128::from(rate.get());
@@ -74,7 +109,7 @@ mod tests {
         let now = Instant::now();
         let pass = |name: &str, bytes: u64, after: u64| {
             let at = now + Duration::from_millis(after);
-            flow.pass(key(name), bytes, at).as_millis()
+            flow.pass(key(name), bytes, at).unwrap().as_millis()
         };
         assert_eq!(pass("a", 1000, 0), 0, "the burst");
         assert_eq!(pass("a", 100, 0), 100);
@@ -83,6 +118,41 @@ mod tests {
         assert_eq!(pass("a", 100, 100), 200);
         assert_eq!(pass("a", 0, 1300), 0);
         assert_eq!(pass("a", 1000, 10_000), 0, "the burst again");
+    }
+
+    #[test]
+    fn nobody_waits_for_more_than_a_minute_behind_others() {
+        let flow = flow(10_000);
+        let now = Instant::now();
+        let pass = |bytes: u64, after: u64| {
+            let waits = flow.pass(key("a"), bytes, now + Duration::from_secs(after));
+            waits.map(|it| it.as_secs())
+        };
+        assert_eq!(pass(10_000, 0), Ok(0), "the burst");
+        assert_eq!(pass(6_000_000, 0), Ok(600), "of its own part");
+        assert_eq!(pass(1, 0), Err(Congested));
+        assert_eq!(pass(1, 539), Err(Congested));
+        // And what was refused does not count.
+        assert_eq!(pass(10_000, 541), Ok(60));
+        assert_eq!(pass(0, 602), Ok(0));
+    }
+
+    #[test]
+    fn whoever_is_alone_has_its_turn_however_slow_it_is() {
+        let flow = flow(1024);
+        let now = Instant::now();
+        for _ in 0..7 {
+            assert!(flow.pass(key("a"), 16 * 1024, now).is_ok());
+        }
+    }
+
+    #[test]
+    fn parts_are_a_quarter_of_a_second() {
+        let part = |rate: u64| flow(rate).part().map(NonZeroU32::get);
+        assert_eq!(part(1024), Some(1024));
+        assert_eq!(part(64 * 1024), Some(16 * 1024));
+        assert_eq!(part(256 * 1024), None);
+        assert_eq!(part(u64::MAX), None);
     }
 
     proptest! {
@@ -97,7 +167,7 @@ mod tests {
             let (mut now, mut sent) = (begin, 0u64);
             for (bytes, pause) in parts {
                 now += Duration::from_millis(pause);
-                now += flow.pass(key("a"), bytes, now);
+                now += flow.pass(key("a"), bytes, now).expect("nobody else flows");
                 sent += bytes;
                 let seconds = (now - begin).as_secs_f64();
                 let most = (seconds + 1.0) * rate as f64;

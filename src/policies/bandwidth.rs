@@ -8,16 +8,21 @@
 //! ```
 //!
 //! Bodies of all of a caller's requests together are let through as fast as this, in bytes a second, and a burst of one
-//! second on top. What is too fast waits, which its sender notices as a network that is slow; nothing is refused, dropped
-//! or kept in memory, and no timeout of the upstream or the client runs meanwhile but the route's. What is counted are the
+//! second on top. What is too fast waits, which its sender notices as a network that is slow; nothing is dropped, kept in
+//! memory or hurried, and no timeout of the upstream or the client runs meanwhile but the route's. What is counted are the
 //! bytes between gateway and client: compressed where the gateway compresses.
+//!
+//! Bodies of one caller wait for one another in turn, a part of each: of a quarter of a second, 64 KiB at most. Where
+//! there are so many that a part would have to wait behind others for more than a minute (or for longer than 128 KiB
+//! take), its body ends there and the others go on: the client gets 429 `bandwidth_exceeded`, or a response that has begun
+//! is broken off. A client that leaves is noticed when the part has had its turn, at the latest.
 //!
 //! How fast that is is said by the policy, and where that says neither `request` nor `response`, by the `bandwidth` of the
 //! caller's plan, which is counted over all routes that leave it to plans and tell callers apart by the same.
 //!
 //! WebSockets and other tunnels are not slowed down, and neither is what the gateway itself answers.
 
-use std::num::NonZero;
+use std::num::{NonZero, NonZeroU32};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +34,7 @@ use serde::Deserialize;
 use super::limiting::{By, ByConfig, ByPlan, Counted, check_plans};
 use super::{BuildScope, Hooks, OnRequestBody, OnResponseBody, RequestBody, ResponseBody, Seen};
 use crate::facts::View;
-use crate::limits::{Flow, Key, MAX_KEYS, Plan};
+use crate::limits::{Congested, Flow, Key, MAX_KEYS, Plan};
 use crate::response::Code;
 use crate::text::{ByteSize, Spanned};
 
@@ -173,6 +178,15 @@ impl OnResponseBody for OnRoute {
         let paced = self.paced(&flows.response, view);
         Ok(paced.map(|paced| paced as Box<dyn ResponseBody>))
     }
+
+    fn sees_replies(&self) -> bool {
+        false
+    }
+
+    fn largest_part(&self) -> Option<NonZeroU32> {
+        let flows = self.policy.flows.all();
+        flows.filter_map(|it| it.response.as_ref()?.part()).min()
+    }
 }
 
 /// One body.
@@ -183,16 +197,18 @@ struct Paced {
 }
 
 impl Paced {
-    fn count(&mut self, bytes: usize) {
+    fn count(&mut self, bytes: usize) -> Result<(), Code> {
         if bytes > 0 {
-            self.pause = self.flow.pass(self.key, bytes as u64, Instant::now());
+            let passed = self.flow.pass(self.key, bytes as u64, Instant::now());
+            self.pause = passed.map_err(|Congested| Code::BandwidthExceeded)?;
         }
+        Ok(())
     }
 }
 
 impl RequestBody for Paced {
     fn see(&mut self, chunk: &Bytes, _: bool) -> Result<Seen, Code> {
-        self.count(chunk.len());
+        self.count(chunk.len())?;
         Ok(Seen::All)
     }
 
@@ -203,7 +219,7 @@ impl RequestBody for Paced {
 
 impl ResponseBody for Paced {
     fn pass(&mut self, chunk: Option<Bytes>, _: bool) -> Result<Option<Bytes>, Code> {
-        self.count(chunk.as_ref().map_or(0, Bytes::len));
+        self.count(chunk.as_ref().map_or(0, Bytes::len))?;
         Ok(chunk)
     }
 

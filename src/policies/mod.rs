@@ -55,6 +55,7 @@ mod vary;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
@@ -247,6 +248,17 @@ pub trait OnResponseBody: Send + Sync {
         head: &mut Parts,
         view: View<'_>,
     ) -> Result<Option<Box<dyn ResponseBody>>, Code>;
+
+    /// Whether it is asked about replies of the gateway itself.
+    fn sees_replies(&self) -> bool {
+        true
+    }
+
+    /// The most of a body that is to come at a time, so that none waits for long: kept where upstreams speak HTTP/1.1. Of
+    /// HTTP/2, parts are frames of 16 KiB at most.
+    fn largest_part(&self) -> Option<NonZeroU32> {
+        None
+    }
 }
 
 /// What one policy remembers of the body of one response.

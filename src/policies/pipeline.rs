@@ -1,5 +1,6 @@
 //! A route's compiled hooks.
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -139,6 +140,7 @@ pub struct Pipeline {
     response: Box<[Arc<dyn OnResponse>]>,
     /// In reverse order, too.
     response_body: Box<[Arc<dyn OnResponseBody>]>,
+    largest_part: Option<NonZeroU32>,
     managed: Box<[HeaderPattern]>,
     manages_odd_names: bool,
     /// Where plans say how much their callers matter.
@@ -205,6 +207,10 @@ impl Pipeline {
             upstream_request: hooks.upstream_request.into(),
             request_body: hooks.request_body.into(),
             response: response.into(),
+            largest_part: response_body
+                .iter()
+                .filter_map(|it| it.largest_part())
+                .min(),
             response_body: response_body.into(),
             manages_odd_names: !hooks.managed.iter().all(HeaderPattern::is_plain),
             managed: hooks.managed.into(),
@@ -390,6 +396,11 @@ impl Pipeline {
         !self.response_body.is_empty()
     }
 
+    /// The most of a response's body that is to come at a time, where a policy says so.
+    pub fn largest_part(&self) -> Option<NonZeroU32> {
+        self.largest_part
+    }
+
     /// What the body of an upstream's response will pass through, in order. An error refuses the response.
     pub fn response_body(
         &self,
@@ -404,7 +415,7 @@ impl Pipeline {
 
     /// What the body of a reply of the gateway itself will pass through. Hooks that refuse it are passed over.
     pub fn reply_body(&self, head: &mut Parts, view: View<'_>) -> Vec<Box<dyn ResponseBody>> {
-        let hooks = self.response_body.iter();
+        let hooks = self.response_body.iter().filter(|it| it.sees_replies());
         hooks
             .filter_map(|hook| hook.on_response_body(head, view).ok().flatten())
             .collect()

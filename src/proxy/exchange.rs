@@ -185,7 +185,9 @@ impl Exchange {
         let client_idle = self.connection.as_ref().filter(|_| !self.is_grpc).map(idle);
         let upstream = proxy.upstream.clone();
         self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
-        self.attempt = Some(Attempt::new(upstream, self.began, limit, client_idle));
+        let mut attempt = Attempt::new(upstream, self.began, limit, client_idle);
+        attempt.read_in_parts(self.route.pipeline.largest_part());
+        self.attempt = Some(attempt);
         None
     }
 

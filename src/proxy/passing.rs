@@ -81,7 +81,8 @@ impl Exchange {
         self.in_time(is_in_time)
     }
 
-    /// Takes a part of the response's body through the policies that change it. How long it has to wait, if it has to.
+    /// Takes a part of the response's body through the policies that change it. How long it has to wait, if it has to, and
+    /// nobody else sees to that.
     pub(super) fn pass(
         &mut self,
         part: &mut Option<Bytes>,
@@ -93,7 +94,11 @@ impl Exchange {
             return Ok(None);
         }
         self.pausing(pause)?;
-        Ok(Some(pause))
+        let Some(seat) = &self.seat else {
+            return Ok(Some(pause));
+        };
+        seat.pause(pause);
+        Ok(None)
     }
 
     /// A part of the response's body has come down.

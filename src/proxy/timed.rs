@@ -5,12 +5,14 @@
 //! that reads the same client, and says that it failed when the exchange's clock says so. The engine then resets
 //! the upstream's stream, leaves its connection alone, and lets the exchange end as any other that failed.
 //!
+//! A response that has to wait before it goes on waits here as well, and for no longer than its client is there.
+//!
 //! The engine takes the session's place for one of a foreign protocol. It is put back before a reply is written
 //! and before the exchange is recorded, so that nobody else sees it.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -38,6 +40,23 @@ use crate::upstream::{Attempt, Stall, Timer};
 pub(super) struct Seat {
     session: Mutex<Option<Box<ServerSession>>>,
     closes: AtomicBool,
+    /// How long what is written next of the response has to wait, in microseconds.
+    pause: AtomicU64,
+}
+
+impl Seat {
+    /// What is written next of the response has to wait for so long.
+    pub(super) fn pause(&self, pause: Duration) {
+        let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        self.pause.store(micros, Ordering::Relaxed);
+    }
+
+    fn take_pause(&self) -> Option<Duration> {
+        match self.pause.load(Ordering::Relaxed) {
+            0 => None,
+            _ => Some(Duration::from_micros(self.pause.swap(0, Ordering::Relaxed))),
+        }
+    }
 }
 
 /// Puts a clock beside the client's session where the attempt needs one.
@@ -119,6 +138,23 @@ impl Timed {
     fn session_mut(&mut self) -> &mut ServerSession {
         self.session.as_mut().expect("there until it is dropped")
     }
+
+    /// Waits. An error where the client leaves.
+    async fn pause(&mut self, pause: Duration) -> Result<()> {
+        let mut pause = pin!(tokio::time::sleep(pause));
+        let session = self.session_mut();
+        // What still comes of the request is for the engine to read.
+        if session.is_body_done() {
+            tokio::select! {
+                () = &mut pause => return Ok(()),
+                left = session.read_body_or_idle(true) => {
+                    left.map_err(|error| error.into_down())?;
+                }
+            }
+        }
+        pause.await;
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -162,6 +198,10 @@ impl Foreign for Timed {
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         if self.seat.closes.load(Ordering::Relaxed) {
             self.session_mut().set_keepalive(None);
+        }
+        if let Some(pause) = self.seat.take_pause() {
+            // Boxed, so that responses that need not wait do not carry the size of this.
+            Box::pin(self.pause(pause)).await?;
         }
         let is_done = self.session_mut().response_duplex_vec(tasks).await?;
         if is_done {

@@ -134,6 +134,9 @@ error_index! {
     /// The caller has as many requests as it may have at a time, by the policy `concurrency`, and there was no place in its
     /// queue, or none that would have become free in time.
     ConcurrencyExceeded = 429 "concurrency_exceeded" "Too many requests at a time", RESOURCE_EXHAUSTED Client "RL";
+    /// So many bodies of the caller flow at a time, by the policy `bandwidth`, that a part of this one would have had to wait
+    /// for more than a minute behind the others. Where the response has begun, it is broken off.
+    BandwidthExceeded = 429 "bandwidth_exceeded" "Too many transfers at a time", RESOURCE_EXHAUSTED Client "RL";
     /// The store that the limits are counted in together with other gateways cannot be asked, and
     /// `shared.on_store_down = "deny"` of the policy lets nobody in meanwhile. `Retry-After` says when to try again.
     LimitUnavailable = 503 "limit_unavailable" "The limits cannot be looked at now", UNAVAILABLE Gateway "RL";

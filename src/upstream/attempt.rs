@@ -1,5 +1,6 @@
 //! One exchange's way through an upstream: which endpoint, how it went, whether to try another.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,7 @@ pub struct Attempt {
     awaits_client: bool,
     /// Whether it has become a tunnel, in which neither side has to say anything.
     is_tunnel: bool,
+    largest_part: Option<NonZeroU32>,
 }
 
 /// One request in flight on an endpoint.
@@ -134,6 +136,7 @@ impl Attempt {
             client_idle,
             awaits_client: false,
             is_tunnel: false,
+            largest_part: None,
         }
     }
 
@@ -188,9 +191,14 @@ impl Attempt {
         self.places.push(place);
     }
 
-    /// Gives back the places that it has, since it comes to nothing.
+    /// Gives back the places that it has: nothing more is asked of the upstream.
     pub fn leave(&mut self) {
         self.places.clear();
+    }
+
+    /// Has responses of HTTP/1.1 read in parts of so many bytes at most, where that is said.
+    pub fn read_in_parts(&mut self, largest: Option<NonZeroU32>) {
+        self.largest_part = largest;
     }
 
     /// Chooses the next endpoint.
@@ -213,7 +221,7 @@ impl Attempt {
             cap(&mut peer.options.write_timeout);
             limit = limit.min(left);
         }
-        if let Some((dial, call)) = Dial::to(&endpoint, now, limit) {
+        if let Some((dial, call)) = Dial::to(&endpoint, now, limit, self.largest_part) {
             peer.options.custom_l4 = Some(dial);
             self.call = Some(call);
             if upload == Upload::Nothing {

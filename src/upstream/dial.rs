@@ -1,5 +1,6 @@
 //! Getting a connection for one try: one that is kept, or a new one.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ pub(super) struct Call {
     turn: OnceLock<Turn>,
     was_spare: AtomicBool,
     refusal: OnceLock<Refusal>,
+    /// The most that is to be read of a response at a time.
+    largest_part: Option<NonZeroU32>,
 }
 
 impl Dial {
@@ -42,9 +45,13 @@ impl Dial {
         endpoint: &Endpoint,
         now: Instant,
         limit: Duration,
+        largest_part: Option<NonZeroU32>,
     ) -> Option<(Arc<Dial>, Arc<Call>)> {
         let spares = endpoint.spares()?.clone();
-        let call = Arc::new(Call::default());
+        let call = Arc::new(Call {
+            largest_part,
+            ..Call::default()
+        });
         let dial = Dial {
             spares,
             tls: endpoint.handshake().cloned(),
@@ -82,6 +89,11 @@ impl Call {
     /// The watch of the connection, once there is one.
     pub(super) fn turn(&self) -> Option<&Turn> {
         self.turn.get()
+    }
+
+    /// The most that is to be read of the response at a time, where that is said.
+    pub(super) fn largest_part(&self) -> Option<usize> {
+        self.largest_part.map(|part| part.get() as usize)
     }
 
     /// Whether the connection had served others before.

@@ -171,6 +171,23 @@ impl Lent {
         Ok(at)
     }
 
+    /// Reads some, and no more than is wanted at a time.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(most) = self.call.largest_part() else {
+            return transport(&mut self.wire, |it| it.poll_read(cx, buffer));
+        };
+        let most = most.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        ready!(transport(&mut self.wire, |it| it.poll_read(cx, &mut part)))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
             let written = ready!(transport(&mut self.wire, |it| it.poll_write(cx, &self.out)))?;
@@ -208,7 +225,7 @@ impl AsyncRead for Lent {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        match transport(&mut this.wire, |it| it.poll_read(cx, buffer)) {
+        match this.poll_fill(cx, buffer) {
             Poll::Ready(result) => result?,
             Poll::Pending => {
                 // The engine waits, so nothing more is coming for now. An error shows at the next write.

@@ -1,6 +1,10 @@
 //! `bandwidth`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
 
 use crate::harness::*;
 
@@ -73,4 +77,120 @@ async fn requests_are_slowed_down_and_arrive_whole() {
         assert!(begin.elapsed() < Duration::from_millis(900));
     })
     .await;
+}
+
+/// A body larger than everything that is held of one on the way.
+const LARGE: usize = 4096 * KIB;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_wait_take_nothing_from_others_on_their_connection() {
+    let large = Bytes::from(vec![b'.'; LARGE]);
+    let shop = Origin::speaking(Protocol::H2, move |seen| match seen.target.as_str() {
+        "/free/page" => text(large.slice(..512 * KIB)),
+        _ => text(large.clone()),
+    });
+    let gateway = Gateway::draft(
+        r#"
+        [upstreams.shop]
+        endpoints = ["$shop"]
+        protocol = "h2c"
+
+        [routes.slow]
+        match = { path = "/slow/{tenant}" }
+        upstream = "shop"
+        policies.bandwidth = { by = ["path:tenant"], response = "16KiB" }
+
+        [routes.free]
+        match = { path = "/free/{page}" }
+        upstream = "shop"
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    let client = gateway.http1();
+    assert_eq!(client.send(get("/free/page")).await.body.len(), 512 * KIB);
+    let client = Arc::new(client);
+    let mut opening = JoinSet::new();
+    for number in 0..40 {
+        let (client, ask) = (client.clone(), get(&format!("/slow/{number}")));
+        opening.spawn(async move { client.open(ask).await });
+    }
+    let paused = within("they have begun", opening.join_all()).await;
+    // Each time, what the origin may still send of the others has come a bit further.
+    for _ in 0..10 {
+        assert_eq!(client.send(get("/free/page")).await.body.len(), 512 * KIB);
+    }
+    assert_eq!(shop.connections(), 1, "all of it was on one connection");
+    drop(paused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_while_a_body_waits_is_noticed() {
+    over_each_pair(|pair| async move {
+        let shop = Origin::speaking(pair.origin, |_| text(vec![b'.'; LARGE]));
+        let gateway = draft(&shop, pair.origin, "response = \"16KiB\"")
+            .start()
+            .await;
+        let client = gateway.client(pair.client);
+        let mut leaving = client.open(get("/large")).await;
+        leaving.chunk().await;
+        let active = "http_server_active_requests{northgate_listener=\"public\"} ";
+        assert!(gateway.metrics().await.contains(&format!("{active}1\n")));
+        drop((leaving, client));
+        eventually("it is over", async || {
+            let metrics = gateway.metrics().await;
+            metrics.contains(&format!("{active}0\n")).then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_behind_more_than_flows_in_a_minute() {
+    over_each_pair(|pair| async move {
+        let shop = Origin::speaking(pair.origin, |seen| text(seen.body.len().to_string()));
+        let policy = "request = \"2KiB\"";
+        let gateway = draft(&shop, pair.origin, policy).start().await;
+        let client = Arc::new(gateway.client(pair.client));
+        let mut asked = JoinSet::new();
+        for _ in 0..40 {
+            let client = client.clone();
+            let ask = post("/busy", vec![b'.'; 16 * KIB]);
+            asked.spawn(async move { client.send(ask).await });
+        }
+        let refused = within("one is refused", asked.join_next()).await;
+        let refused = refused.expect("some were asked").expect("no panic");
+        refused.assert_problem(429, "bandwidth_exceeded");
+        let line = gateway.log_of(&refused).await;
+        assert_eq!(
+            (&line["flag"], &line["fault"]),
+            (&"RL".into(), &"client".into())
+        );
+        asked.abort_all();
+        // Others wait for nobody.
+        let answer = client.send(post("/other", vec![b'.'; KIB])).await;
+        assert_eq!(answer.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_would_wait_for_too_long_is_none() {
+    let shop = Origin::http1(|_| text(vec![b'.'; 64 * KIB]));
+    let gateway = draft(&shop, Protocol::Http1, "response = \"1KiB\"")
+        .start()
+        .await;
+    let clients = [gateway.http2(), gateway.http2()].map(Arc::new);
+    let mut asked = JoinSet::new();
+    for number in 0..160 {
+        let client = clients[number % 2].clone();
+        asked.spawn(async move { client.try_send(get("/busy")).await });
+    }
+    let refused = within("one is refused", asked.join_next()).await;
+    let refused = refused.expect("some were asked").expect("no panic");
+    refused
+        .expect("an answer")
+        .assert_problem(429, "bandwidth_exceeded");
 }
