@@ -52,7 +52,10 @@ async fn measure(snapshot: Arc<ArcSwap<Snapshot>>, probes: Arc<[Probe]>, mut cpu
         let snapshot = snapshot.load();
         if let Some(overload) = &snapshot.overload {
             let views = snapshot.listeners.iter();
-            let active = views.map(|view| view.listener.metrics.active_requests.get());
+            let active = views.map(|view| {
+                let metrics = &view.listener.metrics;
+                metrics.active_requests.get() - metrics.passive_requests.get()
+            });
             let pressure = Pressure {
                 lag,
                 cpu,

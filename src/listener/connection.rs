@@ -54,6 +54,16 @@ pub struct Connection {
     _place: Place,
 }
 
+/// A request that is in flight and makes no work.
+#[derive(Debug)]
+pub struct Rest(Arc<Connection>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.listener.metrics.passive_requests.dec();
+    }
+}
+
 impl Connection {
     /// A connection of which it is known whose it is. Until requests are awaited on it, whoever sets it up keeps
     /// the time.
@@ -142,6 +152,13 @@ impl Connection {
         }
         self.awaited.store(NEXT, Ordering::Relaxed);
         self.wait_until(now + self.listener.timeouts.keepalive.as_std());
+    }
+
+    /// A request that is in flight makes no work any more: it has become a tunnel, or its client does not read the answer.
+    /// Counted until what this gives is dropped.
+    pub fn rest(self: &Arc<Self>) -> Rest {
+        self.listener.metrics.passive_requests.inc();
+        Rest(self.clone())
     }
 
     /// Whether a request on it is in flight.

@@ -43,7 +43,7 @@ pub use caps::{AllClosed, OpenConnections};
 pub use config::{
     Config, Limits, OverrideHeaders, Protocol, ProxyProtocol, Timeouts, TrustedHeader, Underscores,
 };
-pub use connection::Connection;
+pub use connection::{Connection, Rest};
 pub use drain::{Drain, End, LAST_WORDS};
 pub use framed::next_request;
 pub use h2_frames::{Alarm, Offence, watch_frames};

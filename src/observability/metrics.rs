@@ -26,6 +26,7 @@ pub(super) struct Catalog {
     registry: Registry,
     pub(super) server_duration: HistogramVec,
     pub(super) server_active: IntGaugeVec,
+    server_passive: IntGaugeVec,
     pub(super) server_received: IntCounterVec,
     pub(super) server_sent: IntCounterVec,
     pub(super) client_duration: HistogramVec,
@@ -88,6 +89,11 @@ impl Metrics {
             server_active: register.gauges(
                 "http_server_active_requests",
                 "Requests being served now.",
+                &["northgate_listener"],
+            ),
+            server_passive: register.gauges(
+                "northgate_passive_requests",
+                "Of the requests being served, those that make no work: open tunnels, and answers that wait for a client to read them.",
                 &["northgate_listener"],
             ),
             server_received: register.counters(
@@ -270,6 +276,7 @@ impl Metrics {
         };
         ListenerMetrics {
             active_requests: self.0.server_active.with_label_values(&[listener]),
+            passive_requests: self.0.server_passive.with_label_values(&[listener]),
             connections: self.0.connections.with_label_values(&[listener]),
             connections_total: self.0.connections_total.with_label_values(&[listener]),
             refused_full: refused("full"),
@@ -408,6 +415,7 @@ impl UpstreamMetrics {
 #[derive(Debug)]
 pub struct ListenerMetrics {
     pub active_requests: IntGauge,
+    pub passive_requests: IntGauge,
     pub connections: IntGauge,
     pub connections_total: IntCounter,
     pub refused_full: IntCounter,

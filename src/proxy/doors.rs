@@ -21,11 +21,8 @@ pub(super) async fn enter(exchange: &mut Exchange) -> Option<Reply> {
         };
         match entered {
             Ok(place) => attempt.hold(place),
-            Err(refused) => {
-                // Not only when the client has its answer, and the rest of its body has been heard out.
-                attempt.leave();
-                return Some(refuse(code, refused));
-            }
+            // The places that it has are given back before the reply is written.
+            Err(refused) => return Some(refuse(code, refused)),
         }
     }
     None

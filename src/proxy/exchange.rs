@@ -22,7 +22,7 @@ use crate::actions::Action;
 use crate::facts::{Facts, Scheme, View, host};
 use crate::identity::oidc::OwnCookies;
 use crate::limits::Bulkhead;
-use crate::listener::{Connection, End, Pace, connection_of};
+use crate::listener::{Connection, End, Pace, Rest, connection_of};
 use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
@@ -41,6 +41,8 @@ pub struct Exchange {
     /// Of the snapshot that it began under, which is let go once there is a route: a stream may live for days.
     pub(super) access_log: Option<Arc<AccessLog>>,
     pub(super) connection: Option<Arc<Connection>>,
+    /// Where it makes no work any more.
+    pub(super) rest: Option<Rest>,
     /// The fallback until a route is found, so that there is always one.
     pub(super) route: Arc<Route>,
     pub(super) facts: Facts,
@@ -71,6 +73,7 @@ impl Exchange {
         Exchange {
             access_log: snapshot.access_log.clone(),
             connection: None,
+            rest: None,
             route: snapshot.fallback.clone(),
             facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
             names: Names::default(),
@@ -281,6 +284,7 @@ impl Exchange {
                 }
                 if let Some(connection) = &self.connection {
                     connection.switched();
+                    self.rest = Some(connection.rest());
                 }
             }
             if let Some(attempt) = &mut self.attempt {

@@ -104,6 +104,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
     }
     exchange.attempt = None;
     exchange.facts.taken = Taken::default();
+    exchange.rest = None;
     if let Some(connection) = exchange.connection.take() {
         let is_old = exchange.is_on_old(&connection);
         if error.is_some_and(is_slow_read) {

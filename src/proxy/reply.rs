@@ -1,5 +1,9 @@
 //! The one function through which every reply of the gateway leaves.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
@@ -9,6 +13,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::bodies::pass_reply;
 use super::exchange::{Exchange, has_begun};
+use crate::listener::Connection;
 use crate::response::{Code, Dialect, Reply, rescue};
 
 /// Writes a reply: in the caller's dialect, through the response hooks of its route, with the request's ids.
@@ -52,12 +57,25 @@ pub(super) async fn write(
     exchange
         .first_byte
         .get_or_insert_with(|| exchange.began.elapsed());
+    if let Some(attempt) = &mut exchange.attempt {
+        // Nothing more is asked of the upstream, however long the client takes to read this.
+        attempt.leave();
+    }
     let has_body = can_have_content && !is_head && !reply.body.is_empty();
     let header = Box::new(ResponseHeader::from(header));
-    let written = if has_body {
-        write_whole(session, header, reply.body).await
-    } else {
-        write_header(session, header).await
+    let mut writing = pin!(async {
+        match has_body {
+            true => write_whole(session, header, reply.body).await,
+            false => write_header(session, header).await,
+        }
+    });
+    let at_once = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+    let written = match at_once {
+        Poll::Ready(written) => written,
+        Poll::Pending => {
+            exchange.rest = exchange.connection.as_ref().map(Connection::rest);
+            writing.await
+        }
     };
     // The engine does not say everywhere that it is the client who cannot be written to.
     written.map_err(|error| error.into_down())

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
+use crate::harness::frames::{self, FrameClient};
 use crate::harness::tokens::{Signer, from_now, jwks};
 use crate::harness::*;
 
@@ -127,6 +129,85 @@ async fn what_matters_less_is_refused_first_and_comes_back() {
         (statuses(&client).await == [200; 4]).then_some(())
     })
     .await;
+}
+
+/// What makes no work is not in flight: open tunnels, and refusals that their clients do not read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_makes_no_work_does_not_count() {
+    let shop = RawOrigin::serving(|mut stream, _| async move {
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request).await;
+        let switched =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream
+            .write_all(switched.as_bytes())
+            .await
+            .expect("it reads");
+        let _ = stream.read(&mut request).await;
+    });
+    let gateway = Gateway::draft(
+        r#"
+        [gateway]
+        overload = { max_in_flight = 2, max_lag = "1m", max_cpu_percent = 100 }
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.chat]
+        match = { path = "/chat" }
+        upstream = "shop"
+        criticality = "critical"
+
+        [routes.low]
+        match = { path = "/low" }
+        respond = { body = "ok" }
+        criticality = "low"
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    let passive = async |expected: i64| {
+        let line =
+            format!("northgate_passive_requests{{northgate_listener=\"public\"}} {expected}\n");
+        eventually(&line, async || {
+            gateway.metrics().await.contains(&line).then_some(())
+        })
+        .await;
+    };
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let mut client = RawClient::connect(gateway.address()).await;
+        let upgrade =
+            "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        client.send(upgrade).await;
+        client.read_until("\r\n\r\n").await;
+        open.push(client);
+    }
+    passive(4).await;
+    // A window of nothing: what it is answered cannot be sent.
+    let mut silent = FrameClient::connect(gateway.address(), &[(4, 0)]).await;
+    for stream in [1, 3, 5, 7] {
+        silent.send_frame(frames::ask(stream, "/nowhere")).await;
+    }
+    passive(8).await;
+    let client = gateway.http1();
+    let measured = "northgate_overload_in_flight 0\n";
+    for _ in 0..3 {
+        assert_eq!(client.send(get("/low")).await.status, 200);
+        eventually(measured, async || {
+            gateway.metrics().await.contains(measured).then_some(())
+        })
+        .await;
+    }
+    assert!(
+        gateway
+            .metrics()
+            .await
+            .contains("northgate_overload_level 0\n")
+    );
+    drop((open, silent));
+    passive(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
