@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `GET /limits` | every limit in force |
+//! | `GET /limits` | every limit in force, and what is in use of places and bandwidth |
 //! | `GET /limits/NAME` | one, with its overrides |
 //! | `GET /limits/NAME?KEY` | how a key stands |
 //! | `POST /limits/NAME/reset?KEY` | the key has all of its limit again |
@@ -24,7 +24,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::State;
-use crate::limits::{AskedKey, InForce, KeyWords, Limiter, Now, Override};
+use crate::limits::{AskedKey, InForce, InUse, KeyWords, Limiter, Now, Override};
 use crate::text::{Timestamp, nearest};
 
 /// How far ahead an override may end.
@@ -49,6 +49,48 @@ pub struct LimitShown {
     /// The key that was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<KeyShown>,
+}
+
+/// Of what there may only be so much at a time: places of upstreams, of routes and of callers, and bandwidth. There is
+/// nothing of it that could be reset or overridden.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InUseShown {
+    /// Where it stands in the configuration.
+    pub name: String,
+    pub kind: InUseKind,
+    /// Places, or bytes a second; of callers, for each of them.
+    pub limit: u64,
+    /// Whether the limit is learned.
+    pub learned: bool,
+    /// Places that are taken, by all callers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_flight: Option<u64>,
+    /// How many wait for a place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting: Option<u64>,
+    /// Callers of whom something is counted here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub keys: Option<u64>,
+}
+
+/// What there may only be so much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InUseKind {
+    /// Requests at an upstream or of a route.
+    Places,
+    /// Requests of each caller.
+    Concurrency,
+    /// Bytes of bodies of each caller.
+    Bandwidth,
+}
+
+/// What there is under a name.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Shown {
+    Limit(LimitShown),
+    InUse(InUseShown),
 }
 
 /// What a rule allows.
@@ -108,12 +150,21 @@ type Refusal = (StatusCode, Json<LimitProblem>);
 type Asked = (Shared<Arc<State>>, Path<String>, RawQuery);
 
 pub(super) async fn all(Shared(state): Shared<Arc<State>>) -> Response {
-    let limits = state.snapshot.load().limits.limits();
-    let limits: Vec<LimitShown> = limits.iter().map(show_limit).collect();
-    Json(limits).into_response()
+    let room = state.snapshot.load().limits.clone();
+    let limits = room.limits();
+    let limits = limits.iter().map(|it| Shown::Limit(show_limit(it)));
+    let in_use = room.in_use();
+    let in_use = in_use.iter().map(|it| Shown::InUse(show_in_use(it)));
+    let all: Vec<Shown> = limits.chain(in_use).collect();
+    Json(all).into_response()
 }
 
 pub(super) async fn one((Shared(state), Path(name), RawQuery(query)): Asked) -> Response {
+    if query.is_none()
+        && let Some(in_use) = find_in_use(&state, &name)
+    {
+        return Json(show_in_use(&in_use)).into_response();
+    }
     answer(async {
         let limit = find(&state, &name)?;
         let words = KeyWords::new(words(query.as_deref()));
@@ -206,6 +257,10 @@ fn wrong(error: String) -> Refusal {
 fn find(state: &State, name: &str) -> Result<InForce, Refusal> {
     let limits = state.snapshot.load().limits.clone();
     limits.limit(name).ok_or_else(|| {
+        if find_in_use(state, name).is_some() {
+            let error = format!("{name:?} is about what is in flight: nothing is kept of its keys");
+            return problem(StatusCode::BAD_REQUEST, error, None);
+        }
         let known = limits.limits();
         let names = || known.iter().map(|it| it.limiter.name());
         let some: Vec<&str> = names().take(10).collect();
@@ -217,6 +272,11 @@ fn find(state: &State, name: &str) -> Result<InForce, Refusal> {
         let error = format!("there is no limit {name:?}");
         problem(StatusCode::NOT_FOUND, error, Some(help))
     })
+}
+
+fn find_in_use(state: &State, name: &str) -> Option<(Box<str>, InUse)> {
+    let mut all = state.snapshot.load().limits.in_use().into_iter();
+    all.find(|(it, _)| **it == *name)
 }
 
 fn words(query: Option<&str>) -> Vec<(String, String)> {
@@ -280,6 +340,52 @@ fn show_limit(limit: &InForce) -> LimitShown {
         shared: limiter.is_shared(),
         overrides: limiter.overrides().iter().map(show_override).collect(),
         key: None,
+    }
+}
+
+fn show_in_use((name, in_use): &(Box<str>, InUse)) -> InUseShown {
+    let count = |count: usize| Some(count as u64);
+    let shown = InUseShown {
+        name: name.to_string(),
+        kind: InUseKind::Places,
+        limit: 0,
+        learned: false,
+        in_flight: None,
+        waiting: None,
+        keys: None,
+    };
+    match *in_use {
+        InUse::Places {
+            limit,
+            is_learned,
+            in_flight,
+            waiting,
+        } => InUseShown {
+            limit: limit.into(),
+            learned: is_learned,
+            in_flight: Some(in_flight.into()),
+            waiting: Some(waiting.into()),
+            ..shown
+        },
+        InUse::Concurrency {
+            limit,
+            keys,
+            in_flight,
+            waiting,
+        } => InUseShown {
+            kind: InUseKind::Concurrency,
+            limit: limit.into(),
+            keys: count(keys),
+            in_flight: count(in_flight),
+            waiting: count(waiting),
+            ..shown
+        },
+        InUse::Bandwidth { rate, keys } => InUseShown {
+            kind: InUseKind::Bandwidth,
+            limit: rate,
+            keys: count(keys),
+            ..shown
+        },
     }
 }
 

@@ -23,7 +23,10 @@ use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned, Subject};
 
 pub use command::{Command, Outcome, Report, Serving};
 pub use config::Config;
-pub use limits::{KeyShown, LimitProblem, LimitShown, OverrideShown, RuleShown, StandingShown};
+pub use limits::{
+    InUseKind, InUseShown, KeyShown, LimitProblem, LimitShown, OverrideShown, RuleShown, Shown,
+    StandingShown,
+};
 
 /// Commands that may wait for their turn; more are refused.
 pub const MAX_COMMANDS: usize = 16;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::admin_client::AdminAddress;
 use super::key::parse_expiry;
-use crate::gateway::{KeyShown, LimitProblem, LimitShown};
+use crate::gateway::{InUseKind, InUseShown, KeyShown, LimitProblem, LimitShown, Shown};
 use crate::limits::Factor;
 use crate::text::{Duration, Timestamp};
 
@@ -18,7 +18,7 @@ const DEADLINE: time::Duration = time::Duration::from_secs(60);
 
 /// Show the limits of the running gateway and how callers stand; give callers their limits again, or others for a while.
 ///
-/// Without a subcommand every limit in force is shown. All of it is about the one gateway that is asked: what it counts,
+/// Without a subcommand every limit in force is shown, and what is in use of places and bandwidth. All of it is about the one gateway that is asked: what it counts,
 /// and what it was told. Others know nothing of that.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -111,14 +111,19 @@ fn parse_key(text: &str) -> Result<Word, String> {
 impl Command {
     pub(super) fn run(self) -> ExitCode {
         match self.action {
-            None => self
-                .asking
-                .ask(Method::GET, "/limits", |limits: Vec<LimitShown>| {
-                    limits.iter().map(limit_text).collect()
-                }),
+            None => self.asking.ask(Method::GET, "/limits", |all: Vec<Shown>| {
+                let text = |one: &Shown| match one {
+                    Shown::Limit(limit) => limit_text(limit),
+                    Shown::InUse(in_use) => in_use_text(in_use),
+                };
+                all.iter().map(text).collect()
+            }),
             Some(Action::Show(show)) => {
                 let target = target(&show.name, "", &show.key);
-                show.asking.ask(Method::GET, &target, one_text)
+                show.asking.ask(Method::GET, &target, |one| match one {
+                    Shown::Limit(limit) => one_text(limit),
+                    Shown::InUse(in_use) => in_use_text(&in_use),
+                })
             }
             Some(Action::Reset(reset)) => {
                 let target = target(&reset.name, "/reset", &reset.key);
@@ -243,6 +248,28 @@ fn limit_text(limit: &LimitShown) -> String {
         );
     }
     text
+}
+
+fn in_use_text(in_use: &InUseShown) -> String {
+    let InUseShown { name, limit, .. } = in_use;
+    let taken = in_use.in_flight.unwrap_or_default();
+    let waiting = in_use.waiting.unwrap_or_default();
+    let callers = match in_use.keys {
+        Some(1) => "1 caller".to_owned(),
+        keys => format!("{} callers", keys.unwrap_or_default()),
+    };
+    match in_use.kind {
+        InUseKind::Places => {
+            let learned = if in_use.learned { ", learned" } else { "" };
+            format!("{name}: {limit} places{learned}, {taken} taken, {waiting} waiting\n")
+        }
+        InUseKind::Concurrency => format!(
+            "{name}: {limit} places for each caller, {taken} taken by {callers}, {waiting} waiting\n"
+        ),
+        InUseKind::Bandwidth => {
+            format!("{name}: {limit} bytes a second for each caller, {callers} known\n")
+        }
+    }
 }
 
 fn key_text(key: &KeyShown) -> String {

@@ -71,7 +71,8 @@ use passed::Passed;
 use starting::Prepared;
 
 pub use crate::admin::{
-    KeyShown, LimitProblem, LimitShown, Outcome, OverrideShown, Report, RuleShown, StandingShown,
+    InUseKind, InUseShown, KeyShown, LimitProblem, LimitShown, Outcome, OverrideShown, Report,
+    RuleShown, Shown, StandingShown,
 };
 pub use passed::PassedError;
 pub use run::{RunError, run};

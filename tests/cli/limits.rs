@@ -22,6 +22,14 @@ match = {{ path = "/seen" }}
 respond = {{ status = 200 }}
 policies.quota = {{ by = "all", requests = 10, per = "month", shadow = true }}
 policies.rate_limit = "off"
+[routes.shop]
+match = {{ path = "/shop" }}
+upstream = "shop"
+policies.concurrency = {{ by = "client", limit = 3 }}
+policies.bandwidth = {{ by = "client", response = "1MiB" }}
+[upstreams.shop]
+endpoints = ["127.0.0.1:1"]
+adaptive_concurrency = {{ initial = 30 }}
 "#,
         folder.display()
     )
@@ -67,6 +75,8 @@ fn an_operator_sees_and_changes_limits() {
     assert_eq!([status(), status(), status()], ["200", "200", "429"]);
     say(&[]);
     say(&["show", LIMIT]);
+    say(&["show", "upstreams.shop"]);
+    say(&["reset", "upstreams.shop"]);
     let run = say(&["show", LIMIT, client, without]);
     assert!(run.out.contains(" 0 of 2 left, more in "), "{}", run.out);
     say(&["show", LIMIT, client, "header:x-tenant=a=b"]);
@@ -94,7 +104,7 @@ fn an_operator_sees_and_changes_limits() {
     let shown = json(&northgate(&asked).out);
     assert_eq!(shown["key"]["rules"][0]["name"], "4/day", "{shown}");
     let all = northgate(&["limits", "--json", "-c", path]);
-    assert_eq!(json(&all.out).as_array().map(Vec::len), Some(2));
+    assert_eq!(json(&all.out).as_array().map(Vec::len), Some(5));
 
     let at = "tests/cli/limits.out";
     if std::env::var_os("NORTHGATE_BLESS").is_some() {
