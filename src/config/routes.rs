@@ -9,7 +9,7 @@ use super::quarantine::Quarantine;
 use crate::actions::{Action, Login, Proxy, Redirect, Respond, Rewrite};
 use crate::facts::Variables;
 use crate::identity::Directory;
-use crate::limits::{Bulkhead, Criticality};
+use crate::limits::{Bulkhead, Criticality, Limit};
 use crate::observability::{Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{self, Matcher};
@@ -263,7 +263,7 @@ fn bulkhead(
     let metrics = metrics.route_bulkhead(name);
     Some(Bulkhead::new(
         &key,
-        limit,
+        Limit::Fixed(limit),
         queue,
         metrics,
         references.limits,

@@ -29,7 +29,10 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Criticality, Patience, Permit, Permits, Refused, Room, Turn, Waiting};
+use super::{
+    Criticality, Edition, Gradient, GradientBounds, Patience, Permit, Permits, Refused, Room, Turn,
+    Waiting,
+};
 use crate::observability::BulkheadMetrics;
 use crate::text::{self, Spanned, Subject};
 
@@ -84,11 +87,27 @@ impl QueueConfig {
 #[derive(Debug)]
 pub struct Bulkhead {
     permits: Arc<Permits>,
-    limit: u32,
+    source: Source,
     size: u32,
     wait: Duration,
     metrics: BulkheadMetrics,
+    edition: Edition,
     begun: Once,
+}
+
+/// How many places there are.
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
+    Fixed(NonZeroU32),
+    /// As many as are good, as far as that is learned.
+    Learned(GradientBounds),
+}
+
+/// Where the number of places comes from.
+#[derive(Debug)]
+enum Source {
+    Fixed(NonZeroU32),
+    Learned(Arc<Gradient>, GradientBounds),
 }
 
 /// What came of asking for a place behind the door.
@@ -108,22 +127,35 @@ pub struct Pending {
 }
 
 impl Bulkhead {
-    /// A door for so many (`limit`), called `name`. What has come through one of this name before counts; what this one
-    /// says holds from the first request on that comes to it: until then it may be that it is never used.
+    /// A door for so many (`limit`), called `name`. What has come through one of this name before counts, and what was
+    /// learned of it is known; what this one says holds from the first request on that comes to it, until one that was
+    /// made later has its first: before, it may be that it is never used.
     pub fn new(
         name: &str,
-        limit: NonZeroU32,
+        limit: Limit,
         queue: Option<&QueueConfig>,
         metrics: BulkheadMetrics,
         room: &Room,
     ) -> Arc<Bulkhead> {
         let size = queue.map_or(0, QueueConfig::size);
+        let source = match limit {
+            Limit::Fixed(limit) => Source::Fixed(limit),
+            Limit::Learned(bounds) => {
+                let gradient = room.gradient(name, || Gradient::new(bounds));
+                Source::Learned(gradient, bounds)
+            }
+        };
+        let places = || match &source {
+            Source::Fixed(limit) => limit.get(),
+            Source::Learned(gradient, _) => gradient.limit(),
+        };
         Arc::new(Bulkhead {
-            permits: room.permits(name, || Permits::new(limit.get(), size)),
-            limit: limit.get(),
+            permits: room.permits(name, || Permits::new(places(), size)),
+            source,
             size,
             wait: queue.map_or(Duration::ZERO, QueueConfig::wait),
             metrics,
+            edition: Edition::next(),
             begun: Once::new(),
         })
     }
@@ -150,14 +182,32 @@ impl Bulkhead {
         }
     }
 
-    /// The places behind it.
-    pub fn permits(&self) -> &Arc<Permits> {
-        &self.permits
+    /// What is behind it has begun to answer a request after `time`.
+    pub fn answered(&self, now: Instant, time: Duration) {
+        self.learn(|gradient, in_flight| gradient.answered(now, time, in_flight));
+    }
+
+    /// What is behind it has said that it has too much to do, or nothing in time.
+    pub fn overloaded(&self, now: Instant) {
+        self.learn(|gradient, in_flight| gradient.overloaded(now, in_flight));
+    }
+
+    fn learn(&self, tell: impl FnOnce(&Gradient, u32) -> Option<u32>) {
+        if let Source::Learned(gradient, _) = &self.source
+            && let Some(limit) = tell(gradient, self.permits.in_flight())
+        {
+            self.permits.learn(limit);
+        }
     }
 
     fn begin(&self) {
-        self.permits.set_size(self.size);
-        self.permits.set_limit(self.limit);
+        let is_learned = matches!(self.source, Source::Learned(..));
+        let places = || match &self.source {
+            Source::Fixed(limit) => limit.get(),
+            Source::Learned(gradient, bounds) => gradient.bound(*bounds),
+        };
+        self.permits
+            .say(self.edition, is_learned, self.size, places);
         let permits = Arc::downgrade(&self.permits);
         self.metrics.watch(move || {
             let permits = permits.upgrade()?;
@@ -189,7 +239,7 @@ mod tests {
     use crate::observability::Metrics;
 
     fn bulkhead(metrics: &Metrics, limit: u32, room: &Room) -> Arc<Bulkhead> {
-        let limit = NonZeroU32::new(limit).unwrap();
+        let limit = Limit::Fixed(NonZeroU32::new(limit).unwrap());
         let queue = QueueConfig::default();
         Bulkhead::new(
             "u",
@@ -211,12 +261,17 @@ mod tests {
         let Entry::Later(pending) = enter(&first) else {
             panic!("there is a queue");
         };
+        let late = bulkhead(&metrics, 7, &room);
         let next = bulkhead(&metrics, 3, &room);
         assert_eq!((next.permits.limit(), next.permits.in_flight()), (1, 1));
         assert!(matches!(enter(&next), Entry::Now(_)));
         pending.turn().await.unwrap();
         assert_eq!((first.permits.limit(), first.permits.in_flight()), (3, 1));
         drop(held);
+        // One of the configuration before has no say any more, also where its first request comes only now.
+        assert!(matches!(enter(&late), Entry::Now(_)));
+        assert_eq!(first.permits.limit(), 3);
+        drop(late);
         let text = String::from_utf8(metrics.expose()).unwrap();
         for line in [
             "northgate_upstream_places{northgate_upstream=\"u\",state=\"limit\"} 3",
@@ -228,5 +283,38 @@ mod tests {
         drop((first, next));
         let text = String::from_utf8(metrics.expose()).unwrap();
         assert!(!text.contains("northgate_upstream_places{"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_is_learned_outlives_what_says_within_which_bounds() {
+        let (metrics, room) = (Metrics::new(), Room::default());
+        let door = |limit| {
+            let metrics = metrics.upstream_bulkhead("u");
+            Bulkhead::new("u", limit, None, metrics, &room)
+        };
+        let learned = |min, max| Limit::Learned(GradientBounds::new(min, max, 20));
+        let enter = |door: &Arc<Bulkhead>| door.enter(Criticality::Normal, None);
+        let mut now = Instant::now();
+        let mut teach = |door: &Bulkhead| {
+            for _ in 0..400 {
+                now += Duration::from_millis(20);
+                door.overloaded(now);
+            }
+        };
+        let first = door(learned(4, 100));
+        drop(enter(&first));
+        assert_eq!(first.permits.limit(), 20);
+        teach(&first);
+        assert_eq!(first.permits.limit(), 4);
+        let second = door(learned(2, 100));
+        drop(enter(&second));
+        assert_eq!(second.permits.limit(), 4, "it does not begin anew");
+        // Who is still under way by the first goes on learning, within the bounds of the second.
+        teach(&first);
+        assert_eq!(second.permits.limit(), 2);
+        let fixed = door(Limit::Fixed(NonZeroU32::new(50).unwrap()));
+        drop(enter(&fixed));
+        teach(&first);
+        assert_eq!(fixed.permits.limit(), 50, "what is fixed is not learned");
     }
 }

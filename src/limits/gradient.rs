@@ -23,10 +23,15 @@
 //! `r`, of which 1.5 times is tolerated: with `g = max(½, min(1, 1.5 r / t))`, the limit becomes `g × limit + √limit`;
 //! half of the way where that is less, and without the root where `g` is ½. It does not grow where less than half of it
 //! is used. Where more than one in ten of the answers is a 503 or does not come in time, it shrinks by a tenth at least.
+//! Other answers from 400 on are neither: how long it takes to fail, or to say that there is no such thing, tells nothing
+//! of how long it takes to serve.
+//!
+//! What is learned belongs to the upstream's name: it outlives reloads, also those that change the upstream, and requests
+//! of the configuration before go on teaching it.
 
 use std::num::NonZeroU32;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
@@ -43,7 +48,7 @@ pub struct Config {
     pub min: Option<Spanned<NonZeroU32>>,
     /// The limit is never more. Default: `max_in_flight`, or 1000.
     pub max: Option<Spanned<NonZeroU32>>,
-    /// The limit at the start. Default 20, where that is between the two.
+    /// The limit as long as nothing is learned yet. Default 20, where that is between the two.
     pub initial: Option<Spanned<NonZeroU32>>,
 }
 
@@ -62,11 +67,17 @@ const FALL: f64 = 0.5;
 /// The most that the limit shrinks by, before half of it is taken back.
 const STEEPEST: f64 = 0.5;
 
+/// Between what the limit is, and where it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    min: u32,
+    max: u32,
+    initial: u32,
+}
+
 /// The limit of one upstream, and what it is learned from. An answer costs a few atomic operations.
 #[derive(Debug)]
 pub struct Gradient {
-    min: f64,
-    max: f64,
     made: Instant,
     /// Answers of this window by the time that they took; see [`bucket`].
     times: Box<[AtomicU32]>,
@@ -82,6 +93,8 @@ pub struct Gradient {
 
 #[derive(Clone, Copy, Debug)]
 struct Learned {
+    min: f64,
+    max: f64,
     limit: f64,
     /// The median time in seconds without a queue; 0 where nothing is known yet.
     reference: f64,
@@ -89,13 +102,18 @@ struct Learned {
     slowest: (f64, f64),
 }
 
-impl Gradient {
+impl Bounds {
+    #[cfg(test)]
+    pub(super) fn new(min: u32, max: u32, initial: u32) -> Bounds {
+        Bounds { min, max, initial }
+    }
+
     /// `None` after diagnostics. `most` is the upstream's `max_in_flight`.
     pub fn build(
         config: &Config,
         most: Option<NonZeroU32>,
         subject: &mut Subject<'_>,
-    ) -> Option<Gradient> {
+    ) -> Option<Bounds> {
         let errors = subject.error_count();
         let number = |said: &Option<Spanned<NonZeroU32>>| said.as_ref().map(|it| it.value.get());
         let max = number(&config.max).or(most.map(NonZeroU32::get));
@@ -117,16 +135,18 @@ impl Gradient {
             let what = format!("must be from {min} to {max}, got {}", said.value);
             subject.key("initial").error(said.span, what);
         }
-        (subject.error_count() == errors).then(|| {
-            let initial = number(&config.initial).unwrap_or(USUAL_INITIAL.clamp(min, max));
-            Gradient::new(min, max, initial)
+        (subject.error_count() == errors).then(|| Bounds {
+            min,
+            max,
+            initial: number(&config.initial).unwrap_or(USUAL_INITIAL.clamp(min, max)),
         })
     }
+}
 
-    fn new(min: u32, max: u32, initial: u32) -> Gradient {
+impl Gradient {
+    /// One that has learned nothing.
+    pub fn new(bounds: Bounds) -> Gradient {
         Gradient {
-            min: f64::from(min),
-            max: f64::from(max),
             made: Instant::now(),
             times: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
             answers: AtomicU32::new(0),
@@ -134,17 +154,31 @@ impl Gradient {
             peak: AtomicU32::new(0),
             end: AtomicU64::new(micros(WINDOW)),
             learned: Mutex::new(Learned {
-                limit: f64::from(initial),
+                min: f64::from(bounds.min),
+                max: f64::from(bounds.max),
+                limit: f64::from(bounds.initial),
                 reference: 0.0,
                 slowest: (0.0, 0.0),
             }),
         }
     }
 
-    /// The limit to begin with.
-    pub fn limit(&self) -> NonZeroU32 {
-        let limit = self.learned.lock().map_or(self.min, |it| it.limit);
-        NonZeroU32::new(limit as u32).unwrap_or(NonZeroU32::MIN)
+    /// What was learned until now.
+    pub fn limit(&self) -> u32 {
+        self.learned().limit as u32
+    }
+
+    /// Between what the limit is from now on. What it is then.
+    pub fn bound(&self, bounds: Bounds) -> u32 {
+        let mut learned = self.learned();
+        learned.min = f64::from(bounds.min);
+        learned.max = f64::from(bounds.max);
+        learned.limit = learned.limit.clamp(learned.min, learned.max);
+        learned.limit as u32
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An answer has begun after `time`, while so many were in flight. The new limit, where it is time for one.
@@ -192,7 +226,8 @@ impl Gradient {
         let median = median(&times);
         let mut gradient = 1.0;
         if let Some(median) = median {
-            learned.refer(median, peak >= limit.floor(), limit.floor() <= self.min);
+            let is_least = limit.floor() <= learned.min;
+            learned.refer(median, peak >= limit.floor(), is_least);
             gradient = (TOLERANCE * learned.reference / median).clamp(STEEPEST, 1.0);
         }
         if is_overloaded {
@@ -209,7 +244,7 @@ impl Gradient {
             false if peak * 2.0 >= limit => target,
             false => limit,
         };
-        learned.limit = next.clamp(self.min, self.max);
+        learned.limit = next.clamp(learned.min, learned.max);
         learned
     }
 }
@@ -285,7 +320,7 @@ mod tests {
         /// The limit after so many windows.
         fn run(&self, gradient: &Gradient, now: &mut Instant, wanted: u32, windows: usize) -> u32 {
             for _ in 0..windows {
-                let in_flight = wanted.min(gradient.limit().get());
+                let in_flight = wanted.min(gradient.limit());
                 let time = self
                     .time
                     .mul_f64((f64::from(in_flight) / self.capacity).max(1.0));
@@ -294,8 +329,12 @@ mod tests {
                     gradient.answered(*now, time, in_flight);
                 }
             }
-            gradient.limit().get()
+            gradient.limit()
         }
+    }
+
+    fn gradient(min: u32, max: u32, initial: u32) -> Gradient {
+        Gradient::new(Bounds::new(min, max, initial))
     }
 
     fn upstream(capacity: f64, millis: u64) -> Upstream {
@@ -308,7 +347,7 @@ mod tests {
     #[test]
     fn the_limit_finds_what_the_upstream_can_do_and_stays_there() {
         for (capacity, initial) in [(40.0, 20), (40.0, 900), (200.0, 20), (8.0, 4)] {
-            let (gradient, mut now) = (Gradient::new(4, 1000, initial), Instant::now());
+            let (gradient, mut now) = (gradient(4, 1000, initial), Instant::now());
             let upstream = upstream(capacity, 20);
             // It has been seen with little to do.
             upstream.run(&gradient, &mut now, 3, 4);
@@ -326,7 +365,7 @@ mod tests {
 
     #[test]
     fn it_follows_an_upstream_that_becomes_slow_or_fast() {
-        let (gradient, mut now) = (Gradient::new(4, 1000, 20), Instant::now());
+        let (gradient, mut now) = (gradient(4, 1000, 20), Instant::now());
         upstream(100.0, 20).run(&gradient, &mut now, 3, 4);
         upstream(100.0, 20).run(&gradient, &mut now, 2000, 60);
         let few = upstream(10.0, 20).run(&gradient, &mut now, 2000, 60);
@@ -340,14 +379,25 @@ mod tests {
 
     #[test]
     fn it_does_not_grow_unused_and_keeps_its_bounds() {
-        let (gradient, mut now) = (Gradient::new(4, 100, 20), Instant::now());
+        let (gradient, mut now) = (gradient(4, 100, 20), Instant::now());
         assert_eq!(upstream(1000.0, 5).run(&gradient, &mut now, 9, 100), 20);
         assert_eq!(upstream(1000.0, 5).run(&gradient, &mut now, 2000, 100), 100);
         for _ in 0..1000 {
             now += WINDOW / 20;
             gradient.overloaded(now, 100);
         }
-        assert_eq!(gradient.limit().get(), 4);
+        assert_eq!(gradient.limit(), 4);
+    }
+
+    #[test]
+    fn other_bounds_take_nothing_away_of_what_was_learned_within_them() {
+        let (learned, mut now) = (gradient(4, 1000, 20), Instant::now());
+        let soon = upstream(100.0, 20).run(&learned, &mut now, 2000, 60);
+        let bounds = |min, max| Bounds::new(min, max, min);
+        assert_eq!(learned.bound(bounds(2, 500)), soon);
+        assert_eq!(learned.bound(bounds(2, 30)), 30);
+        assert_eq!(upstream(100.0, 20).run(&learned, &mut now, 2000, 9), 30);
+        assert_eq!(learned.bound(bounds(40, 50)), 40);
     }
 
     #[test]

@@ -8,17 +8,19 @@ use std::time::Instant;
 use ahash::RandomState;
 use tokio::sync::oneshot;
 
-use super::Key;
 use super::permits::{Holder, Patience, Permit, Refused, Turn, Waiting};
 use super::queue::{Answer, Queue, Ticket};
+use super::terms::Terms;
+use super::{Edition, Key};
 
 const SHARDS: usize = 64;
 
-/// Places per key. A key is known for as long as it has a place or waits for one, so what is remembered is in
-/// proportion to what is in flight; beyond `capacity` of them, whoever is not known yet gets no place.
+/// Places per key, for each as many. A key is known for as long as it has a place or waits for one, so what is remembered
+/// is in proportion to what is in flight; beyond `capacity` of them, whoever is not known yet gets no place.
 #[derive(Debug)]
 pub struct KeyedPermits {
     shards: Box<[Mutex<Shard>]>,
+    terms: Terms,
     /// Keys per shard.
     capacity: usize,
     hasher: RandomState,
@@ -29,17 +31,8 @@ type Shard = HashMap<Key, Places, RandomState>;
 #[derive(Debug, Default)]
 struct Places {
     in_flight: u32,
-    /// As it was said last.
-    limit: u32,
     /// Made for the first that waits.
     queue: Option<Box<Queue>>,
-}
-
-/// How many places a key has, and how many may wait for one.
-#[derive(Clone, Copy, Debug)]
-pub struct Allowance {
-    pub limit: u32,
-    pub size: u32,
 }
 
 /// What all keys have together.
@@ -52,40 +45,57 @@ pub struct Counts {
 }
 
 impl KeyedPermits {
-    /// For about so many keys at a time.
-    pub fn new(capacity: usize) -> Arc<KeyedPermits> {
+    /// So many places (`limit`) for each of about `capacity` keys at a time.
+    pub fn new(capacity: usize, limit: u32) -> Arc<KeyedPermits> {
         let hasher = RandomState::new();
         let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
         Arc::new(KeyedPermits {
             shards: (0..SHARDS).map(|_| shard()).collect(),
+            terms: Terms::new(limit),
             capacity: capacity.div_ceil(SHARDS),
             hasher,
         })
     }
 
-    /// Asks for a place of `key`.
-    pub fn take(self: &Arc<Self>, key: Key, allowance: Allowance, patience: Patience) -> Turn {
+    /// Places that each key has.
+    pub fn limit(&self) -> u32 {
+        self.terms.limit()
+    }
+
+    /// From now on each key has so many places. Nothing of it where a newer configuration has had a request.
+    pub fn say(self: &Arc<Self>, by: Edition, limit: u32) {
+        if self.terms.say(by, false, || limit) == Some(true) {
+            for shard in &self.shards {
+                // Who joins a queue from here on has seen the new limit.
+                let waited_for =
+                    |(key, places): (&Key, &Places)| (places.waiting() > 0).then_some(*key);
+                let keys: Vec<Key> = lock(shard).iter().filter_map(waited_for).collect();
+                keys.into_iter().for_each(|key| self.hand_over(key));
+            }
+        }
+    }
+
+    /// Asks for a place of `key`, or for one in its queue, if there are fewer than `size` in that.
+    pub fn take(self: &Arc<Self>, key: Key, size: u32, patience: Patience) -> Turn {
         let mut shard = self.shard(key);
         let is_full = shard.len() >= self.capacity;
+        let limit = self.limit();
         let places = match shard.entry(key) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(_) if is_full || allowance.limit == 0 => {
-                return Turn::Never(Refused::Full);
-            }
+            Entry::Vacant(_) if is_full || limit == 0 => return Turn::Never(Refused::Full),
             Entry::Vacant(new) => new.insert(Places::default()),
         };
-        places.limit = allowance.limit;
-        if places.waiting() == 0 && places.in_flight < places.limit {
+        if places.waiting() == 0 && places.in_flight < limit {
             places.in_flight += 1;
             return Turn::Now(self.permit(key));
         }
-        if allowance.size == 0 || patience.wait.is_zero() {
+        if size == 0 || patience.wait.is_zero() {
             return Turn::Never(Refused::Full);
         }
         let now = Instant::now();
         let deadline = patience.end(now);
         let queue = places.queue.get_or_insert_default();
-        let joined = queue.join(allowance.size as usize, patience.class, deadline, now);
+        let joined = queue.join(size as usize, patience.class, deadline, now);
         drop(shard);
         match joined {
             Err(refused) => Turn::Never(refused),
@@ -131,6 +141,11 @@ impl KeyedPermits {
         if let Some(places) = self.shard(key).get_mut(&key) {
             places.in_flight = places.in_flight.saturating_sub(1);
         }
+        self.hand_over(key);
+    }
+
+    /// Gives free places of `key` to those who wait for one.
+    fn hand_over(self: &Arc<Self>, key: Key) {
         while let Some(answer) = self.next(key) {
             // Whoever has gone meanwhile leaves its place to the next: the permit comes back here, and is dropped.
             let _ = answer.send(Ok(self.permit(key)));
@@ -141,7 +156,7 @@ impl KeyedPermits {
     fn next(&self, key: Key) -> Option<oneshot::Sender<Answer>> {
         let mut shard = self.shard(key);
         let places = shard.get_mut(&key)?;
-        if places.in_flight < places.limit
+        if places.in_flight < self.limit()
             && let Some(queue) = &mut places.queue
             && let Some(answer) = queue.next(Instant::now())
         {

@@ -37,8 +37,12 @@
 //! [`Permits`] are places for requests, [`KeyedPermits`] the same for each key. A [`Permit`] is given back by being
 //! dropped, and in no other way. Where all are taken, a request may wait in a bounded queue, in which who is more
 //! important ([`Criticality`]) comes first, and in which nobody waits in vain. A [`Bulkhead`] is such places in front of
-//! an upstream or a route; a [`Gradient`] learns how many of them an upstream can do with. A [`Shedder`] refuses what matters less while the gateway itself has too
-//! much to do. A [`Flow`] says how long bytes have to wait.
+//! an upstream or a route; a [`Gradient`] learns how many of them an upstream can do with. A [`Shedder`] refuses what
+//! matters less while the gateway itself has too much to do. A [`Flow`] says how long bytes have to wait.
+//!
+//! What is taken, what waits and what was learned belongs to a name in the [`Room`], and is the same for every
+//! configuration that has the name. How much there may be is said by the newest of them that has had a request: each has
+//! its [`Edition`].
 
 mod bulkhead;
 mod calendar;
@@ -54,6 +58,7 @@ mod limiter;
 mod overload;
 mod overrides;
 mod permits;
+mod places;
 mod plans;
 mod queue;
 mod quotas;
@@ -64,24 +69,26 @@ pub mod shared;
 mod sliding;
 mod table;
 mod taken;
+mod terms;
 
 #[cfg(test)]
 mod property;
 
-pub use bulkhead::{Bulkhead, Entry, Pending, QueueConfig};
+pub use bulkhead::{Bulkhead, Entry, Limit, Pending, QueueConfig};
 pub use calendar::{Calendar, Period};
 pub use criticality::Criticality;
 pub use factor::{Factor, NoFactor};
-pub use flow::Flow;
+pub use flow::{Congested, Flow};
 pub use gcra::Gcra;
-pub use gradient::{Config as GradientConfig, Gradient};
+pub use gradient::{Bounds as GradientBounds, Config as GradientConfig, Gradient};
 pub use in_force::{AskedKey, InForce, KeyPart, KeyReader, KeyWords};
 pub use key::{Key, KeyHasher, KeyParts};
-pub use keyed_permits::{Allowance, Counts, KeyedPermits};
+pub use keyed_permits::{Counts, KeyedPermits};
 pub use limiter::{Limiter, MAX_KEYS, Standing};
 pub use overload::{Config as OverloadConfig, Overload, Pressure, SAMPLE, Shedder};
 pub use overrides::{Full, MAX_OVERRIDES, Override};
 pub use permits::{Patience, Permit, Permits, Refused, Turn, Waiting};
+pub use places::InUse;
 pub use plans::{BandwidthConfig, Plan, PlanConfig, Plans};
 pub use quotas::{PeriodConfig, QuotaConfig, TimeZoneName};
 pub use rates::{RatesConfig, WindowConfig};
@@ -92,3 +99,4 @@ pub use shared::{
 };
 pub use sliding::Sliding;
 pub use taken::{Charge, Exceeded, Taken};
+pub use terms::Edition;

@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 use super::keyed_permits::KeyedPermits;
 use super::queue::{Answer, Queue, Ticket};
-use super::{Criticality, Key};
+use super::terms::Terms;
+use super::{Criticality, Edition, Key};
 
 /// So many places and no more, and a queue for them. The limit may change while places are taken: nobody loses one,
 /// and nobody new gets one until there are fewer taken than there may be.
@@ -23,7 +24,7 @@ pub struct Permits {
     /// Places that are taken, in the lower half, and those who wait, in the upper one: in one word, so that nobody
     /// overtakes those who wait, and who gives a place back learns of them.
     state: AtomicU64,
-    limit: AtomicU32,
+    terms: Terms,
     size: AtomicU32,
     queue: Mutex<Queue>,
 }
@@ -106,7 +107,7 @@ impl Permits {
     pub fn new(limit: u32, size: u32) -> Arc<Permits> {
         Arc::new(Permits {
             state: AtomicU64::new(0),
-            limit: AtomicU32::new(limit),
+            terms: Terms::new(limit),
             size: AtomicU32::new(size),
             queue: Mutex::default(),
         })
@@ -132,19 +133,37 @@ impl Permits {
 
     /// Places that there are.
     pub fn limit(&self) -> u32 {
-        self.limit.load(Ordering::Relaxed)
+        self.terms.limit()
     }
 
-    /// From now on there are so many places.
-    pub fn set_limit(self: &Arc<Self>, limit: u32) {
-        if self.limit.swap(limit, Ordering::Relaxed) < limit {
+    /// Whether that is learned.
+    pub fn is_learned(&self) -> bool {
+        self.terms.is_learned()
+    }
+
+    /// From now on there are as many places as `limit` gives, and so many may wait (`size`): those who wait already go on.
+    /// Nothing of it where a newer configuration has had a request.
+    pub fn say(
+        self: &Arc<Self>,
+        by: Edition,
+        is_learned: bool,
+        size: u32,
+        limit: impl FnOnce() -> u32,
+    ) {
+        let said = self.terms.say(by, is_learned, || {
+            self.size.store(size, Ordering::Relaxed);
+            limit()
+        });
+        if said == Some(true) {
             self.hand_over();
         }
     }
 
-    /// From now on so many may wait. Those who wait already go on.
-    pub fn set_size(&self, size: u32) {
-        self.size.store(size, Ordering::Relaxed);
+    /// So many places are good to have, as was learned. Nothing of it where the newest configuration does not go by that.
+    pub fn learn(self: &Arc<Self>, limit: u32) {
+        if self.terms.learn(limit) {
+            self.hand_over();
+        }
     }
 
     fn permit(self: &Arc<Self>) -> Permit {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::limits::{Allowance, Key};
+use crate::limits::Key;
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -20,6 +20,12 @@ fn key(number: u32) -> Key {
     let mut key = Key::hasher();
     key.part(&number.to_le_bytes());
     key.finish()
+}
+
+/// As a new configuration does.
+fn set_limit(permits: &Arc<Permits>, limit: u32) {
+    let size = permits.size.load(Ordering::Relaxed);
+    permits.say(Edition::next(), false, size, || limit);
 }
 
 fn calm() -> Patience {
@@ -119,9 +125,9 @@ async fn the_limit_changes_while_places_are_taken() {
     let permits = Permits::new(1, 9);
     let first = now(permits.take(calm()));
     let second = later(permits.take(calm()));
-    permits.set_limit(2);
+    set_limit(&permits, 2);
     let second = second.turn().await.unwrap();
-    permits.set_limit(1);
+    set_limit(&permits, 1);
     assert_eq!(permits.in_flight(), 2, "nobody loses a place");
     let third = later(permits.take(calm()));
     drop(first);
@@ -133,13 +139,12 @@ async fn the_limit_changes_while_places_are_taken() {
 
 #[tokio::test]
 async fn each_key_has_its_own_places_and_is_forgotten_with_the_last() {
-    let permits = KeyedPermits::new(64 * 64);
-    let two = Allowance { limit: 2, size: 1 };
-    let first = now(permits.take(key(7), two, calm()));
-    let second = now(permits.take(key(7), two, calm()));
-    let other = now(permits.take(key(8), two, calm()));
-    let third = later(permits.take(key(7), two, calm()));
-    assert_eq!(never(permits.take(key(7), two, calm())), Refused::Full);
+    let permits = KeyedPermits::new(64 * 64, 2);
+    let first = now(permits.take(key(7), 1, calm()));
+    let second = now(permits.take(key(7), 1, calm()));
+    let other = now(permits.take(key(8), 1, calm()));
+    let third = later(permits.take(key(7), 1, calm()));
+    assert_eq!(never(permits.take(key(7), 1, calm())), Refused::Full);
     assert_eq!(
         (
             permits.counts().keys,
@@ -157,12 +162,35 @@ async fn each_key_has_its_own_places_and_is_forgotten_with_the_last() {
     assert_eq!(permits.counts().keys, 0);
 }
 
+#[tokio::test]
+async fn a_higher_limit_holds_at_once_for_those_who_wait_by_any_key() {
+    let permits = KeyedPermits::new(64 * 64, 1);
+    let (older, newer) = (Edition::next(), Edition::next());
+    let mut waiting = Vec::new();
+    let held: Vec<Permit> = (0..100)
+        .map(|number| {
+            let first = now(permits.take(key(number), 9, calm()));
+            waiting.push(later(permits.take(key(number), 9, calm())));
+            first
+        })
+        .collect();
+    permits.say(newer, 2);
+    let mut others = Vec::new();
+    for turn in waiting {
+        others.push(turn.turn().await.unwrap());
+    }
+    permits.say(older, 50);
+    assert_eq!((permits.limit(), permits.counts().in_flight), (2, 200));
+    assert_eq!(never(permits.take(key(7), 0, calm())), Refused::Full);
+    drop((held, others));
+    assert_eq!(permits.counts(), Default::default());
+}
+
 #[test]
 fn no_more_keys_are_known_than_were_said() {
-    let permits = KeyedPermits::new(64);
-    let one = Allowance { limit: 1, size: 0 };
+    let permits = KeyedPermits::new(64, 1);
     let held: Vec<Turn> = (0..1000)
-        .map(|number| permits.take(key(number), one, calm()))
+        .map(|number| permits.take(key(number), 0, calm()))
         .collect();
     assert!(permits.counts().keys <= 64);
     let refused = held
@@ -310,17 +338,17 @@ proptest! {
         // While the limit changes all the time.
         let taken_of = permits.clone();
         let most = runtime.block_on(run(plans.clone(), move |plan, patience| {
-            taken_of.set_limit(plan.limit);
+            set_limit(&taken_of, plan.limit);
             taken_of.take(patience)
         }));
         prop_assert!(most <= 5, "{most}");
         prop_assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
 
         // With three keys.
-        let permits = KeyedPermits::new(1 << 16);
+        let permits = KeyedPermits::new(1 << 16, limit);
         let taken_of = permits.clone();
         let most = runtime.block_on(run(plans, move |plan, patience| {
-            taken_of.take(key(u32::from(plan.yields % 3)), Allowance { limit, size }, patience)
+            taken_of.take(key(u32::from(plan.yields % 3)), size, patience)
         }));
         prop_assert!(most <= 3 * limit as usize, "{most} of {limit}");
         prop_assert_eq!(permits.counts(), Default::default());

@@ -2,18 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::in_force::Namesakes;
 use super::overrides::Overrides;
+use super::places::Places;
 use super::shared::Fast;
 use super::table::Table;
-use super::{
-    Flow, Gcra, InForce, KeyReader, KeyedPermits, Limiter, NamedRule, Now, Permits, Shape,
-};
-use crate::observability::{BulkheadMetrics, LimitMetrics, Metrics};
+use super::{Gcra, InForce, KeyReader, Limiter, NamedRule, Now, Shape};
+use crate::observability::{LimitMetrics, Metrics};
 
 /// The tables of all limiters by name, and the places of all bulkheads. Configurations come and go; a table goes with the
 /// last limiter that has it, and places with the last request that has one.
@@ -22,9 +20,7 @@ pub struct Room {
     metrics: Metrics,
     tables: Mutex<HashMap<Place, Vec<Laid>>>,
     limits: Mutex<HashMap<Box<str>, Weak<LimitMetrics>>>,
-    permits: Mutex<HashMap<Box<str>, Weak<Permits>>>,
-    keyed_permits: Mutex<HashMap<Box<str>, Weak<KeyedPermits>>>,
-    flows: Mutex<Flows>,
+    pub(super) places: Places,
     /// What stores are still to be told.
     fast: Mutex<Exchanges>,
     overrides: Mutex<HashMap<Box<str>, Weak<Overrides>>>,
@@ -33,9 +29,6 @@ pub struct Room {
 
 /// By name, and how often they are told.
 type Exchanges = HashMap<(Box<str>, Duration), Weak<Fast>>;
-
-/// By name and rate.
-type Flows = HashMap<(Box<str>, NonZero<u64>), Weak<Flow>>;
 
 /// What has to be the same for one limiter to go on where another has stopped.
 #[derive(PartialEq, Eq, Hash)]
@@ -181,25 +174,6 @@ impl Room {
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The places that are or were called so; otherwise new ones.
-    pub(super) fn permits(&self, name: &str, new: impl FnOnce() -> Arc<Permits>) -> Arc<Permits> {
-        find(&self.permits, name.into(), new)
-    }
-
-    /// As `permits`, of those per key, and where they are counted.
-    pub fn keyed_permits(&self, name: &str, keys: usize) -> (Arc<KeyedPermits>, BulkheadMetrics) {
-        let new = || KeyedPermits::new(keys);
-        let permits = find(&self.keyed_permits, name.into(), new);
-        (permits, self.metrics.concurrency(name))
-    }
-
-    /// As `permits`, of bytes a second, where these are as many.
-    pub fn flow(&self, name: &str, rate: NonZero<u64>, keys: usize) -> Arc<Flow> {
-        find(&self.flows, (name.into(), rate), || {
-            Arc::new(Flow::new(rate, keys, self.metrics(name)))
-        })
-    }
-
     /// Where decisions of the limit of this name are counted.
     pub fn metrics(&self, name: &str) -> Arc<LimitMetrics> {
         find(&self.limits, name.into(), || {
@@ -207,13 +181,16 @@ impl Room {
         })
     }
 
+    /// Where everything is counted.
+    pub(super) fn registry(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Whether there is a limit of this name.
     pub fn has(&self, name: &str) -> bool {
         let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let is_limit = limits.get(name).is_some_and(|it| it.strong_count() > 0);
-        let permits = &self.keyed_permits;
-        let permits = permits.lock().unwrap_or_else(PoisonError::into_inner);
-        is_limit || permits.get(name).is_some_and(|it| it.strong_count() > 0)
+        is_limit || self.has_keyed_permits(name)
     }
 }
 
@@ -267,7 +244,7 @@ fn sources(columns: &[Column], before: &[Column]) -> Vec<Option<usize>> {
 }
 
 /// What is there under this key, if anybody has it still; otherwise a new one.
-fn find<K: Eq + std::hash::Hash, V>(
+pub(super) fn find<K: Eq + std::hash::Hash, V>(
     all: &Mutex<HashMap<K, Weak<V>>>,
     key: K,
     make: impl FnOnce() -> Arc<V>,

@@ -9,7 +9,7 @@
 //!
 //! How many that are is said by the first of these that there is: `limit`, or the `concurrency` of the caller's plan,
 //! which is counted over all routes that leave it to plans and tell callers apart by the same. What is said nowhere is no
-//! limit.
+//! limit. Callers of different plans count apart, also where they are told apart by something that is the same for both.
 //!
 //! A request counts from here until the end of its response, whatever that is: where the client leaves, it takes too
 //! long or its task fails, it counts no more. A WebSocket counts until it is closed. Whoever has as many as it may have
@@ -33,7 +33,7 @@ use super::limiting::{By, ByConfig, ByPlan, Counted, check_plans};
 use super::{BuildScope, Flow, Hooks, LimitStep, OnLimit};
 use crate::facts::View;
 use crate::limits::{
-    Allowance, KeyedPermits, MAX_KEYS, Patience, Plan, QueueConfig, Refused, Taken, Turn,
+    Edition, KeyedPermits, MAX_KEYS, Patience, Plan, QueueConfig, Refused, Room, Taken, Turn,
 };
 use crate::observability::BulkheadMetrics;
 use crate::response::{Code, Reply};
@@ -56,12 +56,18 @@ pub struct Config {
 pub struct Policy {
     counted: Counted,
     /// `None` is no limit.
-    limits: ByPlan<Option<NonZeroU32>>,
-    permits: Arc<KeyedPermits>,
+    places: ByPlan<Option<Arc<Places>>>,
     /// How many may wait.
     size: u32,
     wait: Duration,
+}
+
+/// The places of the callers of one plan, or of all.
+struct Places {
+    permits: Arc<KeyedPermits>,
+    limit: u32,
     metrics: BulkheadMetrics,
+    edition: Edition,
     begun: Once,
 }
 
@@ -79,29 +85,28 @@ impl super::Policy for Policy {
             None => Spanned::new(ByConfig::One(By::Consumer), scope.span),
         };
         let counted = Counted::build(&by, scope.variables, &mut scope.subject.key("by"))?;
-        let (name, limits) = match config.limit {
+        let room = scope.limits;
+        let places = match config.limit {
             Some(limit) => {
-                let name = scope.subject.to_string();
-                (name, ByPlan::same(Some(limit), scope.plans))
+                let places = Places::new(&scope.subject.to_string(), limit, room);
+                ByPlan::same(Some(places), scope.plans)
             }
             None => {
                 let says_so = |plan: &Plan| plan.concurrency.is_some();
                 check_plans(scope, Self::NAME, says_so, "limit = 10");
-                let name = format!("plans.concurrency by {}", counted.text());
-                let limits = ByPlan::each(scope.plans, None, |_, plan| plan.concurrency);
-                (name, limits)
+                ByPlan::each(scope.plans, None, |name, plan| {
+                    let by = counted.text();
+                    let name = format!("plans.{}.concurrency by {by}", name.as_str());
+                    Some(Places::new(&name, plan.concurrency?, room))
+                })
             }
         };
         let queue = config.queue.as_ref();
-        let (permits, metrics) = scope.limits.keyed_permits(&name, MAX_KEYS);
         (scope.subject.error_count() == errors).then(|| Policy {
             counted,
-            limits,
-            permits,
+            places,
             size: queue.map_or(0, QueueConfig::size),
             wait: queue.map_or(Duration::ZERO, QueueConfig::wait),
-            metrics,
-            begun: Once::new(),
         })
     }
 
@@ -134,45 +139,54 @@ impl OnLimit for OnRoute {
 
 impl Policy {
     fn take<'a>(&'a self, view: View<'a>, route: &str, taken: &'a mut Taken) -> LimitStep<'a> {
-        let Some(limit) = self.limits.of(view) else {
+        let Some(places) = self.places.of(view) else {
             return LimitStep::Now(ControlFlow::Continue(()));
         };
-        self.begun.call_once(|| self.begin());
+        places.begun.call_once(|| places.begin());
         let patience = Patience {
             class: view.facts.criticality,
             wait: self.wait,
             deadline: None,
         };
-        let allowance = Allowance {
-            limit: limit.get(),
-            size: self.size,
-        };
         let key = self.counted.key(view, route);
-        let turn = self.permits.take(key, allowance, patience);
-        let waiting = match turn {
+        let waiting = match places.permits.take(key, self.size, patience) {
             Turn::Now(permit) => {
                 taken.permits.push(permit);
                 return LimitStep::Now(ControlFlow::Continue(()));
             }
-            Turn::Never(refused) => return LimitStep::Now(self.refuse(refused)),
+            Turn::Never(refused) => return LimitStep::Now(places.refuse(refused)),
             Turn::Later(waiting) => waiting,
         };
         LimitStep::Later(Box::pin(async move {
             let since = Instant::now();
             let answer = waiting.turn().await;
-            self.metrics.waited(since.elapsed());
+            places.metrics.waited(since.elapsed());
             match answer {
                 Ok(permit) => {
                     taken.permits.push(permit);
                     ControlFlow::Continue(())
                 }
-                Err(refused) => self.refuse(refused),
+                Err(refused) => places.refuse(refused),
             }
         }))
     }
+}
 
-    /// Has the places counted from the first request on: until then it may be that it is never used.
+impl Places {
+    fn new(name: &str, limit: NonZeroU32, room: &Room) -> Arc<Places> {
+        let (permits, metrics) = room.keyed_permits(name, MAX_KEYS, limit.get());
+        Arc::new(Places {
+            permits,
+            limit: limit.get(),
+            metrics,
+            edition: Edition::next(),
+            begun: Once::new(),
+        })
+    }
+
+    /// Has the limit hold, and the places counted, from the first request on: until then it may be that it is never used.
     fn begin(&self) {
+        self.permits.say(self.edition, self.limit);
         let permits = Arc::downgrade(&self.permits);
         self.metrics.watch(move || {
             let (permits, count) = (permits.upgrade()?, |it: usize| {

@@ -6,13 +6,24 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use super::{Build, Config};
-use crate::limits::{Bulkhead, Gradient};
+use crate::limits::{Bulkhead, GradientBounds, Limit};
 
-/// The limit of an upstream, and where it is learned, what it is learned from.
+/// The limit of an upstream, and what it is learned from where it is learned.
 #[derive(Debug)]
 pub(super) struct Capacity {
     bulkhead: Arc<Bulkhead>,
-    gradient: Option<Gradient>,
+}
+
+/// What an answer says of how busy the upstream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// The time that it took is the time that it takes to serve.
+    Served,
+    /// There is too much to do.
+    Overloaded,
+    /// To fail, or to say that there is no such thing, takes a time of its own, and is mostly quick: it says nothing. Who
+    /// calls can ask for as many of these as it likes.
+    Nothing,
 }
 
 impl Capacity {
@@ -28,19 +39,18 @@ impl Capacity {
                 problem.help("add max_in_flight = 500, or remove queue");
             }
         }
-        let gradient = match &config.adaptive_concurrency {
-            None => None,
+        let limit = match &config.adaptive_concurrency {
+            None => Limit::Fixed(most?),
             Some(adaptive) => {
                 let mut subject = subject.key("adaptive_concurrency");
-                Some(Gradient::build(adaptive, most, &mut subject)?)
+                Limit::Learned(GradientBounds::build(adaptive, most, &mut subject)?)
             }
         };
-        let limit = gradient.as_ref().map(Gradient::limit).or(most)?;
         let queue = config.queue.as_ref().map(|queue| &queue.value);
         let metrics = context.metrics.upstream_bulkhead(name);
         let key = format!("upstreams.{name}");
         let bulkhead = Bulkhead::new(&key, limit, queue, metrics, context.limits);
-        Some(Capacity { bulkhead, gradient })
+        Some(Capacity { bulkhead })
     }
 
     pub(super) fn bulkhead(&self) -> &Arc<Bulkhead> {
@@ -49,24 +59,51 @@ impl Capacity {
 
     /// The header of a response has come, so long after the whole of the request had been sent.
     pub(super) fn answered(&self, now: Instant, time: Duration, status: StatusCode) {
-        self.learn(|gradient, in_flight| match status {
-            StatusCode::SERVICE_UNAVAILABLE => gradient.overloaded(now, in_flight),
-            _ => gradient.answered(now, time, in_flight),
-        });
+        match Word::of(status) {
+            Word::Served => self.bulkhead.answered(now, time),
+            Word::Overloaded => self.bulkhead.overloaded(now),
+            Word::Nothing => {}
+        }
     }
 
     /// Nothing has come in time.
     pub(super) fn timed_out(&self, now: Instant) {
-        self.learn(|gradient, in_flight| gradient.overloaded(now, in_flight));
+        self.bulkhead.overloaded(now);
     }
+}
 
-    fn learn(&self, tell: impl FnOnce(&Gradient, u32) -> Option<u32>) {
-        let Some(gradient) = &self.gradient else {
-            return;
-        };
-        let permits = self.bulkhead.permits();
-        if let Some(limit) = tell(gradient, permits.in_flight()) {
-            permits.set_limit(limit);
+impl Word {
+    fn of(status: StatusCode) -> Word {
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => Word::Overloaded,
+            failure if failure.is_client_error() || failure.is_server_error() => Word::Nothing,
+            _ => Word::Served,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_served_tells_how_long_it_takes_to_serve() {
+        use Word::*;
+        for (status, expected) in [
+            (101, Served),
+            (200, Served),
+            (304, Served),
+            (401, Nothing),
+            (404, Nothing),
+            (429, Nothing),
+            (500, Nothing),
+            (502, Nothing),
+            (503, Overloaded),
+            (504, Nothing),
+            (599, Nothing),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(Word::of(status), expected, "{status}");
         }
     }
 }

@@ -1,14 +1,18 @@
 //! `max_in_flight` and `queue`, of upstreams and routes, and what is learned of an upstream.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::harness::frames::{self, Frame, FrameClient, kind};
 use crate::harness::*;
 
 /// An origin that answers one request for each permit.
@@ -154,13 +158,13 @@ async fn who_matters_more_comes_first_and_takes_the_place_of_who_matters_less() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_longer_than_the_queue_or_the_route_allows() {
-    for (queue, route, code) in [
-        ("300ms", "", "upstream_busy"),
-        ("1m", "timeout = \"300ms\"", "upstream_busy"),
-    ] {
-        let (_gate, shop) = held(Protocol::Http1);
+    for (queue, hurried) in [("300ms", ""), ("1m", "timeout = \"300ms\"")] {
+        let (gate, shop) = held(Protocol::Http1);
         let upstream = format!("max_in_flight = 1\nqueue = {{ timeout = \"{queue}\" }}");
-        let gateway = draft(&upstream, route)
+        let hurried = format!(
+            "[routes.hurried]\nmatch = {{ path = \"/hurried\" }}\nupstream = \"shop\"\n{hurried}"
+        );
+        let gateway = draft(&format!("{upstream}\n{hurried}"), "")
             .with("shop", &shop)
             .with("protocol", Protocol::Http1)
             .start()
@@ -169,16 +173,75 @@ async fn nobody_waits_longer_than_the_queue_or_the_route_allows() {
         let first = asking(&client, "/normal/1");
         places(&gateway, 1, 0).await;
         let begin = Instant::now();
-        let refused = client.send(get("/normal/2")).await;
-        match route.is_empty() {
-            true => refused.assert_problem(503, code),
-            // The first one is over at the same time.
-            false => assert!([503, 504].contains(&refused.status), "{refused:?}"),
-        }
+        let refused = client.send(get("/hurried")).await;
+        refused.assert_problem(503, "upstream_busy");
+        let log = gateway.log_of(&refused).await;
+        assert_eq!(log["cause"], "its turn would have come too late");
         let waited = begin.elapsed();
+        assert!(waited >= Duration::from_millis(250), "{waited:?}");
         assert!(waited < Duration::from_secs(5), "{waited:?}");
-        first.abort();
+        places(&gateway, 1, 0).await;
+        gate.add_permits(1);
+        assert_eq!(
+            first.await.unwrap().status,
+            200,
+            "who was first has all its time"
+        );
     }
+}
+
+/// The route's places that are taken.
+async fn route_places(gateway: &Gateway, route: &str, in_flight: u32) {
+    let line = format!(
+        "northgate_route_places{{http_route=\"{route}\",state=\"in_flight\"}} {in_flight}\n"
+    );
+    eventually(&line, async || {
+        gateway.metrics().await.contains(&line).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_holds_no_place_however_long_the_answer_takes() {
+    let (gate, shop) = held(Protocol::Http1);
+    let gateway = draft("max_in_flight = 1", "max_in_flight = 2")
+        .with("shop", &shop)
+        .with("protocol", Protocol::Http1)
+        .start()
+        .await;
+    let client = Arc::new(gateway.http2());
+    let first = asking(&client, "/normal/1");
+    places(&gateway, 1, 0).await;
+    // With a window of nothing the answer cannot be sent. The route has a place, the upstream has none.
+    let mut silent = FrameClient::connect(gateway.address(), &[(4, 0)]).await;
+    for stream in [1, 3, 5] {
+        silent.send_frame(frames::ask(stream, "/normal/2")).await;
+        let is_answer = |frame: &Frame| frame.kind == kind::HEADERS && frame.stream == stream;
+        assert!(silent.read_until(is_answer).await.is_some());
+    }
+    route_places(&gateway, "normal", 1).await;
+    let refused = client.send(get("/normal/3")).await;
+    refused.assert_problem(503, "upstream_busy");
+    gate.add_permits(1);
+    assert_eq!(first.await.unwrap().status, 200);
+    places(&gateway, 0, 0).await;
+    route_places(&gateway, "normal", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_upstream_has_failed_holds_no_place_however_long_the_answer_takes() {
+    let shop = RawOrigin::serving(|stream, _| moody(stream));
+    let gateway = draft("max_in_flight = 1", "")
+        .with("shop", &shop)
+        .with("protocol", Protocol::Http1)
+        .start()
+        .await;
+    let mut silent = FrameClient::connect(gateway.address(), &[(4, 0)]).await;
+    silent.send_frame(frames::ask(1, "/normal/closed")).await;
+    let is_answer = |frame: &Frame| frame.kind == kind::HEADERS && frame.stream == 1;
+    assert!(silent.read_until(is_answer).await.is_some());
+    let answer = gateway.http1().send(get("/normal/ok")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,8 +317,8 @@ async fn moody(mut stream: TcpStream) {
                 return;
             }
             path if path.ends_with("/closed") => return,
-            path if path.ends_with("/tunnel") => {
-                let switched = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+            path if path.ends_with("/socket") => {
+                let switched = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
                 let _ = stream.write_all(switched).await;
                 let (mut from, mut to) = stream.split();
                 let _ = tokio::io::copy(&mut from, &mut to).await;
@@ -269,68 +332,277 @@ async fn moody(mut stream: TcpStream) {
     }
 }
 
+/// The engine says what it sends to an upstream. Where that is a request for `/panics`, whoever hears of it panics: in the
+/// request's own task, which has all of its places.
+struct Bomb;
+
+static EXPLOSIONS: AtomicUsize = AtomicUsize::new(0);
+
+impl log::Log for Bomb {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target() == "pingora_proxy::proxy_h1"
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata())
+            && record
+                .args()
+                .to_string()
+                .starts_with("Sending header to upstream")
+            && record.args().to_string().contains("/panics")
+        {
+            EXPLOSIONS.fetch_add(1, Ordering::SeqCst);
+            panic!("on purpose");
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Asks over HTTP/1.1 and reads what comes, as far as it comes. True where it was a WebSocket that could be used.
+async fn ask_raw(address: SocketAddr, target: &str, end: &str) -> bool {
+    let more = match end {
+        "socket" => {
+            "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\n"
+        }
+        _ => "connection: close\r\n",
+    };
+    let mut client = RawClient::connect(address).await;
+    let ask = format!("GET {target} HTTP/1.1\r\nhost: a\r\n{more}\r\n");
+    client.send(ask).await;
+    let (mut head, mut some) = (Vec::new(), [0; 512]);
+    while !head.windows(4).any(|it| it == b"\r\n\r\n") {
+        match client.stream.read(&mut some).await {
+            Ok(read @ 1..) => head.extend_from_slice(&some[..read]),
+            _ => return false,
+        }
+    }
+    if !head.starts_with(b"HTTP/1.1 101 ") {
+        return false;
+    }
+    client.send("to and fro").await;
+    let echo = client.stream.read_exact(&mut some[..10]).await;
+    echo.is_ok() && some.starts_with(b"to and fro")
+}
+
 /// The property of permits, seen from outside: whatever becomes of exchanges, their places come back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn places_return_to_zero_whatever_becomes_of_requests() {
+    log::set_boxed_logger(Box::new(Bomb)).expect("nobody else listens");
+    log::set_max_level(log::LevelFilter::Debug);
     let shop = RawOrigin::serving(|stream, _| moody(stream));
     let upstream = "max_in_flight = 3\nqueue = { size = 8, timeout = \"100ms\" }\n\
                     timeouts = { first_byte = \"100ms\", idle = \"300ms\" }";
-    let gateway = draft(upstream, "max_in_flight = 9\nqueue = { size = 3 }")
+    let route = "max_in_flight = 9\nqueue = { size = 3 }\n\
+                 policies.concurrency = { by = \"all\", limit = 6, queue = { size = 6, timeout = \"200ms\" } }";
+    let gateway = draft(upstream, route)
         .with("shop", &shop)
         .with("protocol", Protocol::Http1)
         .start()
         .await;
     let (address, h2) = (gateway.address(), Arc::new(gateway.http2()));
-    let mut random = rand::rngs::StdRng::seed_from_u64(6);
-    let mut asked = JoinSet::new();
-    let mut left = Vec::new();
-    for _ in 0..300 {
-        let end = ["ok", "hang", "reset", "closed", "tunnel"][random.random_range(0..5)];
+    // Shown where it fails.
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let mut fates: Vec<&str> = ["ok", "hang", "late", "reset", "closed", "socket", "panics"]
+        .into_iter()
+        .flat_map(|fate| [fate; 50])
+        .collect();
+    fates.shuffle(&mut random);
+    let sockets = Arc::new(AtomicUsize::new(0));
+    let (mut asked, mut left) = (JoinSet::new(), Vec::new());
+    for end in fates {
         let class = ["low", "normal", "high", "critical"][random.random_range(0..4)];
-        let target = format!("/{class}/{end}");
-        let is_h2 = end != "tunnel" && random.random_bool(0.5);
-        let h2 = h2.clone();
+        let target = format!("/{class}/{}", if end == "late" { "hang" } else { end });
+        let is_h2 = end == "late" || (end != "socket" && random.random_bool(0.5));
+        let (h2, sockets) = (h2.clone(), sockets.clone());
         let task = asked.spawn(async move {
-            if is_h2 {
+            match (is_h2, end) {
                 // Dropped where the task is aborted: the stream is reset.
-                let _ = h2.try_send(get(&target)).await;
-                return;
+                (true, "late") => {
+                    let call = get(&target).header("content-type", "application/grpc");
+                    let _ = h2.try_send(call.header("grpc-timeout", "30m")).await;
+                }
+                (true, _) => {
+                    let _ = h2.try_send(get(&target)).await;
+                }
+                (false, _) => {
+                    let was_used = ask_raw(address, &target, end).await;
+                    sockets.fetch_add(usize::from(was_used), Ordering::SeqCst);
+                }
             }
-            let mut client = RawClient::connect(address).await;
-            let upgrade = "connection: upgrade\r\nupgrade: echo\r\n";
-            let more = if end == "tunnel" {
-                upgrade
-            } else {
-                "connection: close\r\n"
-            };
-            client
-                .send(format!("GET {target} HTTP/1.1\r\nhost: a\r\n{more}\r\n"))
-                .await;
-            let mut some = [0; 16];
-            let _ = client.stream.read(&mut some).await;
         });
-        if random.random_bool(0.3) {
+        if random.random_bool(0.2) {
             left.push(task);
         }
         if random.random_bool(0.2) {
             tokio::task::yield_now().await;
             left.drain(..).for_each(|task| task.abort());
         }
+        // As many as find places to wait in, and some more.
+        while asked.len() >= 24 {
+            asked.join_next().await;
+        }
     }
     let all = async { while asked.join_next().await.is_some() {} };
     within("the end of all requests", all).await;
+    let (explosions, sockets) = (
+        EXPLOSIONS.load(Ordering::SeqCst),
+        sockets.load(Ordering::SeqCst),
+    );
+    assert!(
+        explosions > 0 && sockets > 0,
+        "{explosions} panics, {sockets} WebSockets"
+    );
     places(&gateway, 0, 0).await;
-    let metrics = gateway.metrics().await;
     for class in ["low", "normal", "high", "critical"] {
-        let line =
-            format!("northgate_route_places{{http_route=\"{class}\",state=\"in_flight\"}} 0\n");
-        assert!(metrics.contains(&line), "{metrics}");
+        route_places(&gateway, class, 0).await;
+        let metrics = gateway.metrics().await;
+        let name = format!("northgate_limit=\"routes.{class}.policies.concurrency\"");
+        for state in ["in_flight", "waiting", "keys"] {
+            let line = format!("northgate_concurrency_places{{{name},state=\"{state}\"}} 0\n");
+            assert!(metrics.contains(&line), "{line}: {metrics}");
+        }
     }
     // And there is room for as many as before.
     let answers = (0..3).map(|_| asking(&h2, "/normal/ok"));
     for answer in answers.collect::<Vec<_>>() {
         assert_eq!(answer.await.unwrap().status, 200);
     }
+}
+
+/// Has `ask` called again and again until the learned limit has been set anew several times.
+async fn for_some_windows(mut ask: impl AsyncFnMut()) {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(1800) {
+        ask().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_bring_about_makes_nobodys_limit_smaller() {
+    let shop = Origin::serving(Protocol::Http1, |seen| async move {
+        match seen.target.ends_with("/hang") {
+            true => std::future::pending().await,
+            false => text(vec![b'.'; 64 * 1024]),
+        }
+    });
+    let upstream = "adaptive_concurrency = { min = 2, max = 10, initial = 10 }\n\
+        [listeners.public]\nbind = \"127.0.0.1:0\"\ntimeouts = { request_body_idle = \"300ms\" }\n\
+        [routes.brief]\nmatch = { path = \"/brief/{*rest}\" }\nupstream = \"shop\"\ntimeout = \"200ms\"\n\
+        [routes.paced]\nmatch = { path = \"/paced/{*rest}\" }\nupstream = \"shop\"\ntimeout = \"200ms\"\n\
+        policies.bandwidth = { by = \"path:rest\", response = \"1KiB\" }\n";
+    let gateway = draft(upstream, "")
+        .with("shop", &shop)
+        .with("protocol", Protocol::Http1)
+        .start()
+        .await;
+    let client = Arc::new(gateway.http2());
+    // Their own deadlines.
+    for_some_windows(async || {
+        let calls = (0..10).map(|_| {
+            let call = get("/normal/hang").header("content-type", "application/grpc");
+            let (client, call) = (client.clone(), call.header("grpc-timeout", "40m"));
+            tokio::spawn(async move { client.send(call).await })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            assert_eq!(call.await.unwrap().header("grpc-status"), Some("4"));
+        }
+    })
+    .await;
+    assert_eq!(limit(&gateway).await, 10, "after short deadlines");
+    // Pauses of a policy, of another caller each time.
+    let mut callers = 0..;
+    for_some_windows(async || {
+        let asked = callers.by_ref().take(10).map(|number: u32| {
+            let (client, ask) = (client.clone(), get(&format!("/paced/{number}")));
+            tokio::spawn(async move { client.try_send(ask).await })
+        });
+        for answer in asked.collect::<Vec<_>>() {
+            // It is too late, before or after it has begun.
+            if let Ok(answer) = answer.await.unwrap() {
+                answer.assert_problem(504, "upstream_timeout");
+            }
+        }
+    })
+    .await;
+    assert_eq!(limit(&gateway).await, 10, "after pauses");
+    // They do not read.
+    for_some_windows(async || {
+        let mut silent = FrameClient::connect(gateway.address(), &[(4, 0)]).await;
+        for number in 0..10 {
+            silent
+                .send_frame(frames::ask(2 * number + 1, "/brief/page"))
+                .await;
+        }
+        for _ in 0..10 {
+            let is_end = |frame: &Frame| frame.kind == kind::RST_STREAM;
+            assert!(silent.read_until(is_end).await.is_some());
+        }
+    })
+    .await;
+    assert_eq!(limit(&gateway).await, 10, "after slow readers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_fast_makes_no_limit_larger() {
+    let shop = Origin::http1(|seen| match &*seen.target {
+        "/normal/none" => status(404),
+        _ => status(500),
+    });
+    let upstream = "adaptive_concurrency = { min = 2, max = 50, initial = 10 }\n\
+                    queue = { size = 1000, timeout = \"10s\" }";
+    let gateway = draft(upstream, "")
+        .with("shop", &shop)
+        .with("protocol", Protocol::Http1)
+        .start()
+        .await;
+    let client = Arc::new(gateway.http2());
+    for_some_windows(async || {
+        let targets = ["/normal/none", "/normal/broken"].into_iter().cycle();
+        let asked = targets.take(60).map(|target| asking(&client, target));
+        for answer in asked.collect::<Vec<_>>() {
+            assert!([404, 500].contains(&answer.await.unwrap().status));
+        }
+    })
+    .await;
+    assert_eq!(limit(&gateway).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_learned_outlives_changes_of_the_upstream() {
+    let shop = Origin::http1(|_| status(503));
+    let with = |min: u32, more: &str| {
+        let upstream =
+            format!("adaptive_concurrency = {{ min = {min}, max = 50, initial = 30 }}\n{more}");
+        draft(&upstream, "")
+            .with("shop", &shop)
+            .with("protocol", Protocol::Http1)
+    };
+    let mut gateway = with(5, "").start().await;
+    let client = Arc::new(gateway.http2());
+    eventually("the least", async || {
+        let answers: Vec<_> = (0..5).map(|_| asking(&client, "/normal/1")).collect();
+        for answer in answers {
+            answer.await.unwrap();
+        }
+        (limit(&gateway).await == 5).then_some(())
+    })
+    .await;
+    with(4, "timeouts = { idle = \"9s\" }")
+        .apply(&mut gateway)
+        .await
+        .unwrap();
+    client.send(get("/normal/1")).await;
+    assert_eq!(limit(&gateway).await, 5, "it does not begin anew");
+    with(7, "").apply(&mut gateway).await.unwrap();
+    client.send(get("/normal/1")).await;
+    assert_eq!(
+        limit(&gateway).await,
+        7,
+        "the bounds are those that are said"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
