@@ -143,8 +143,9 @@ impl Cluster {
         let learned = self.learned.notified();
         let was_tried = self.was_tried.load(Ordering::Acquire);
         self.learn();
-        // Only those wait that come before anybody has been asked.
+        // Only those wait that come before anybody has been asked, or has waited in vain.
         if !was_tried && timeout_at(deadline, learned).await.is_err() {
+            self.was_tried.store(true, Ordering::Release);
             return Err(StoreError::Deadline(self.dialer.timeout()));
         }
         self.owners.load().find(slot).cloned().ok_or_else(nobody)

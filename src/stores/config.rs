@@ -30,7 +30,7 @@ pub struct Config {
     /// Some nodes of a cluster, `redis://HOST:PORT` or `rediss://…` for all of its nodes; the others are learned from
     /// them. Nodes that announce an address other than these need a certificate for that one.
     pub cluster: Option<Spanned<Vec<Spanned<String>>>>,
-    /// Default: Redis's own `default`.
+    /// With sentinels it has to be allowed `ROLE`, in a cluster `CLUSTER SLOTS`. Default: Redis's own `default`.
     pub username: Option<String>,
     /// Default: none is given.
     pub password: Option<Spanned<Secret>>,

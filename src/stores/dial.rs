@@ -1,6 +1,7 @@
 //! Making connections.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,8 +11,9 @@ use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value, 
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::StoreError;
@@ -124,7 +126,7 @@ impl Dialer {
 
     /// A connection over which the server has said that it serves.
     pub(super) async fn dial(&self, address: &EndpointAddress) -> Result<Link, StoreError> {
-        let dialed = tokio::time::timeout(self.timeout, self.connect(address)).await;
+        let dialed = timeout(self.timeout, self.connect(address)).await;
         dialed.unwrap_or(Err(StoreError::Deadline(self.timeout)))
     }
 
@@ -139,15 +141,19 @@ impl Dialer {
                 self.secure(stream, socket.ip().into()).await?
             }
             EndpointAddress::Name { host, port } => {
-                let stream = TcpStream::connect((&**host, *port)).await.map_err(broken)?;
+                let addresses = lookup_host((&**host, *port)).await.map_err(broken)?;
+                let stream = first_of(addresses.collect(), self.timeout).await;
+                let stream = stream.map_err(broken)?;
                 let name = ServerName::try_from(host.to_string());
                 let name = name.map_err(|error| broken(io::Error::other(error)))?;
                 self.secure(stream, name).await?
             }
         };
-        // One that still loads what it has does not serve yet.
-        link.send(&cmd("PING")).await?;
-        Ok(link)
+        // One that still loads what it has does not serve yet. Whoever may not ask that is answered, and so it serves.
+        match link.send(&cmd("PING")).await {
+            Err(error) if error.code() != Some("NOPERM") => Err(error.into()),
+            _ => Ok(link),
+        }
     }
 
     async fn secure(
@@ -197,4 +203,67 @@ impl Dialer {
 
 fn broken(error: io::Error) -> StoreError {
     StoreError::Redis(error.into())
+}
+
+/// Connects to the first of the addresses that takes it. One that says nothing has half of the time that is left, so that
+/// there is some for those after it.
+async fn first_of(addresses: Vec<SocketAddr>, patience: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + patience;
+    let mut failure = io::Error::other("the name has no address");
+    let count = addresses.len();
+    for (index, address) in addresses.into_iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = match index + 1 == count {
+            true => left,
+            false => left / 2,
+        };
+        failure = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+    }
+    Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_leaves_time_for_the_next() {
+        // A listener whose queue is full answers nobody any more.
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+        silent.bind(&any.into()).expect("a free port");
+        silent.listen(0).expect("it listens");
+        let bound = silent.local_addr().expect("an address");
+        let bound = bound.as_socket().expect("an address");
+        let mut queued = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(50), TcpStream::connect(bound)).await {
+            queued.push(stream.expect("it is queued"));
+            assert!(queued.len() < 100, "it answers everybody");
+        }
+        let free = std::net::TcpListener::bind(any).expect("a free port");
+        let closed = free.local_addr().expect("an address");
+        drop(free);
+        let open = std::net::TcpListener::bind(any).expect("a free port");
+        let open = open.local_addr().map(|address| (address, open));
+        let (open, _listener) = open.expect("an address");
+        let patience = Duration::from_secs(1);
+        let stream = first_of(vec![bound, closed, open], patience).await;
+        let peer = stream.expect("the last one takes it").peer_addr();
+        assert_eq!(peer.expect("an address"), open);
+        let began = Instant::now();
+        let stream = first_of(vec![closed, bound], patience / 5).await;
+        let error = stream.expect_err("nobody takes it");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() < patience, "{:?}", began.elapsed());
+        let error = first_of(Vec::new(), patience).await;
+        assert!(error.is_err());
+    }
 }

@@ -25,11 +25,14 @@
 //!
 //! In vain is a wait of at least half of `timeout` in which nothing has come over the connection, whether it ends by its
 //! own deadline or by that of whoever asks; who had less time says nothing about the server. What comes after that is
-//! nobody's answer. A connection that breaks is made anew at once, so that a server that is replaced is not even noticed;
-//! when that breaks as well before it was good for two seconds and `timeout`, the server counts as one that does not answer.
+//! nobody's answer. A connection that breaks is made anew at once, so that a server that is replaced is not even noticed.
+//! When that breaks as well it is made anew after a tenth of a second, for which commands wait; and when the third does,
+//! the server counts as one that does not answer. It counts from the beginning where a connection was good for a fifth
+//! of a second, and for four times as long as the server was left alone.
 //!
 //! In a cluster all of this is so for each server by itself. Only keys whose slot nobody has, and those of a server that is
-//! gone, have no answer; who has them now is found out at the first sign, and then as often as above.
+//! gone, have no answer; who has them now is found out at the first sign, and then as often as above. Servers of a
+//! cluster that are not told `cluster-require-full-coverage no` all refuse everything then, of their own will.
 //!
 //! The master that sentinels name is looked for anew whenever the connection to it breaks, it does not answer, or it says
 //! that it is a replica. What was written to a master in its last moment can be lost with it: replication is asynchronous.

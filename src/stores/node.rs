@@ -23,8 +23,12 @@ use crate::text::EndpointAddress;
 /// Between two attempts to reach it, the first and the longest. Each is twice the one before.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A server that fails again within this time, and what a command may take, is left alone for longer.
-const STEADY: Duration = Duration::from_secs(2);
+/// A connection is steady that was good for so many times as long as the server was left alone before it, and for no less
+/// than this. Where it is not the server is left alone for longer.
+const STEADY: u32 = 4;
+const SHORTEST_STEADY: Duration = Duration::from_millis(200);
+/// After so many breaks in a row whoever comes is refused. Until then there is less to wait than a pause.
+const PATIENT_BREAKS: u32 = 2;
 
 /// Where a server is found.
 pub(super) enum Target {
@@ -54,9 +58,12 @@ enum State {
     Down(Arc<str>),
 }
 
+#[derive(Default)]
 struct Pace {
     /// How often it has failed in a row.
     failures: u32,
+    /// For how long it was left alone the last time.
+    pause: Duration,
     up_since: Option<Instant>,
     /// Of the last connection.
     number: u64,
@@ -79,17 +86,12 @@ enum Loss {
 
 impl Node {
     pub(super) fn new(target: Target, dialer: Dialer, metrics: Arc<StoreMetrics>) -> Arc<Node> {
-        let pace = Pace {
-            failures: 0,
-            up_since: None,
-            number: 0,
-        };
         Arc::new(Node {
             health: Health::new(metrics, target.to_string()),
             target,
             dialer,
             state: watch::Sender::new(State::Idle),
-            pace: Mutex::new(pace),
+            pace: Mutex::default(),
         })
     }
 
@@ -156,6 +158,7 @@ impl Node {
             State::Idle | State::Connecting => {}
         }
         self.begin();
+        let since = Instant::now();
         let mut changes = self.state.subscribe();
         let is_settled = |state: &State| matches!(state, State::Up { .. } | State::Down(_));
         match timeout_at(deadline, changes.wait_for(is_settled)).await {
@@ -164,7 +167,13 @@ impl Node {
                 State::Down(cause) => Err(StoreError::Down(cause.clone())),
                 State::Idle | State::Connecting => Err(self.late()),
             },
-            _ => Err(self.late()),
+            _ => {
+                // A master may have to be looked for first. Only the first wait for that.
+                if since.elapsed() * 2 >= self.dialer.timeout() {
+                    self.refuse_while_connecting();
+                }
+                Err(self.late())
+            }
         }
     }
 
@@ -187,26 +196,26 @@ impl Node {
     }
 
     /// Gives up the connection of this number, if nobody has yet, and has another one made: at once where one breaks
-    /// that was good until then, so that nobody is refused whose server was only started anew.
+    /// that was steady, so that nobody is refused whose server was only started anew.
     fn lose(self: &Arc<Self>, number: u64, loss: Loss) {
-        let (cause, pause) = {
-            let mut pace = self.pace();
-            if !pace.loses(number, STEADY + self.dialer.timeout()) {
-                return;
-            }
-            match loss {
-                Loss::Broken(cause) if pace.failures == 0 => {
-                    pace.failures = 1;
-                    (cause, None)
-                }
-                Loss::Broken(cause) | Loss::Unfit(cause) => (cause, Some(pace.lengthen())),
-            }
+        // One that was too slow for a command was there for at least as long as that.
+        let (cause, taken) = match &loss {
+            Loss::Broken(cause) => (cause, Duration::ZERO),
+            Loss::Unfit(cause) => (cause, self.dialer.timeout()),
         };
-        match pause {
-            None => drop(self.state.send_replace(State::Connecting)),
-            Some(_) => self.refuse(cause),
+        let mut pace = self.pace();
+        if !pace.loses(number, taken) {
+            return;
         }
-        let pause = pause.unwrap_or_default();
+        let breaks = pace.failures;
+        let pause = pace.next(&loss);
+        drop(pace);
+        match loss {
+            Loss::Broken(_) if breaks < PATIENT_BREAKS => {
+                self.state.send_replace(State::Connecting);
+            }
+            _ => self.refuse(cause.clone()),
+        }
         tokio::spawn(reach(Arc::downgrade(self), pause));
     }
 
@@ -231,6 +240,20 @@ impl Node {
     fn refuse(&self, cause: Arc<str>) {
         let before = self.state.send_replace(State::Down(cause.clone()));
         if !matches!(before, State::Down(_)) {
+            self.health.fails(&cause);
+        }
+    }
+
+    fn refuse_while_connecting(&self) {
+        let cause: Arc<str> = self.late().to_string().into();
+        let is_new = self.state.send_if_modified(|state| {
+            let is_connecting = matches!(state, State::Connecting);
+            if is_connecting {
+                *state = State::Down(cause.clone());
+            }
+            is_connecting
+        });
+        if is_new {
             self.health.fails(&cause);
         }
     }
@@ -281,22 +304,36 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pace {
-    /// Whether the connection of this number was still the one in use. It begins anew after one that was steady.
-    fn loses(&mut self, number: u64, steady: Duration) -> bool {
+    /// Whether the connection of this number was still the one in use. It begins anew after one that was steady, beside
+    /// the time that it has `taken` to notice.
+    fn loses(&mut self, number: u64, taken: Duration) -> bool {
         let Some(since) = self.up_since.filter(|_| self.number == number) else {
             return false;
         };
         self.up_since = None;
-        if since.elapsed() > steady {
+        let steady = (self.pause * STEADY).max(SHORTEST_STEADY);
+        if since.elapsed() > taken + steady {
             self.failures = 0;
         }
         true
     }
 
+    fn next(&mut self, loss: &Loss) -> Duration {
+        match loss {
+            Loss::Broken(_) if self.failures == 0 => {
+                self.failures = 1;
+                self.pause = Duration::ZERO;
+                self.pause
+            }
+            _ => self.lengthen(),
+        }
+    }
+
     fn lengthen(&mut self) -> Duration {
         let failures = self.failures.max(1);
         self.failures = failures.saturating_add(1);
-        pause(failures - 1)
+        self.pause = pause(failures - 1);
+        self.pause
     }
 }
 
@@ -354,38 +391,43 @@ mod tests {
 
     #[test]
     fn who_fails_again_and_again_is_left_alone_for_longer() {
-        let mut pace = Pace {
-            failures: 0,
-            up_since: None,
-            number: 0,
-        };
+        let mut pace = Pace::default();
+        let broken = Loss::Broken("".into());
+        assert_eq!(pace.next(&broken), Duration::ZERO);
         for expected in [100, 200, 400, 800, 1000, 1000] {
-            let (most, pause) = (Duration::from_millis(expected), pace.lengthen());
+            let (most, pause) = (Duration::from_millis(expected), pace.next(&broken));
             assert!(pause <= most && pause * 2 >= most, "{pause:?} {most:?}");
         }
-        for _ in 0..100 {
-            assert!(pace.lengthen() <= LONGEST_PAUSE);
-        }
-        assert_eq!(
-            (0..100).map(pause).max().map(|it| it <= LONGEST_PAUSE),
-            Some(true)
-        );
+        assert!((0..100).all(|times| pause(times) <= LONGEST_PAUSE));
+        let mut pace = Pace::default();
+        assert!(pace.next(&Loss::Unfit("".into())) >= SHORTEST_PAUSE / 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_lost_once_and_who_was_steady_begins_anew() {
-        let mut pace = Pace {
+        let up = |pause| Pace {
             failures: 3,
+            pause,
             up_since: Some(Instant::now()),
             number: 7,
         };
-        assert!(!pace.loses(6, STEADY), "it is another one");
-        assert!(pace.loses(7, STEADY));
-        assert!(!pace.loses(7, STEADY), "somebody has noticed before");
-        assert_eq!(pace.failures, 3);
-        pace.up_since = Some(Instant::now());
-        tokio::time::advance(STEADY * 2).await;
-        assert!(pace.loses(7, STEADY));
-        assert_eq!(pace.failures, 0);
+        let (none, some) = (Duration::ZERO, Duration::from_millis(500));
+        let mut pace = up(none);
+        assert!(!pace.loses(6, none), "it is another one");
+        assert!(pace.loses(7, none));
+        assert!(!pace.loses(7, none), "somebody has noticed before");
+        for (pause, taken, lasted, failures) in [
+            (none, none, SHORTEST_STEADY / 2, 3),
+            (none, none, SHORTEST_STEADY * 2, 0),
+            (none, some, SHORTEST_STEADY * 2, 3),
+            (none, some, SHORTEST_STEADY * 2 + some, 0),
+            (some, none, some * (STEADY - 1), 3),
+            (some, none, some * (STEADY + 1), 0),
+        ] {
+            let mut pace = up(pause);
+            tokio::time::advance(lasted).await;
+            assert!(pace.loses(7, taken));
+            assert_eq!(pace.failures, failures, "{pause:?} {taken:?} {lasted:?}");
+        }
     }
 }

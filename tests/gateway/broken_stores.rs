@@ -32,26 +32,36 @@ async fn a_sentinel_that_is_behind_is_passed_over() {
     };
     let watching = password("watching", SENTINEL_PASSWORD);
     let serving = password("serving", SERVER_PASSWORD);
-    let store = |first: &str| {
-        let urls: Vec<String> = relays.iter().map(Relay::url).collect();
-        let urls = urls.join("\", \"");
+    let others: Vec<String> = relays.iter().map(Relay::url).collect();
+    let store = |first: String, others: &[String]| {
+        let urls = [&[first][..], others].concat().join("\", \"");
         store(&format!(
-            "{{ sentinel = {{ master = \"main\", urls = [\"{first}\", \"{urls}\"], password = {watching} }}, \
+            "{{ sentinel = {{ master = \"main\", urls = [\"{urls}\"], password = {watching} }}, \
              password = {serving}, timeout = \"1s\" }}"
         ))
     };
     // It names a server that says it is a replica.
-    let first = store(&wrong);
+    let first = store(format!("redis://{wrong}"), &others);
     set(&first, "a", "1").await.expect("the next one is asked");
     assert_eq!(watched.master.ask(&["GET", "a"]).await, "1");
     // It names a server that takes connections and says nothing.
     watched.master.pause();
     watched.has_failed_over().await;
-    let second = store(&behind);
+    let second = store(format!("redis://{behind}"), &others);
     let began = Instant::now();
     answers(&second, "b").await;
     assert!(began.elapsed() < NOTICED * 3, "{:?}", began.elapsed());
     assert_eq!(watched.replica.ask(&["GET", "b"]).await, "again");
+    // Where nobody says anything better, one command waits, and not one after the other for as long as it takes.
+    let slow = Relay::to(behind).await;
+    slow.pass(Passing::Slow(Duration::from_millis(100)));
+    let third = store(slow.url(), &[]);
+    let error = value(&third, "a").await;
+    assert!(matches!(error, Err(StoreError::Deadline(_))), "{error:?}");
+    let began = Instant::now();
+    let error = value(&third, "a").await;
+    assert!(matches!(error, Err(StoreError::Down(_))), "{error:?}");
+    assert!(began.elapsed() < Duration::from_millis(300));
     watched.master.resume();
 }
 

@@ -148,6 +148,7 @@ async fn tls_and_passwords_and_certificates() {
             ">s3cret",
             "allkeys",
             "+@all",
+            "-ping",
         ])
         .await;
     let store = |ca: &str, shows: bool, more: &str, password: &std::path::Path| {

@@ -77,8 +77,8 @@ impl Watched {
         self.sentinels.iter().map(|(address, _)| *address).collect()
     }
 
-    /// The URL of another sentinel, which no server lets in: whatever becomes of them, it says that this one is the master.
-    pub async fn cut_off(&mut self, master: SocketAddr) -> String {
+    /// Where another sentinel is, which no server lets in: whatever becomes of them, it says that this one is the master.
+    pub async fn cut_off(&mut self, master: SocketAddr) -> SocketAddr {
         let port = master.port().to_string();
         let (address, child) = sentinel(self.folder.path(), &port, "guessed");
         self.cut_off.push(child);
@@ -88,7 +88,7 @@ impl Watched {
             said.contains(&port).then_some(())
         })
         .await;
-        format!("redis://{address}")
+        address
     }
 
     /// Until another server is the master.
