@@ -38,7 +38,7 @@ INSTALL_CARGO_DEB := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_L
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
 	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deb@3.8.0
 
-.PHONY: demo test testssl packagetest deb lint bench loadtest authtest limitstest slowtest reloadtest idletest
+.PHONY: demo test testssl packagetest deb lint bench loadtest authtest limitstest exacttest slowtest reloadtest idletest
 
 # Manual pages and completions beside the binary in this folder, and what makes packages of them.
 define GENERATE
@@ -134,6 +134,11 @@ authtest:
 limitstest:
 	@.ci/install $(LOAD_NEEDS)
 	@loadtest/limits $(ARGS)
+
+# What it costs to ask a store about every request.
+exacttest:
+	@.ci/install $(BUILD_NEEDS) python3:python3 redis-server:redis-server
+	@loadtest/exact $(ARGS)
 
 # 2,000 slow clients at once.
 slowtest:

@@ -24,7 +24,8 @@ class Trouble(Exception):
 class Process:
     """A process of this run. Only such processes are ever signalled, and by their own id."""
 
-    def __init__(self, name, command, cpus, log):
+    def __init__(self, name, command, cpus, log, prepare=lambda: None):
+        """`prepare` is done in the process before its program."""
         self.name = name
         self.log = log
         self.child = subprocess.Popen(
@@ -33,7 +34,7 @@ class Process:
             stdout=open(log, "wb"),
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY,
-            preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+            preexec_fn=lambda: (os.sched_setaffinity(0, cpus), prepare()),
         )
 
     def wait_for(self, url):
