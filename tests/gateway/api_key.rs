@@ -307,6 +307,7 @@ async fn attacks_on_keys_are_refused() {
             absent,
         ),
     ];
+    assert_named(attacks.iter().map(|(name, ..)| *name), 20);
     for protocol in [Protocol::Http1, Protocol::H2] {
         let client = gateway.client(protocol);
         for (name, headers, code) in &attacks {

@@ -231,6 +231,7 @@ async fn attacks_on_passwords_are_refused() {
         ),
         ("no scheme", one(STANDARD.encode(&good)), absent),
     ];
+    assert_named(attacks.iter().map(|(name, ..)| *name), 27);
     for protocol in [Protocol::Http1, Protocol::H2] {
         let client = gateway.client(protocol);
         for (name, values, code) in &attacks {

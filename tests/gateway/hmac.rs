@@ -707,6 +707,7 @@ const ATTACKS: &[(&str, Attack)] = &[
 
 #[tokio::test]
 async fn no_attack_on_signatures_succeeds() {
+    assert_named(ATTACKS.iter().map(|(name, _)| *name), 43);
     over_each_pair(|pair| async move {
         let origin = Origin::speaking(pair.origin, |seen| text(seen.body));
         let shop = Shop::start(&origin, pair.origin).await;

@@ -115,6 +115,12 @@ pub enum KeyPart {
     ClientIp,
 }
 
+impl KeyPart {
+    pub(super) fn is_field(&self, name: &http::HeaderName) -> bool {
+        matches!(self, KeyPart::Of(Component::Field(it, _)) if it == name)
+    }
+}
+
 impl FromStr for KeyPart {
     type Err = String;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
@@ -22,7 +22,7 @@ use super::directory::Reads;
 use super::health::Health;
 use super::hmac::Message;
 use super::{Build, Client, Consumers, Entry, Identity, Kind};
-use super::{TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS, is_for_credentials};
+use super::{TAKES_CREDENTIALS, TAKES_NO_CREDENTIALS, is_credential, is_for_credentials};
 use crate::text::{ENGINE_OWNED, HeaderName as Name, Spanned, Subject, is_engine_owned};
 
 pub use config::{Config, Fields, KeyPart, Method, OnServerDown, Remember};
@@ -277,12 +277,8 @@ impl Kind for Provider {
             let problem = subject.error(body.span, "needs a method that has one");
             problem.help("write method = \"same\"");
         }
-        if let Some(remember) = &config.remember
-            && remember.by.value.is_empty()
-        {
-            let mut subject = subject.key("remember");
-            let what = "must not be empty, or the first answer is for everybody";
-            subject.key("by").error(remember.by.span, what);
+        if let Some(remember) = &config.remember {
+            check(remember, &request_headers, &mut subject.key("remember"));
         }
         if subject.error_count() != errors {
             return None;
@@ -313,6 +309,26 @@ impl Failure {
         Failure {
             is_down: matches!(error, ClientError::Deadline(_) | ClientError::Connect(_)),
             cause: error.to_string(),
+        }
+    }
+}
+
+/// Whether answers are remembered for whom they were given.
+fn check(remember: &Remember, request_headers: &[HeaderName], subject: &mut Subject<'_>) {
+    let (by, mut subject) = (&remember.by, subject.key("by"));
+    if by.value.is_empty() {
+        let what = "must not be empty, or the first answer is for everybody";
+        subject.error(by.span, what);
+        return;
+    }
+    let is_part = |name: &HeaderName| by.value.iter().any(|part| part.is_field(name));
+    let shown = request_headers.iter();
+    for name in shown.filter(|it| is_credential(it) || **it == COOKIE) {
+        if !is_part(name) {
+            let what =
+                format!("lacks {name}: an answer for one credential there is for all others");
+            let warning = subject.warning(by.span, what);
+            warning.help("name it here, or in request_headers only what the service decides by");
         }
     }
 }

@@ -165,9 +165,13 @@ impl Core {
         // Without a new one, what the last one said still holds.
         if next.id != record.tokens.id {
             let fresh = self.verifier.id_token(&next.id).await?;
-            // OpenID Connect Core section 12.2: of the same person.
+            // OpenID Connect Core section 12.2: of the same person, and where it names a login of the same one.
             if fresh.get("sub") != claims.get("sub") {
                 return Err(Unread::Refused("the ID token is of somebody else".into()));
+            }
+            let nonce = fresh.get("nonce");
+            if nonce.is_some() && nonce != claims.get("nonce") {
+                return Err(Unread::Refused("the ID token is of another login".into()));
             }
             claims = record.renewed_claims(fresh);
         }

@@ -18,6 +18,7 @@ mod raw_h2;
 mod redis;
 mod redis_sets;
 mod relay;
+mod table;
 mod tls;
 pub mod tokens;
 mod wait;
@@ -36,6 +37,7 @@ pub use raw_h2::{H2Outcome, exchange_h2};
 pub use redis::{Redis, free_address};
 pub use redis_sets::{RedisCluster, SENTINEL_PASSWORD, SERVER_PASSWORD, Watched};
 pub use relay::{Passing, Relay};
+pub use table::assert_named;
 pub use tls::{Authority, Certificate};
 pub use wait::{PATIENCE, assert_fired, eventually, within};
 

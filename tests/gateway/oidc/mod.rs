@@ -5,6 +5,7 @@ mod broken_store;
 mod browser;
 mod exchanges;
 mod flow;
+mod forged_tokens;
 mod logout;
 mod renewal;
 mod sessions;
