@@ -177,10 +177,12 @@ impl Lent {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(most) = self.call.largest_part() else {
+        // What follows a switch is no response.
+        let is_response = matches!(self.switch, Switch::None);
+        let Some(largest) = self.call.largest_part().filter(|_| is_response) else {
             return transport(&mut self.wire, |it| it.poll_read(cx, buffer));
         };
-        let most = most.min(buffer.remaining());
+        let most = largest.min(buffer.remaining());
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
         ready!(transport(&mut self.wire, |it| it.poll_read(cx, &mut part)))?;
         let read = part.filled().len();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 use crate::harness::*;
@@ -193,4 +194,38 @@ async fn a_response_that_would_wait_for_too_long_is_none() {
     refused
         .expect("an answer")
         .assert_problem(429, "bandwidth_exceeded");
+}
+
+#[tokio::test]
+async fn tunnels_are_not_slowed_down() {
+    let shop = RawOrigin::serving(|mut stream, _| async move {
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request).await;
+        let switched =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        let all = [switched.as_bytes(), &[b'.'; 256 * KIB]].concat();
+        stream.write_all(&all).await.expect("it reads");
+    });
+    let gateway = Gateway::draft(
+        r#"
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.chat]
+        match = { path = "/chat" }
+        upstream = "shop"
+        policies.bandwidth = { by = "all", request = "1KiB", response = "1KiB" }
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    let mut client = RawClient::connect(gateway.address()).await;
+    let upgrade =
+        "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    client.send(upgrade).await;
+    client.read_until("\r\n\r\n").await;
+    let mut all = vec![0; 256 * KIB];
+    let reading = client.stream.read_exact(&mut all);
+    within("all of it", reading).await.expect("all of it");
 }
