@@ -312,6 +312,8 @@ impl Gateway {
 
     /// Ends what is left once connections have ended.
     async fn finish(mut self) {
+        let limits = self.snapshot.load().limits.clone();
+        let _ = tokio::time::timeout(LAST_WORDS, limits.tell_stores()).await;
         self.stop_tasks.send_replace(true);
         self.admin.stop(LAST_WORDS).await;
         self.tasks.abort_all();

@@ -191,7 +191,15 @@ impl Calendar {
         }
     }
 
-    pub(super) fn charge(&self, words: &mut [u64], cost: u64, unix: u64) {
+    pub(super) fn owed(&self, words: &[u64], unix: u64) -> u64 {
+        let (start, end) = self.window(unix);
+        match words[0] == counted(words, start, end) {
+            true => words[1],
+            false => 0,
+        }
+    }
+
+    pub(super) fn add(&self, words: &mut [u64], cost: u64, unix: u64) {
         let (start, end) = self.window(unix);
         let first = counted(words, start, end);
         if words[0] != first {
@@ -236,7 +244,7 @@ mod tests {
             // One clock is still before the border.
             let unix = 6000 - round % 2;
             if calendar.weigh(&words, 1, unix).is_within() {
-                calendar.charge(&mut words, 1, unix);
+                calendar.add(&mut words, 1, unix);
                 admitted += 1;
             }
         }
@@ -246,6 +254,9 @@ mod tests {
         assert!(calendar.fresh_in(&words, 5999) > 0);
         // A clock that has been wrong by more refuses nobody until it is right.
         assert!(calendar.weigh(&words, 5, 5000).is_within());
+        // Of a window that has ended nothing counts.
+        let owed = [5000, 5999, 6059, 6060].map(|unix| calendar.owed(&words, unix));
+        assert_eq!(owed, [0, 5, 5, 0]);
     }
 
     #[test]
@@ -253,7 +264,7 @@ mod tests {
         let calendar = Calendar::new(NonZero::new(1000).unwrap(), Period::Day, TimeZone::UTC);
         let fresh_in = |used| {
             let mut words = [0; 2];
-            calendar.charge(&mut words, used, 6000);
+            calendar.add(&mut words, used, 6000);
             calendar.fresh_in(&words, 6000)
         };
         assert!(fresh_in(1) < fresh_in(2) && fresh_in(2) < fresh_in(1000));

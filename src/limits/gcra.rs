@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use super::{Factor, RuleStanding};
 
+/// The largest debt that a price can make which is told afterwards.
+const MOST_BURSTS: u64 = 2;
+
 /// So much a time, evenly, and a burst on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gcra {
@@ -67,28 +70,23 @@ impl Gcra {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The word of a key that was counted at another rate, with as much taken of it: what was taken stays taken, and
-    /// comes back at the rate that is now.
-    pub(super) fn carried(word: u64, from: u64, to: u64, now: u64) -> u64 {
+    /// The word of a key that was counted at another rate, of which one took `from` nanoseconds, with as much taken of
+    /// this one: what was taken stays taken, up to the largest debt, and comes back at the rate that is now.
+    pub(super) fn carried(word: u64, from: u64, (interval, burst): (u64, u64), now: u64) -> u64 {
         let ahead = u128::from(word.saturating_sub(now));
         let ahead = ahead
-            .saturating_mul(to.into())
+            .saturating_mul(interval.into())
             .div_ceil(u128::from(from.max(1)));
-        match u64::try_from(ahead).unwrap_or(u64::MAX) {
+        let most = interval.saturating_mul(burst).saturating_mul(MOST_BURSTS);
+        match u64::try_from(ahead).unwrap_or(u64::MAX).min(most) {
             0 => 0,
             ahead => now.saturating_add(ahead),
         }
     }
 
-    /// How far the theoretical arrival time lies ahead. More than the largest debt it never is, unless it is of a rate
-    /// that has changed since.
-    fn ahead(&self, words: &[u64], now: u64) -> u64 {
-        let ahead = words[0].saturating_sub(now);
-        match self.burst {
-            // By an override for a while: what was taken is known afterwards.
-            0 => ahead,
-            _ => ahead.min(self.time_of(self.burst).saturating_mul(2)),
-        }
+    /// How far the theoretical arrival time lies ahead.
+    fn ahead(words: &[u64], now: u64) -> u64 {
+        words[0].saturating_sub(now)
     }
 
     fn time_of(&self, cost: u64) -> u64 {
@@ -96,7 +94,7 @@ impl Gcra {
     }
 
     pub(super) fn weigh(&self, words: &[u64], cost: u64, now: u64) -> RuleStanding {
-        let ahead = self.ahead(words, now);
+        let ahead = Gcra::ahead(words, now);
         let tolerance = self.time_of(self.burst);
         let with_cost = ahead.saturating_add(self.time_of(cost));
         let wait = with_cost.saturating_sub(tolerance);
@@ -114,17 +112,29 @@ impl Gcra {
         }
     }
 
-    /// What is charged beyond the burst is a debt, of at most as much again: who is told a price afterwards is not
-    /// locked out for longer than two bursts take to come back.
-    pub(super) fn charge(&self, words: &mut [u64], cost: u64, now: u64) {
-        let ahead = self.ahead(words, now);
-        let most = self.time_of(self.burst).saturating_mul(2).max(ahead);
-        let ahead = ahead.saturating_add(self.time_of(cost)).min(most);
+    /// Counts what was admitted, here or elsewhere.
+    pub(super) fn add(&self, words: &mut [u64], cost: u64, now: u64) {
+        let ahead = Gcra::ahead(words, now).saturating_add(self.time_of(cost));
         words[0] = now.saturating_add(ahead);
     }
 
-    pub(super) fn fresh_in(&self, words: &[u64], now: u64) -> u64 {
-        self.ahead(words, now)
+    /// What is charged beyond the burst is a debt, of at most as much again: who is told a price afterwards is not
+    /// locked out for longer than two bursts take to come back. Gives how much of `cost` was charged.
+    pub(super) fn charge(&self, words: &mut [u64], cost: u64, now: u64) -> u64 {
+        let most = self.time_of(self.burst).saturating_mul(MOST_BURSTS);
+        let room = most.saturating_sub(Gcra::ahead(words, now)) / self.interval;
+        let charged = cost.min(room);
+        self.add(words, charged, now);
+        charged
+    }
+
+    /// How much of what was taken has not come back.
+    pub(super) fn owed(&self, words: &[u64], now: u64) -> u64 {
+        Gcra::ahead(words, now).div_ceil(self.interval)
+    }
+
+    pub(super) fn fresh_in(words: &[u64], now: u64) -> u64 {
+        Gcra::ahead(words, now)
     }
 }
 
@@ -154,14 +164,34 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_a_slower_rate_locks_nobody_out() {
+    fn a_word_of_another_rate_locks_nobody_out() {
         let (slow, fast) = (gcra(1, 3600, 10), gcra(1000, 1, 2000));
         let (now, mut words) = (1 << 40, [0]);
-        slow.charge(&mut words, 10, now);
-        let standing = fast.weigh(&words, 1, now);
-        assert_eq!(standing.wait, Some(Duration::from_millis(2001)));
-        let word = Gcra::carried(words[0], slow.interval(), fast.interval(), now);
-        assert_eq!(fast.weigh(&[word], 0, now).remaining, 1990);
-        assert_eq!(Gcra::carried(now - 1, 5, 7, now), 0);
+        slow.add(&mut words, 10, now);
+        let carried = |to: Gcra| {
+            let word = Gcra::carried(words[0], slow.interval(), (to.interval(), to.burst()), now);
+            to.weigh(&[word], 0, now)
+        };
+        assert_eq!(carried(fast).remaining, 1990);
+        // Of a smaller burst it is a debt of at most as much again.
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        assert_eq!(carried(gcra(1, 3600, 7)).next, hours(4));
+        assert_eq!(carried(gcra(1, 3600, 3)).next, hours(4));
+        assert_eq!(Gcra::carried(now - 1, 5, (7, 1), now), 0);
+    }
+
+    #[test]
+    fn a_price_makes_a_debt_of_a_burst_and_what_was_admitted_any() {
+        let (gcra, now, mut words) = (gcra(1, 1, 10), 1 << 40, [0]);
+        assert_eq!(gcra.charge(&mut words, 15, now), 15);
+        assert_eq!(gcra.charge(&mut words, u64::MAX, now), 5);
+        assert_eq!(gcra.charge(&mut words, 1, now), 0);
+        assert_eq!(gcra.owed(&words, now), 20);
+        gcra.add(&mut words, 100, now);
+        let standing = gcra.weigh(&words, 1, now);
+        assert_eq!(standing.wait, Some(Duration::from_secs(111)));
+        assert_eq!(gcra.charge(&mut words, 1, now), 0);
+        let later = now + 119_500_000_000;
+        assert_eq!((gcra.owed(&words, now), gcra.owed(&words, later)), (120, 1));
     }
 }

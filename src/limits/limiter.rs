@@ -56,6 +56,9 @@ impl Standing {
     }
 }
 
+/// One number for each rule, in their order.
+pub(super) type Counted = SmallVec<[u64; 2]>;
+
 /// Rules, and what every key has taken of them.
 pub struct Limiter {
     /// What operators call it: where it stands in the configuration.
@@ -137,7 +140,7 @@ impl Limiter {
         self.table.with(key, fresh_in, |words| {
             let mut standing = weigh(rules, words, cost, now);
             if standing.is_within() {
-                each(rules, words, |rule, words| rule.charge(words, cost, now));
+                each(rules, words, |rule, words| rule.add(words, cost, now));
             } else {
                 untaken(rules, words, &mut standing, now);
             }
@@ -160,12 +163,35 @@ impl Limiter {
 
     /// Counts what has been taken already, whether or not it is within the limits. Gives how the key stands since.
     pub fn charge(&self, key: Key, cost: u64, now: Now) -> Standing {
+        self.charge_each(key, cost, now).0
+    }
+
+    /// As [`Limiter::charge`]. Gives also how much of it each rule has counted.
+    pub(super) fn charge_each(&self, key: Key, cost: u64, now: Now) -> (Standing, Counted) {
         let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
         let rules = &*self.rules_of(key);
         self.table.with(key, fresh_in, |words| {
-            each(rules, words, |rule, words| rule.charge(words, cost, now));
-            weigh(rules, words, 0, now).into_within()
+            let mut counted = Counted::new();
+            each(rules, words, |rule, words| {
+                counted.push(rule.charge(words, cost, now));
+            });
+            (weigh(rules, words, 0, now).into_within(), counted)
+        })
+    }
+
+    /// How much of what a key has taken counts still, of each rule; `None` where nothing is known of it.
+    pub(super) fn owed(&self, key: Key, now: Now) -> Option<Counted> {
+        let now = self.own(now);
+        let rules = &*self.rules_of(key);
+        self.table.look(key, |words| {
+            let mut words = words?;
+            let owed = rules.iter().map(|NamedRule { rule, .. }| {
+                let (own, rest) = words.split_at(rule.words());
+                words = rest;
+                rule.owed(own, now)
+            });
+            Some(owed.collect())
         })
     }
 
@@ -198,17 +224,18 @@ impl Limiter {
         standing
     }
 
-    /// Puts words in the place of those that a key has, and charges `cost` on top.
-    pub(super) fn put(&self, key: Key, words: &[u64], cost: u64, now: Now) {
+    /// Puts words in the place of those that a key has, and adds to them what was taken of each rule.
+    pub(super) fn put(&self, key: Key, words: &[u64], taken: &[u64], now: Now) {
         let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
         self.table.with(key, fresh_in, |own| {
             if own.len() == words.len() {
                 own.copy_from_slice(words);
             }
-            if cost > 0 {
+            if taken.iter().any(|cost| *cost > 0) {
+                let mut taken = taken.iter();
                 each(&self.rules_of(key), own, |rule, words| {
-                    rule.charge(words, cost, now)
+                    rule.add(words, taken.next().copied().unwrap_or(0), now);
                 });
             }
         });
@@ -222,7 +249,7 @@ impl Limiter {
         }
     }
 
-    fn words(&self) -> usize {
+    pub(super) fn words(&self) -> usize {
         self.rules.iter().map(|it| it.rule.words()).sum()
     }
 

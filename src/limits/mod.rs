@@ -31,7 +31,8 @@
 //! # Changes
 //! Where a configuration has other rules, each goes on with what was counted of it: of a rate that is another now, what
 //! was taken stays taken and comes back as fast as it says; a window of another length begins anew. What is taken while
-//! such a configuration is being compiled is not counted in it.
+//! such a configuration is being compiled is not counted in it. Of limits that several gateways count together a rate
+//! begins anew: see [`shared`].
 //!
 //! # At a time
 //! [`Permits`] are places for requests, [`KeyedPermits`] the same for each key. A [`Permit`] is given back by being

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use super::in_force::Namesakes;
 use super::overrides::Overrides;
@@ -27,8 +26,8 @@ pub struct Room {
     in_force: Mutex<HashMap<Box<str>, Namesakes>>,
 }
 
-/// By name, and how often they are told.
-type Exchanges = HashMap<(Box<str>, Duration), Weak<Fast>>;
+/// By what the keys there begin with.
+type Exchanges = HashMap<Box<str>, Weak<Fast>>;
 
 /// What has to be the same for one limiter to go on where another has stopped.
 #[derive(PartialEq, Eq, Hash)]
@@ -115,10 +114,12 @@ impl Room {
             None => {
                 let words = columns.iter().map(|it| it.words).sum();
                 let table = Arc::new(Table::new(words, keys, self.metrics(name)));
-                if let Some(last) = all.last()
+                // What a store counts it begins anew with other rules, and so do those who only know what it has.
+                if clock == Clock::Own
+                    && let Some(last) = all.last()
                     && let Some(before) = last.table.upgrade()
                 {
-                    take_over(&table, &columns, &before, &last.columns, clock);
+                    take_over(&table, &columns, &before, &last.columns);
                 }
                 table
             }
@@ -131,11 +132,17 @@ impl Room {
         table
     }
 
-    /// What the limiter of this name has to tell a store every `sync`.
-    pub(super) fn fast(&self, name: &str, sync: Duration) -> Arc<Fast> {
-        find(&self.fast, (name.into(), sync), || {
-            Arc::new(Fast::new(sync))
-        })
+    /// What limiters have to tell a store of keys that begin like this there.
+    pub(super) fn fast(&self, prefix: &str) -> Arc<Fast> {
+        find(&self.fast, prefix.into(), Arc::default)
+    }
+
+    /// Has stores told what they do not know yet, once. For when nothing is counted any more.
+    pub async fn tell_stores(&self) {
+        let fast = || self.fast.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = fast().values().filter_map(Weak::upgrade).collect();
+        let told = all.iter().map(|fast| fast.exchange());
+        futures_util::future::join_all(told).await;
     }
 
     /// What operators have granted to keys of the limiter of this name, whatever its rules were.
@@ -195,7 +202,7 @@ impl Room {
 }
 
 /// Fills a table with what another has of the same rules. That takes about a tenth of a second for a million keys.
-fn take_over(to: &Table, columns: &[Column], from: &Table, before: &[Column], clock: Clock) {
+fn take_over(to: &Table, columns: &[Column], from: &Table, before: &[Column]) {
     let sources = sources(columns, before);
     if sources.iter().all(Option::is_none) {
         return;
@@ -208,12 +215,10 @@ fn take_over(to: &Table, columns: &[Column], from: &Table, before: &[Column], cl
             let Some(source) = *source else { continue };
             let at: usize = before[..source].iter().map(|it| it.words).sum();
             own.copy_from_slice(&old[at..at + column.words]);
-            // Moments of a store are brought up to date by it.
-            if let (Shape::Gcra { interval: from }, Shape::Gcra { interval: to }) =
+            if let (Shape::Gcra { interval: from, .. }, Shape::Gcra { interval, burst }) =
                 (&before[source].shape, &column.shape)
-                && clock == Clock::Own
             {
-                own[0] = Gcra::carried(own[0], *from, *to, now);
+                own[0] = Gcra::carried(own[0], *from, (*interval, *burst), now);
             }
         }
     });
@@ -349,6 +354,19 @@ mod tests {
         let fast = limiter(vec![rate(1000, 1, 2000)], &room);
         assert!(all_left(&fast)[0] >= 1990);
         drop(slow);
+    }
+
+    #[test]
+    fn what_a_store_counts_begins_anew_where_a_rate_changes() {
+        let room = Room::default();
+        let table = |rule: NamedRule| room.table_of_store("a", &[rule], 64);
+        let key = Key::hasher().finish();
+        let first = table(rate(1, 3600, 10));
+        first.with(key, |_| 0, |words| words[0] = u64::MAX);
+        assert!(Arc::ptr_eq(&first, &table(rate(1, 3600, 10))));
+        for other in [rate(1, 60, 10), rate(1, 3600, 9)] {
+            assert_eq!(table(other).len(), 0);
+        }
     }
 
     #[test]

@@ -56,9 +56,10 @@ pub struct NamedRule {
 /// What has to be the same for the words of one rule to mean something to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// In nanoseconds. The burst may be another.
+    /// In nanoseconds.
     Gcra {
         interval: u64,
+        burst: u64,
     },
     Sliding {
         window: Duration,
@@ -122,6 +123,7 @@ impl Rule {
         match self {
             Rule::Gcra(gcra) => Shape::Gcra {
                 interval: gcra.interval(),
+                burst: gcra.burst(),
             },
             Rule::Sliding(sliding) => Shape::Sliding {
                 window: sliding.window(),
@@ -139,19 +141,37 @@ impl Rule {
         }
     }
 
-    /// Counts `cost`, whether or not it is within the limit.
-    pub(super) fn charge(&self, words: &mut [u64], cost: u64, now: Now) {
+    /// Counts what was admitted, here or elsewhere.
+    pub(super) fn add(&self, words: &mut [u64], cost: u64, now: Now) {
         match self {
-            Rule::Gcra(gcra) => gcra.charge(words, cost, now.nanos),
-            Rule::Sliding(sliding) => sliding.charge(words, cost, now.nanos),
-            Rule::Calendar(calendar) => calendar.charge(words, cost, now.unix),
+            Rule::Gcra(gcra) => gcra.add(words, cost, now.nanos),
+            Rule::Sliding(sliding) => sliding.add(words, cost, now.nanos),
+            Rule::Calendar(calendar) => calendar.add(words, cost, now.unix),
+        }
+    }
+
+    /// Counts what is to be paid afterwards, whether or not it is within the limit. Gives how much of it was counted.
+    pub(super) fn charge(&self, words: &mut [u64], cost: u64, now: Now) -> u64 {
+        if let Rule::Gcra(gcra) = self {
+            return gcra.charge(words, cost, now.nanos);
+        }
+        self.add(words, cost, now);
+        cost
+    }
+
+    /// How much of what was taken counts still.
+    pub(super) fn owed(&self, words: &[u64], now: Now) -> u64 {
+        match self {
+            Rule::Gcra(gcra) => gcra.owed(words, now.nanos),
+            Rule::Sliding(sliding) => sliding.owed(words, now.nanos),
+            Rule::Calendar(calendar) => calendar.owed(words, now.unix),
         }
     }
 
     /// In about how many nanoseconds the words say nothing that those of a new key would not say; zero is now.
     pub(super) fn fresh_in(&self, words: &[u64], now: Now) -> u64 {
         match self {
-            Rule::Gcra(gcra) => gcra.fresh_in(words, now.nanos),
+            Rule::Gcra(_) => Gcra::fresh_in(words, now.nanos),
             Rule::Sliding(sliding) => sliding.fresh_in(words, now.nanos),
             Rule::Calendar(calendar) => calendar.fresh_in(words, now.unix),
         }

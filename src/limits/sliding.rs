@@ -99,7 +99,11 @@ impl Sliding {
         Duration::from_nanos(gone.saturating_sub(now))
     }
 
-    pub(super) fn charge(&self, words: &mut [u64], cost: u64, now: u64) {
+    pub(super) fn owed(&self, words: &[u64], now: u64) -> u64 {
+        used(words, now / self.slot)
+    }
+
+    pub(super) fn add(&self, words: &mut [u64], cost: u64, now: u64) {
         let current = now / self.slot;
         // Slots that the ring has gone round since are empty now.
         let last = words[0];

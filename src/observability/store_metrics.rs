@@ -48,7 +48,7 @@ impl StoreCatalog {
             ),
             unshared: register.counters(
                 "northgate_store_unshared_changes_total",
-                "Changes of limits in fast mode that the store was not told of: it did not answer in time, or there were too many.",
+                "Changes of limits in fast mode that the store was not told of in time: it did not answer, or there were too many.",
                 &["northgate_store"],
             ),
         }
@@ -150,7 +150,7 @@ impl StoreMetrics {
         histogram.observe(oldest.as_secs_f64());
     }
 
-    /// So many changes were not told to the store.
+    /// So many changes were not told to the store in time.
     pub fn unshared(&self, changes: usize) {
         let make = || self.catalog().unshared.with_label_values(&[&*self.store]);
         self.unshared.get_or_init(make).inc_by(changes as u64);

@@ -1,71 +1,88 @@
 //! Decisions made here, and what the store is told of them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
+use smallvec::smallvec;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::sleep;
 
 use super::clock::Clock;
 use super::exact::Exact;
-use super::{KeyName, OnStoreDown, Shared, Verdict};
-use crate::limits::{Key, Limiter, Now, Standing};
+use super::{How, KeyName, OnStoreDown, SYNC, Shared, Verdict};
+use crate::limits::limiter::Counted;
+use crate::limits::{Key, Limiter, Now, Rule, Standing};
 use crate::observability::DecidedBy;
 
 const SHARDS: usize = 64;
-/// How many keys' changes wait for the store at most.
+/// How many keys wait for the store at most.
 const MOST_CHANGES: usize = 10_000;
 /// They are not spread evenly.
 const MOST_OF_SHARD: usize = MOST_CHANGES.div_ceil(SHARDS) * 2;
 /// How many commands are under way at once.
 const AT_ONCE: usize = 256;
+/// Before a store that could not be told is told again, whatever `sync` is.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What has changed since the store was last told. It is there for as long as any configuration has a limiter of the name.
+/// What limiters of the same keys have to exchange with the store. It is there for as long as any configuration has one.
 pub(in crate::limits) struct Fast {
-    sync: Duration,
     clock: Clock,
     shards: Box<[Mutex<HashMap<Key, Change>>]>,
-    /// Whether the store must be told of something, or asked whether it is there again.
+    /// Whether there is anything to exchange.
     is_due: AtomicBool,
-    /// The task that tells has it too, and must not keep the rest.
+    /// The task that waits for it has it too, and must not keep the rest.
     due: Arc<Notify>,
     is_started: AtomicBool,
-    /// The last one that has counted: configurations come and go.
-    limiter: Mutex<Weak<Limiter>>,
-    /// A key that the store could not be told of. As long as there is one, the store counts as down.
-    failing: Mutex<Option<KeyName>>,
+    /// The last one that was asked since the last exchange. So it is there until the store is told, also where no
+    /// configuration has it any more.
+    teller: Mutex<Option<Arc<Limiter>>>,
+    /// There is one exchange at a time.
+    exchanging: tokio::sync::Mutex<()>,
+    /// Whether anything came of the last exchange.
+    was_told: AtomicBool,
+    /// Whether there was one and nothing came of it. Otherwise keys fail by themselves: a cluster has several servers.
     is_failing: AtomicBool,
 }
 
+/// What there is to exchange of a key.
 struct Change {
     name: KeyName,
-    /// What was charged.
-    cost: u64,
+    /// What was taken of each rule and the store does not know.
+    untold: Counted,
+    /// The oldest of it.
     since: Instant,
+    /// Whether anybody has asked since the last exchange, who should know next time what the store has by then.
+    is_asked: bool,
+    /// Whether the store could not be told the last time.
+    is_failing: bool,
 }
 
-impl Fast {
-    pub(in crate::limits) fn new(sync: Duration) -> Fast {
+impl Default for Fast {
+    fn default() -> Fast {
         let shard = || Mutex::new(HashMap::new());
         Fast {
-            sync,
             clock: Clock::new(Now::read()),
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             is_due: AtomicBool::new(false),
             due: Arc::default(),
             is_started: AtomicBool::new(false),
-            limiter: Mutex::default(),
-            failing: Mutex::new(None),
+            teller: Mutex::new(None),
+            exchanging: tokio::sync::Mutex::default(),
+            was_told: AtomicBool::new(false),
             is_failing: AtomicBool::new(false),
         }
     }
+}
 
-    /// The store's time, by which everything is counted here.
-    pub(in crate::limits) fn at(&self, now: Now) -> Now {
-        self.clock.at(now)
+impl Fast {
+    /// The store's clock, by which everything is counted here.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(super) fn take(
@@ -76,77 +93,184 @@ impl Fast {
         cost: u64,
         now: Now,
     ) -> Verdict {
-        let is_failing = self.is_failing.load(Ordering::Relaxed);
-        if is_failing && shared.on_store_down != OnStoreDown::Local {
-            return shared.without_store(|| limiter.take(key, cost, now));
-        }
-        let standing = self.count(limiter, shared, (key, name), cost, |limiter| {
-            let standing = limiter.take(key, cost, now);
-            (standing.is_within(), standing)
-        });
-        shared.decided(match is_failing {
-            true => DecidedBy::Local,
-            false => DecidedBy::Shared,
-        });
-        Verdict::Counted(standing)
+        // Counted and noted under one lock, so that what comes from the store meanwhile can be put together with what it
+        // does not have.
+        let mut shard = self.shard(key);
+        let change = change(&mut shard, key, name, limiter.rules().len());
+        let is_failing = change.as_ref().is_some_and(|change| change.is_failing)
+            || self.is_failing.load(Ordering::Relaxed);
+        let verdict = match is_failing && shared.on_store_down != OnStoreDown::Local {
+            true => shared.without_store(|| limiter.take(key, cost, now)),
+            false => {
+                let standing = limiter.take(key, cost, now);
+                if cost > 0 && standing.is_within() {
+                    note(change, shared, std::iter::repeat(cost));
+                }
+                shared.decided(match is_failing {
+                    true => DecidedBy::Local,
+                    false => DecidedBy::Shared,
+                });
+                Verdict::Counted(standing)
+            }
+        };
+        drop(shard);
+        self.is_to_tell(limiter);
+        verdict
     }
 
     pub(super) fn charge(
         self: &Arc<Self>,
         limiter: &Arc<Limiter>,
         shared: &Shared,
-        key: (Key, impl FnOnce() -> KeyName),
+        (key, name): (Key, impl FnOnce() -> KeyName),
         cost: u64,
         now: Now,
     ) -> Standing {
-        let of = key.0;
-        self.count(limiter, shared, key, cost, |limiter| {
-            (true, limiter.charge(of, cost, now))
-        })
+        let mut shard = self.shard(key);
+        let (standing, charged) = limiter.charge_each(key, cost, now);
+        let change = change(&mut shard, key, name, limiter.rules().len());
+        note(change, shared, charged.into_iter());
+        drop(shard);
+        self.is_to_tell(limiter);
+        standing
     }
 
-    /// Counts here, and notes that the store is to be told. Both under one lock, so that what comes from the store meanwhile
-    /// can be put together with what it does not have.
-    fn count<T>(
-        self: &Arc<Self>,
-        limiter: &Arc<Limiter>,
-        shared: &Shared,
-        (key, name): (Key, impl FnOnce() -> KeyName),
-        cost: u64,
-        act: impl FnOnce(&Limiter) -> (bool, T),
-    ) -> T {
-        let mut changes = self.shard(key);
-        let (is_charged, result) = act(limiter);
-        if !is_charged || cost == 0 {
-            return result;
+    /// Forgets what is known of a key, and what of it the store does not know.
+    pub(super) fn reset(&self, limiter: &Limiter, key: Key) {
+        let mut shard = self.shard(key);
+        if let Some(change) = shard.get_mut(&key) {
+            change.untold.fill(0);
         }
-        let has_room = changes.len() < MOST_OF_SHARD;
-        match changes.get_mut(&key) {
-            Some(change) => {
-                if change.cost == 0 {
-                    change.since = Instant::now();
+        limiter.reset(key);
+    }
+
+    /// Has the store told what it does not know, and what it has put in the place of what is known here. Gives whether it
+    /// has to be tried again.
+    pub(in crate::limits) async fn exchange(&self) -> bool {
+        let _alone = self.exchanging.lock().await;
+        let teller = self.teller().take();
+        // Before anything is collected: what comes after that is for the next time.
+        self.is_due.store(false, Ordering::Release);
+        let Some(limiter) = teller else {
+            return false;
+        };
+        let Some(shared) = limiter.shared() else {
+            return false;
+        };
+        if self.tell_all(&limiter, shared).await || Arc::strong_count(&limiter) == 1 {
+            // What is left of a limiter that no configuration has any more is not waited for.
+            return false;
+        }
+        self.teller().get_or_insert(limiter);
+        true
+    }
+
+    /// Gives whether the store knows everything.
+    async fn tell_all(&self, limiter: &Limiter, shared: &Shared) -> bool {
+        let (keys, oldest) = self.collect(limiter);
+        let (told, failed) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
+        let tell = |(key, name)| async move {
+            let is_hopeless =
+                told.load(Ordering::Relaxed) == 0 && failed.load(Ordering::Relaxed) >= AT_ONCE;
+            let is_told = !is_hopeless && self.tell(limiter, shared, key, &name).await;
+            let count = if is_told { told } else { failed };
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let mut keys = keys.into_iter();
+        if !self.was_told.load(Ordering::Relaxed)
+            && let Some(first) = keys.next()
+        {
+            // A store that does not know the script is told it once, and not with every key.
+            tell(first).await;
+        }
+        let tells = stream::iter(keys.map(tell)).buffer_unordered(AT_ONCE);
+        tells.for_each(|()| std::future::ready(())).await;
+        let (told, failed) = (told.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+        self.was_told.store(told > 0, Ordering::Relaxed);
+        let is_failing = told == 0 && failed > 0;
+        self.is_failing.store(is_failing, Ordering::Relaxed);
+        if failed == 0
+            && let Some(oldest) = oldest
+        {
+            shared.store.metrics().synced(oldest.elapsed());
+        }
+        failed == 0
+    }
+
+    /// The keys of which there is something to exchange, and the oldest thing that the store does not know.
+    fn collect(&self, limiter: &Limiter) -> (Vec<(Key, KeyName)>, Option<Instant>) {
+        let is_failing = self.is_failing.load(Ordering::Relaxed);
+        let (mut keys, mut oldest, now) = (Vec::new(), None::<Instant>, Now::read());
+        for shard in &self.shards {
+            let mut changes = lock(shard);
+            // So that those that only wait for their server leave room for others.
+            let has_room = changes.len() < MOST_OF_SHARD / 2;
+            changes.retain(|key, change| {
+                change.is_failing |= is_failing;
+                if change.is_failing {
+                    change.forget_settled(limiter, *key, now);
                 }
-                change.cost = change.cost.saturating_add(cost);
-            }
-            None if has_room => {
-                let change = Change {
-                    name: name(),
-                    cost,
-                    since: Instant::now(),
-                };
-                changes.insert(key, change);
-            }
-            None => shared.store.metrics().unshared(1),
+                let is_asked = std::mem::take(&mut change.is_asked);
+                if change.has_untold() {
+                    oldest = Some(oldest.map_or(change.since, |it| it.min(change.since)));
+                } else if !(is_asked || change.is_failing && has_room) {
+                    // It is not looked at any more until somebody asks.
+                    return false;
+                }
+                keys.push((*key, change.name.clone()));
+                true
+            });
         }
-        drop(changes);
+        (keys, oldest)
+    }
+
+    /// Adds to the store's counts, and puts what it has then in the place of what is known here. Gives whether it could be
+    /// told.
+    async fn tell(&self, limiter: &Limiter, shared: &Shared, key: Key, name: &KeyName) -> bool {
+        let (asked, began) = (Now::read(), Instant::now());
+        let Some((untold, since)) = self.untold(limiter, key, asked) else {
+            return true;
+        };
+        let exact = Exact::of(limiter, shared, key);
+        let told = exact.add(name, &untold, asked).await;
+        let mut shard = self.shard(key);
+        let Some(change) = shard.get_mut(&key) else {
+            return told.is_ok();
+        };
+        change.is_failing = match told {
+            Ok((told, words)) => {
+                self.clock.set(told.now, asked, began.elapsed());
+                limiter.put(key, &words, &change.untold, Now::read());
+                false
+            }
+            Err(_) => {
+                if !change.is_failing && untold.iter().any(|taken| *taken > 0) {
+                    shared.store.metrics().unshared(1);
+                }
+                change.add(untold.into_iter(), since);
+                true
+            }
+        };
+        !change.is_failing
+    }
+
+    /// Takes what the store does not know of a key and has to.
+    fn untold(&self, limiter: &Limiter, key: Key, now: Now) -> Option<(Counted, Instant)> {
+        let mut shard = self.shard(key);
+        let change = shard.get_mut(&key)?;
+        change.forget_settled(limiter, key, now);
+        let none = smallvec![0; change.untold.len()];
+        Some((std::mem::replace(&mut change.untold, none), change.since))
+    }
+
+    fn is_to_tell(self: &Arc<Self>, limiter: &Arc<Limiter>) {
         if !self.is_due.load(Ordering::Relaxed) && !self.is_due.swap(true, Ordering::AcqRel) {
             self.wake(limiter);
         }
-        result
     }
 
     fn wake(self: &Arc<Self>, limiter: &Arc<Limiter>) {
-        *self.limiter.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(limiter);
+        *self.teller() = Some(limiter.clone());
         if !self.is_started.swap(true, Ordering::AcqRel) {
             tokio::spawn(sync(Arc::downgrade(self), self.due.clone()));
         }
@@ -154,24 +278,57 @@ impl Fast {
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Change>> {
-        let shard = &self.shards[key.hash() as usize % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[key.hash() as usize % SHARDS])
     }
 
-    /// What the store is to be told now. A key that has not changed since the last time is not looked at any more.
-    fn collect(&self) -> Vec<(Key, KeyName, u64, Instant)> {
-        let mut all = Vec::new();
-        for shard in &self.shards {
-            let mut changes = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            changes.retain(|key, change| {
-                let cost = std::mem::take(&mut change.cost);
-                if cost > 0 {
-                    all.push((*key, change.name.clone(), cost, change.since));
-                }
-                cost > 0
-            });
+    fn teller(&self) -> MutexGuard<'_, Option<Arc<Limiter>>> {
+        lock(&self.teller)
+    }
+
+    /// How often the store is told.
+    fn sync(&self) -> Duration {
+        let teller = self.teller();
+        let shared = teller.as_ref().and_then(|limiter| limiter.shared());
+        match shared.map(|shared| &shared.mode) {
+            Some(How::Fast { sync, .. }) => *sync,
+            _ => SYNC,
         }
-        all
+    }
+}
+
+impl Change {
+    fn has_untold(&self) -> bool {
+        self.untold.iter().any(|taken| *taken > 0)
+    }
+
+    fn add(&mut self, taken: impl Iterator<Item = u64>, since: Instant) {
+        self.since = match self.has_untold() {
+            true => self.since.min(since),
+            false => since,
+        };
+        for (untold, taken) in self.untold.iter_mut().zip(taken) {
+            *untold = untold.saturating_add(taken);
+        }
+    }
+
+    /// Leaves out what others need not know: what was taken in a window that has ended; and where the store could not be
+    /// told in time, what of a rate has come back here meanwhile. Otherwise all of a rate counts, since it comes back once
+    /// for all of them together.
+    fn forget_settled(&mut self, limiter: &Limiter, key: Key, now: Now) {
+        if !self.has_untold() {
+            return;
+        }
+        let owed = match limiter.owed(key, now) {
+            Some(owed) => owed,
+            None if self.is_failing => return self.untold.fill(0),
+            None => return,
+        };
+        let rules = limiter.rules().iter().zip(owed);
+        for (untold, (named, owed)) in self.untold.iter_mut().zip(rules) {
+            if self.is_failing || !matches!(named.rule, Rule::Gcra(_)) {
+                *untold = owed.min(*untold);
+            }
+        }
     }
 }
 
@@ -182,95 +339,59 @@ impl Drop for Fast {
     }
 }
 
-/// Exchanges what has changed with the store, as long as anybody counts.
-async fn sync(fast: Weak<Fast>, due: Arc<Notify>) {
-    let state = |fast: &Weak<Fast>| {
-        let fast = fast.upgrade()?;
-        Some((fast.sync, fast.is_failing.load(Ordering::Relaxed)))
+/// What there is to exchange of a key that is asked about; `None` where there are too many.
+fn change(
+    shard: &mut HashMap<Key, Change>,
+    key: Key,
+    name: impl FnOnce() -> KeyName,
+    rules: usize,
+) -> Option<&mut Change> {
+    let has_room = shard.len() < MOST_OF_SHARD;
+    let change = match shard.entry(key) {
+        Entry::Occupied(change) => change.into_mut(),
+        Entry::Vacant(place) if has_room => place.insert(Change {
+            name: name(),
+            untold: smallvec![0; rules],
+            since: Instant::now(),
+            is_asked: true,
+            is_failing: false,
+        }),
+        Entry::Vacant(_) => return None,
     };
-    while let Some((pause, is_failing)) = state(&fast) {
-        if !is_failing {
+    change.is_asked = true;
+    Some(change)
+}
+
+/// Notes what was taken of each rule.
+fn note(change: Option<&mut Change>, shared: &Shared, taken: impl Iterator<Item = u64>) {
+    match change {
+        Some(change) if change.has_untold() => change.add(taken, change.since),
+        Some(change) => change.add(taken, Instant::now()),
+        None => shared.store.metrics().unshared(1),
+    }
+}
+
+/// Exchanges with the store what there is, as long as anybody counts.
+async fn sync(fast: Weak<Fast>, due: Arc<Notify>) {
+    let mut is_again = false;
+    loop {
+        if !is_again {
             due.notified().await;
         }
-        sleep(pause).await;
+        let Some(sync) = fast.upgrade().map(|fast| fast.sync()) else {
+            return;
+        };
+        sleep(match is_again {
+            true => sync.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+            false => sync,
+        })
+        .await;
         let Some(fast) = fast.upgrade() else { return };
-        fast.is_due.store(false, Ordering::Release);
-        let limiter = {
-            let limiter = fast.limiter.lock();
-            limiter.unwrap_or_else(PoisonError::into_inner).upgrade()
-        };
-        let Some(limiter) = limiter else {
-            // Nobody is there to be told whether the store is.
-            fast.is_failing.store(false, Ordering::Relaxed);
-            continue;
-        };
-        if let Some(shared) = limiter.shared() {
-            exchange(&limiter, shared, &fast).await;
-        }
+        is_again = fast.exchange().await;
     }
 }
 
-async fn exchange(limiter: &Limiter, shared: &Shared, fast: &Fast) {
-    let failing = {
-        let mut failing = fast.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        failing.take()
-    };
-    if let Some(name) = failing {
-        // Whether it is there again; what has been counted meanwhile is not for it.
-        let exact = Exact::of(limiter, shared, Key::hasher().finish());
-        let answer = exact.look(&name, 0, Now::read()).await;
-        if answer.is_err() {
-            return fail(shared, fast, name, fast.collect().len());
-        }
-        fast.collect();
-        fast.is_failing.store(false, Ordering::Relaxed);
-        return;
-    }
-    let changes = fast.collect();
-    let Some(oldest) = changes.iter().map(|change| change.3).min() else {
-        return;
-    };
-    let deadline = tokio::time::Instant::now() + shared.store.timeout();
-    let count = changes.len();
-    let mut shared_count = 0;
-    let mut unshared = None;
-    let told = changes.into_iter().map(|(key, name, cost, _)| async move {
-        let exact = Exact::of(limiter, shared, key);
-        let done = timeout_at(deadline, tell(&exact, fast, key, &name, cost)).await;
-        (matches!(done, Ok(true)), name)
-    });
-    let mut told = stream::iter(told).buffer_unordered(AT_ONCE);
-    while let Some((is_shared, name)) = told.next().await {
-        match is_shared {
-            true => shared_count += 1,
-            false => unshared = Some(name),
-        }
-    }
-    match unshared {
-        None => shared.store.metrics().synced(oldest.elapsed()),
-        Some(name) => fail(shared, fast, name, count - shared_count),
-    }
-}
-
-/// What could not be told is not told later: it was counted by a limit that has moved on since.
-fn fail(shared: &Shared, fast: &Fast, name: KeyName, unshared: usize) {
-    shared.store.metrics().unshared(unshared);
-    *fast.failing.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
-    fast.is_failing.store(true, Ordering::Relaxed);
-}
-
-/// Adds to the store's counts, and puts what it has then in the place of what is known here.
-async fn tell(exact: &Exact<'_>, fast: &Fast, key: Key, name: &KeyName, cost: u64) -> bool {
-    let (asked, began) = (Now::read(), Instant::now());
-    let Ok(told) = exact.add(name, cost, fast.at(asked)).await else {
-        return false;
-    };
-    fast.clock.set(told.now, asked, began.elapsed());
-    let Ok(words) = exact.words(&told) else {
-        return false;
-    };
-    let changes = fast.shard(key);
-    let since = changes.get(&key).map_or(0, |change| change.cost);
-    exact.limiter.put(key, &words, since, Now::read());
-    true
+/// What is behind the lock is whole between any two instructions that can panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

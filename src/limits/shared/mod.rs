@@ -1,50 +1,58 @@
 //! Limits that several gateways count together, in a store.
 //!
 //! Gateways count together what stands in the same place of their configurations, and the limit of a plan wherever it is
-//! applied. Where rules are of another kind or have other windows they are counted apart, so that a change of those begins
-//! anew, and so does a change of a rate that is one of several; a change of other numbers does not. What a key stands for is not in the store, only a digest of it.
+//! applied. Where one of its rules is of another kind, has another window or is of another rate or burst, they are counted
+//! apart, so that a change of those begins anew; a change of how much there may be in a window does not. What a key stands
+//! for is not in the store, only a digest of it.
+//!
+//! Windows of the calendar are by the store's clock, in the time zone of the limit: gateways need the same zone data. One
+//! whose clock is another by more than a window says so in the log. While the store cannot be asked, and with `fast` before
+//! the first exchange, it is the clock of the gateway.
 //!
 //! # Exact
 //! Every decision is one round trip to the store, which looks at all rules of a key and charges them in one step, by its
 //! own clock. However many gateways there are and however their clocks differ, no more is admitted than by one that
-//! counts alone. Of a quota of the calendar the store is told when its windows begin and end, in the time zone of the
-//! limit: gateways need the same zone data, and clocks that are right to within a window.
+//! counts alone.
 //!
 //! # Fast
-//! Every decision is made here and now, by what this gateway knows. What it has admitted is added to the store's counts,
-//! and what the store has is known here, within `sync` of the first request of a key and as long as there are more of it.
+//! Every decision is made here and now, by what this gateway knows of the key: what the store had at their last exchange,
+//! and what was taken here since. Within `sync` of a request, admitted or refused, there is another exchange.
 //!
-//! For N gateways, let *D* be `sync` and twice the store's `timeout` together, and *A* the most that arrives for a key at one of
-//! them within *D*. While the store answers in time, and no more than 10 000 keys change at one gateway within *D*, they
-//! admit together
+//! For N gateways, let *D* be `sync` and twice the store's `timeout` together, and *A* the most that arrives for a key at
+//! one of them within *D*. While the store answers and no gateway forgets the key, they admit together
 //!
 //! | rule | at most |
 //! |---|---|
 //! | a rate *r* with a burst *b* | in any time *t*: *r·t* + *b* + *r·D* + (N − 1) · min(*A*, *b* + *r·D*) |
 //! | a limit *L* in a window, sliding or of the calendar | in any window: *L* + (N − 1) · min(*A*, *L*) |
 //!
-//! Why: a gateway admits only what its own view has room for, and a view lacks only what the others have admitted since it
-//! was last brought up to date, which is at most *D* ago for a key that it is asked about. Whoever was brought up to date
-//! last knows of all but one *D* of each of the others.
+//! Why: of all exchanges behind which the gateway that made it has admitted anything before its next one, take the last.
+//! That gateway admits only what its view has room for, and its view lacks only what each of the others has taken from the
+//! beginning of its exchange before that one to the end of the one after it, which is *D*: behind later ones nobody has
+//! admitted anything. What was too much of a rate is a debt that the store keeps whole, so that it is paid back before
+//! anything more is admitted. The *r·D* is for what differs between clocks.
 //!
-//! The row of the rate holds only as long as what all of them have admitted too much is no more than a burst: nothing reads
-//! a debt of more than two bursts, so that what lies beyond is forgotten and not paid back. Where many of them are flooded
-//! for the same key at once, they may admit up to N times the rate for as long as that goes on. Where that matters, use
-//! `exact`, or a window in the place of the rate.
+//! An exchange is of 256 keys at a time, and of about 10 000 at most. Where so many change at one gateway that it takes longer
+//! than `timeout`, the next one is as much later, and *D* as much longer; `northgate_store_sync_lag_seconds` says how old
+//! what is told has become. What changes of more keys at once is not shared, and
+//! `northgate_store_unshared_changes_total` counts it. A gateway that is killed counts as one more of the N, since what it
+//! has not told is gone; one that ends has the store told before, for up to a second.
 //!
-//! While the store cannot be asked, and every gateway counts by itself, all of them together admit at most N times the
-//! limit, in both modes; what is counted then is not shared afterwards, so that with `fast` each further outage in a window
-//! gives as much again. When the store loses what it has, as by a flush or by a failover whose replica was behind, everybody
-//! has his limit once more. A gateway that is started anew counts as one more of the N, since what it has not told is gone.
-//!
-//! Keys that cannot be told in time, whether the store or one server of a cluster is at fault or there are too many of them,
-//! make all keys of the limit count as cut off from the store until an exchange succeeds: with `allow`, a flood of new keys
-//! can bring that about. A key that is refused is not asked about again before it has room here, so that a reset elsewhere
-//! reaches a gateway with `fast` only then. Clocks of gateways must be right to the second for windows of the calendar.
+//! What an operator resets is so at once where it is asked for, and at the other gateways with their next exchange of the
+//! key; what they have taken since the last one counts. An override holds where it was granted and nowhere else: what is taken by it counts as the same share at the others.
 //!
 //! # A store that cannot be asked
 //! No request waits for longer than the store's `timeout`, and those that come after one that has waited in vain do not wait
-//! at all: see [`stores`](crate::stores). What becomes of them is `on_store_down`.
+//! at all: see [`stores`](crate::stores). What becomes of them is `on_store_down`. With `fast` it is so from the first
+//! exchange in vain to the first that is not: for all keys where nothing came of an exchange, and for single ones where the
+//! store answers of others, as a cluster does that has lost a server. A key of that server which comes anew is decided
+//! about by what is known here until it has been exchanged.
+//!
+//! While every gateway counts by itself, all of them together admit at most N times the limit. With `fast` the store is told
+//! afterwards what was counted meanwhile, as far as it counts still: of a rate what has not come back, of a window
+//! everything until it ends. So one more outage does not give as much again; what was under way when the store fell
+//! silent may be counted twice by that. With `exact` it is not told. When the store loses what it has, as by a flush or by a
+//! failover whose replica was behind, everybody has his limit once more.
 
 mod clock;
 mod exact;
@@ -55,6 +63,7 @@ mod script;
 mod script_tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration as StdDuration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -62,10 +71,11 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::clock::Clock;
 use self::exact::Exact;
 pub(super) use self::fast::Fast;
 pub use self::name::{KeyName, KeyNameHasher};
-use super::{Key, Limiter, NamedRule, Now, Room, Rule, Shape, Standing};
+use super::{Key, Limiter, NamedRule, Now, Room, Standing};
 use crate::observability::{DecidedBy, SharingMode};
 use crate::stores::{Redis, StoreError, Stores};
 use crate::text::{Duration, Name, Spanned, Subject};
@@ -94,7 +104,7 @@ pub enum Mode {
     #[default]
     Exact,
     /// That no request waits: it is decided here, and counts are exchanged every `sync`. For as long, gateways can admit
-    /// more together than the limit: as much as arrives at the others within `sync` and the store's `timeout`.
+    /// more together than the limit: as much as arrives at the others within `sync` and twice the store's `timeout`.
     Fast,
 }
 
@@ -119,11 +129,17 @@ pub(super) struct Shared {
     prefix: Box<str>,
     script: script::Decider,
     mode: How,
+    /// Whether the log says that the clock here is wrong.
+    has_warned: AtomicBool,
 }
 
 enum How {
-    Exact,
-    Fast(Arc<Fast>),
+    /// With the store's clock, where that is not the one here.
+    Exact(Clock),
+    Fast {
+        fast: Arc<Fast>,
+        sync: StdDuration,
+    },
 }
 
 /// Where and how a limiter is to be shared.
@@ -188,29 +204,28 @@ impl Sharing {
     }
 
     pub(super) fn share(self, name: &str, rules: &[NamedRule], room: &Room) -> Shared {
+        let prefix = format!("northgate:limit:{{{name}:{}:", shape(rules));
         Shared {
             script: script::Decider::new(rules),
-            prefix: format!("northgate:limit:{{{name}:{}:", shape(rules)).into(),
             mode: match self.mode {
-                Mode::Exact => How::Exact,
-                Mode::Fast => How::Fast(room.fast(name, self.sync)),
+                Mode::Exact => How::Exact(Clock::new(Now::read())),
+                Mode::Fast => How::Fast {
+                    fast: room.fast(&prefix),
+                    sync: self.sync,
+                },
             },
+            prefix: prefix.into(),
             store: self.store,
             on_store_down: self.on_store_down,
+            has_warned: AtomicBool::new(false),
         }
     }
 }
 
-/// Rules of another shape have other words, and so other keys. Of the same shape they may have other numbers; only where
-/// there are several rates, these say which words are whose.
+/// Rules of another shape have other words, and so other keys: what was taken of another rate means something else, and
+/// a debt of it could last for ever.
 fn shape(rules: &[NamedRule]) -> String {
-    let is_rate = |it: &&NamedRule| matches!(it.rule, Rule::Gcra(_));
-    let is_only = rules.iter().filter(is_rate).count() < 2;
-    let shapes = rules.iter().map(|it| match it.rule.shape() {
-        Shape::Gcra { .. } if is_only => Shape::Gcra { interval: 0 },
-        shape => shape,
-    });
-    let shapes: Vec<_> = shapes.collect();
+    let shapes: Vec<_> = rules.iter().map(|it| it.rule.shape()).collect();
     let digest = digest(&SHA256, format!("{shapes:?}").as_bytes());
     digest
         .as_ref()
@@ -254,7 +269,7 @@ impl Limiter {
     /// Whether the store is asked about every request.
     pub fn may_wait(&self) -> bool {
         let shared = self.shared();
-        shared.is_some_and(|shared| matches!(shared.mode, How::Exact))
+        shared.is_some_and(|shared| matches!(shared.mode, How::Exact(_)))
     }
 
     /// As [`Limiter::take`], together with the other gateways where the limiter is shared with some. `name` is what `key`
@@ -268,10 +283,10 @@ impl Limiter {
     ) -> Asked<'a> {
         match self.shared().map(|shared| (shared, &shared.mode)) {
             None => Asked::Now(Verdict::Counted(self.take(key, cost, now))),
-            Some((shared, How::Fast(fast))) => {
+            Some((shared, How::Fast { fast, .. })) => {
                 Asked::Now(fast.take(self, shared, (key, name), cost, now))
             }
-            Some((shared, How::Exact)) => {
+            Some((shared, How::Exact(_))) => {
                 let name = name();
                 Asked::Later(Box::pin(async move {
                     let exact = Exact::of(self, shared, key);
@@ -301,8 +316,8 @@ impl Limiter {
             return Some(self.charge(key, cost, now));
         };
         match &shared.mode {
-            How::Fast(fast) => Some(fast.charge(self, shared, (key, name), cost, now)),
-            How::Exact => {
+            How::Fast { fast, .. } => Some(fast.charge(self, shared, (key, name), cost, now)),
+            How::Exact(_) => {
                 let (limiter, name) = (self.clone(), name());
                 tokio::spawn(async move {
                     let Some(shared) = limiter.shared() else {
@@ -335,11 +350,15 @@ impl Limiter {
     /// Gives a key all of its limits again, for all gateways: at once in exact mode, and as soon as they exchange what they
     /// have counted in fast mode.
     pub async fn reset_shared(&self, key: Key, name: &KeyName) -> Result<(), StoreError> {
-        self.reset(key);
-        match self.shared() {
-            None => Ok(()),
-            Some(shared) => Exact::of(self, shared, key).reset(name).await,
+        let Some(shared) = self.shared() else {
+            self.reset(key);
+            return Ok(());
+        };
+        match &shared.mode {
+            How::Exact(_) => self.reset(key),
+            How::Fast { fast, .. } => fast.reset(self, key),
         }
+        Exact::of(self, shared, key).reset(name).await
     }
 }
 
@@ -352,15 +371,23 @@ impl Shared {
     /// The moment by the clock that is counted by here.
     pub(super) fn at(&self, now: Now) -> Now {
         match &self.mode {
-            How::Exact => now,
-            How::Fast(fast) => fast.at(now),
+            How::Exact(_) => now,
+            How::Fast { fast, .. } => fast.clock().at(now),
+        }
+    }
+
+    /// The store's clock, as far as it is known.
+    fn clock(&self) -> &Clock {
+        match &self.mode {
+            How::Exact(clock) => clock,
+            How::Fast { fast, .. } => fast.clock(),
         }
     }
 
     fn decided(&self, by: DecidedBy) {
         let mode = match self.mode {
-            How::Exact => SharingMode::Exact,
-            How::Fast(_) => SharingMode::Fast,
+            How::Exact(_) => SharingMode::Exact,
+            How::Fast { .. } => SharingMode::Fast,
         };
         self.store.metrics().decided(mode, by);
     }

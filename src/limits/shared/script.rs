@@ -11,28 +11,28 @@ use redis::{FromRedisValue, ParsingError, Value};
 use super::super::{Calendar, NamedRule, Now, Rule, Sliding};
 use crate::stores::{Call, Script};
 
-/// KEYS: where the words of the key are. ARGV: the cost; what to do: `take` it where every rule has so much left, `charge`
-/// it anyway, `add` what was admitted elsewhere, or `look`; then for each rule its kind and its numbers. Gives whether it was charged, the time, and the words.
+/// KEYS: where the words of the key are. ARGV: what to do: `take` where every rule has so much left, `charge` anyway,
+/// `add` what was admitted elsewhere, or `look`; then for each rule its kind, the cost and its numbers. Gives what came of
+/// it, the time, and the words.
 const CODE: &str = r"
 local time = redis.call('TIME')
 local seconds, micros = tonumber(time[1]), tonumber(time[2])
-local cost, act = tonumber(ARGV[1]), ARGV[2]
-local stored, old = redis.call('GET', KEYS[1]), {}
+local act, stored, old = ARGV[1], redis.call('GET', KEYS[1]), {}
 for word in string.gmatch(stored or '', '%d+') do old[#old + 1] = tonumber(word) end
-local new, life, within = {}, 1, true
+local new, life, within, known, sum = {}, 1, true, true, 0
 
 local rules = {}
 -- Interval in nanoseconds and burst; the words are the theoretical arrival time.
-function rules.g(interval, burst)
+function rules.g(cost, interval, burst)
   local at = #new
   local ahead = ((old[at + 1] or 0) - seconds) * 1e9 + (old[at + 2] or 0) - micros * 1e3
   local all = interval * burst
   if ahead < 0 then ahead = 0 end
-  -- More than that it never is, unless by a rate that has changed since.
-  if all > 0 then ahead = math.min(ahead, all * 2) end
+  if act == 'charge' then
+    cost = math.min(cost, math.floor(math.max(all * 2 - ahead, 0) / interval))
+  end
   local after = ahead + interval * cost
   if after > all then within = false end
-  if act == 'charge' then after = math.min(after, math.max(all * 2, ahead)) end
   local nanos = micros * 1e3 + after
   local carry = math.floor(nanos / 1e9)
   new[at + 1] = seconds + carry
@@ -40,7 +40,7 @@ function rules.g(interval, burst)
   life = math.max(life, after / 1e6)
 end
 -- Length of a slot in microseconds and limit; the words are the last slot and what was taken in each of sixteen.
-function rules.s(length, limit)
+function rules.s(cost, length, limit)
   local at, used = #new, 0
   local current = math.floor((seconds * 1e6 + micros) / length)
   local last = old[at + 1] or 0
@@ -55,29 +55,33 @@ function rules.s(length, limit)
 end
 -- Limit, then when the window before begins, this one, the next and the one after it, in Unix seconds, as the gateway's
 -- clock and time zone have them; the words are when the window begins and what was taken in it.
-function rules.c(limit, before, this, next, after)
+function rules.c(cost, limit, before, this, next, after)
   local at, start, stop = #new, before, this
+  if seconds < before or seconds >= after then known = false end
   if seconds >= this then start, stop = this, next end
   if seconds >= next then start, stop = next, after end
   local first, used = old[at + 1] or 0, old[at + 2] or 0
-  -- Never back: a gateway whose clock is wrong must not make everybody begin anew.
-  if start > first then first, used = start, 0 end
+  -- Never back: a gateway that knows the zone otherwise must not make everybody begin anew. What begins after the next
+  -- window was begun by a clock that was wrong.
+  if start > first or first > stop then first, used = start, 0 end
   if used + cost > limit then within = false end
   new[at + 1] = first
-  new[at + 2] = used + cost
+  new[at + 2] = math.min(used + cost, 9007199254740991)
   life = math.max(life, (math.max(stop, first) - seconds + 60) * 1e3)
 end
 
-local numbers, at = { g = 2, s = 2, c = 5 }, 3
+local numbers, at = { g = 3, s = 3, c = 6 }, 2
 while ARGV[at] do
   local kind, given = ARGV[at], {}
   for index = 1, numbers[kind] do given[index] = tonumber(ARGV[at + index]) end
   rules[kind](unpack(given))
+  sum = sum + given[1]
   at = at + 1 + numbers[kind]
 end
 
+if not known then return { 2, time[1], time[2], stored or '' } end
 local taken = act == 'charge' or act == 'add' or act == 'take' and within
-if taken and cost > 0 then
+if taken and sum > 0 then
   for index = 1, #new do new[index] = string.format('%.0f', new[index]) end
   stored = table.concat(new, ' ')
   redis.call('SET', KEYS[1], stored, 'PX', string.format('%.0f', math.ceil(life)))
@@ -91,7 +95,7 @@ pub(super) enum Act {
     Take,
     /// It is charged anyway, of a rate as a debt of at most two bursts.
     Charge,
-    /// It has been admitted elsewhere, and is written down whole; of a debt that is more than two bursts no more is read.
+    /// It has been admitted elsewhere, and is written down whole.
     Add,
     Look,
 }
@@ -100,6 +104,8 @@ pub(super) enum Act {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) is_charged: bool,
+    /// Whether the windows of the calendar that it was told are around its time. Otherwise it has done nothing.
+    pub(super) is_timely: bool,
     /// By its clock.
     pub(super) now: Now,
     /// As they are there.
@@ -132,30 +138,30 @@ impl Decider {
         }
     }
 
-    /// `rules` are those that it was made for, `unix` is the gateway's time in seconds.
+    /// `rules` are those that it was made for, with the cost of each; `unix` is about the store's time in seconds.
     pub(super) fn call(
         &self,
         key: &str,
         act: Act,
-        cost: u64,
-        rules: &[NamedRule],
+        (rules, costs): (&[NamedRule], &[u64]),
         unix: u64,
     ) -> Call<'_> {
         let mut call = self.script.call();
-        call.key(key).arg(cost).arg(match act {
+        call.key(key).arg(match act {
             Act::Take => "take",
             Act::Charge => "charge",
             Act::Add => "add",
             Act::Look => "look",
         });
-        for (given, named) in self.rules.iter().zip(rules) {
+        for ((given, named), cost) in self.rules.iter().zip(rules).zip(costs) {
             match (given, &named.rule) {
                 (Given::Numbers(kind, numbers), _) => {
-                    call.arg(*kind).arg(numbers);
+                    call.arg(*kind).arg(*cost).arg(numbers);
                 }
                 (Given::Calendar(bounds), Rule::Calendar(calendar)) => {
                     let bounds = current(bounds, calendar, unix);
-                    call.arg("c").arg(calendar.limit()).arg(&bounds);
+                    call.arg("c").arg(*cost).arg(calendar.limit());
+                    call.arg(&bounds);
                 }
                 (Given::Calendar(_), _) => {}
             }
@@ -216,11 +222,12 @@ impl Told {
 
 impl FromRedisValue for Told {
     fn from_redis_value(value: Value) -> Result<Told, ParsingError> {
-        let (is_charged, seconds, micros, text): (u8, u64, u64, String) =
+        let (came, seconds, micros, text): (u8, u64, u64, String) =
             FromRedisValue::from_redis_value(value)?;
         let nanos = seconds.saturating_mul(1_000_000_000);
         Ok(Told {
-            is_charged: is_charged != 0,
+            is_charged: came == 1,
+            is_timely: came != 2,
             now: Now {
                 nanos: nanos.saturating_add(micros.saturating_mul(1000)),
                 unix: seconds,

@@ -1,18 +1,24 @@
 //! The script against the rules here: what one admits the other admits, and the words are the same.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::num::NonZero;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
+use tokio::runtime::{Builder, Runtime};
 
 use super::script::{Act, Decider, Told};
-use crate::limits::{Calendar, Gcra, Key, Limiter, NamedRule, Period, Room, Rule, Sliding};
+use super::{Asked, Mode, OnStoreDown, SYNC, Sharing, Verdict};
+use crate::limits::{
+    Calendar, Gcra, Key, KeyName, Limiter, NamedRule, Now, Period, Room, Rule, Sliding,
+};
 use crate::observability::Metrics;
 use crate::stores::{Redis, RedisConfig};
 use crate::text::{Diagnostics, Sources, Span, Spanned, Subject};
@@ -20,7 +26,7 @@ use crate::text::{Diagnostics, Sources, Span, Spanned, Subject};
 /// A real server, which ends with the test.
 struct Server {
     child: Child,
-    store: Redis,
+    store: Arc<Redis>,
 }
 
 impl Server {
@@ -50,6 +56,7 @@ impl Server {
         let config = Spanned::new(config, span);
         let metrics = Metrics::new().store("a");
         let store = Redis::build(&config, Path::new("."), metrics, subject).unwrap();
+        let store = Arc::new(store);
         Server { child, store }
     }
 }
@@ -61,13 +68,14 @@ impl Drop for Server {
     }
 }
 
-/// A cost, how long nobody comes before it in microseconds, and whether it is charged whatever is left.
-type Arrival = (u64, u64, bool);
+/// A cost, how long nobody comes before it in microseconds, and what is done with it.
+type Arrival = (u64, u64, Act);
 
 fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     let cost = prop_oneof![8 => Just(1_u64), 3 => 0..4_u64, 1 => 1..40_u64];
     let pause = prop_oneof![6 => Just(0_u64), 3 => 0..800_u64, 1 => 0..9_000_u64];
-    let arrival = (cost, pause, prop::bool::weighted(0.1));
+    let act = prop_oneof![8 => Just(Act::Take), 1 => Just(Act::Charge), 1 => Just(Act::Add)];
+    let arrival = (cost, pause, act);
     prop::collection::vec(arrival, 1..60)
 }
 
@@ -90,13 +98,9 @@ fn rules() -> impl Strategy<Value = Vec<NamedRule>> {
     prop::collection::vec(one, 1..4)
 }
 
-#[test]
-fn the_store_admits_what_one_gateway_would() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+fn start() -> (Runtime, Server) {
+    let mut runtime = Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     let server = Server::start();
     runtime.block_on(async {
         let ping = redis::cmd("PING");
@@ -104,33 +108,62 @@ fn the_store_admits_what_one_gateway_would() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
+    (runtime, server)
+}
+
+fn key(name: &str) -> Key {
+    let mut key = Key::hasher();
+    key.part(name.as_bytes());
+    key.finish()
+}
+
+/// Until words say nothing any more: a window counts a slot longer than it is, one of the calendar is kept for a minute.
+fn life(rules: &[NamedRule], mut words: &[u64], now: Now) -> Duration {
+    let life = rules.iter().map(|it| {
+        let (own, rest) = words.split_at(it.rule.words());
+        words = rest;
+        match &it.rule {
+            Rule::Gcra(_) => Duration::from_nanos(own[0].saturating_sub(now.nanos)),
+            Rule::Sliding(sliding) => Duration::from_micros(sliding.slot_micros() * 16),
+            Rule::Calendar(calendar) => {
+                let (_, end) = calendar.window(now.unix);
+                Duration::from_secs(end + 60 - now.unix)
+            }
+        }
+    });
+    life.max().unwrap_or_default()
+}
+
+#[test]
+fn the_store_admits_what_one_gateway_would() {
+    let (runtime, server) = start();
     let number = Cell::new(0);
     let runs = Runs::with_cases(100);
     let mut runner = TestRunner::new(runs);
     let admitted = [const { Cell::new(0_u32) }; 2];
+    let lives = RefCell::new(HashMap::new());
     let ran = runner.run(&(rules(), arrivals()), |(rules, arrivals)| {
         number.set(number.get() + 1);
         let decider = Decider::new(&rules);
         let limiter = Limiter::new("here", rules, 64, &Room::default());
-        let key = {
-            let mut key = Key::hasher();
-            key.part(b"somebody");
-            key.finish()
-        };
+        let key = key("somebody");
+        let mut last = None;
         let there = format!("key{}", number.get());
-        for (cost, pause, is_charged) in arrivals {
+        for (cost, pause, act) in arrivals {
             std::thread::sleep(Duration::from_micros(pause));
-            let act = if is_charged { Act::Charge } else { Act::Take };
-            let unix = crate::limits::Now::read().unix;
-            let call = decider.call(&there, act, cost, limiter.rules(), unix);
+            let costs = vec![cost; limiter.rules().len()];
+            let rules = (limiter.rules(), &*costs);
+            let call = decider.call(&there, act, rules, Now::read().unix);
             let told: Told = runtime.block_on(server.store.script(&call)).unwrap();
             // The same moment here, which is why there is nothing to wait for.
-            let is_within = match is_charged {
-                true => {
-                    limiter.charge(key, cost, told.now);
+            let is_within = match act {
+                Act::Take | Act::Look => limiter.take(key, cost, told.now).is_within(),
+                Act::Charge => limiter.charge(key, cost, told.now).is_within(),
+                Act::Add => {
+                    let words = last.take().unwrap_or(vec![0; limiter.words()]);
+                    limiter.put(key, &words, &costs, told.now);
                     true
                 }
-                false => limiter.take(key, cost, told.now).is_within(),
             };
             prop_assert_eq!(told.is_charged, is_within, "{:?}", limiter);
             let count = &admitted[usize::from(is_within)];
@@ -138,6 +171,13 @@ fn the_store_admits_what_one_gateway_would() {
             let words = told.words(limiter.rules()).expect("they are its words");
             let theirs = Limiter::stand(limiter.rules(), &words, 0, told.now);
             prop_assert_eq!(theirs, limiter.look(key, 0, told.now), "{:?}", limiter);
+            if is_within && cost > 0 {
+                let life = life(limiter.rules(), &words, told.now);
+                lives
+                    .borrow_mut()
+                    .insert(there.clone(), (Instant::now(), life));
+            }
+            last = Some(words);
         }
         Ok(())
     });
@@ -153,7 +193,71 @@ fn the_store_admits_what_one_gateway_would() {
     for key in left {
         let life = redis::cmd("PTTL").arg(&key).clone();
         let life: i64 = runtime.block_on(server.store.command(&life)).unwrap();
-        // Gone meanwhile, or about to go.
-        assert!(life != -1, "{key} stays for ever");
+        let (since, most) = lives.borrow()[&key];
+        let least = most.saturating_sub(since.elapsed() + Duration::from_secs(1));
+        let range = least.as_millis() as i64..=most.as_millis() as i64 + 1;
+        // It may have gone meanwhile.
+        let is_gone = life == -2 && least.is_zero();
+        assert!(is_gone || range.contains(&life), "{key}: {life}, {range:?}");
     }
+}
+
+#[test]
+fn windows_are_those_of_the_store_whatever_clock_a_gateway_has() {
+    const HOURS: i64 = 5 * 3_600_000_000_000;
+    let (runtime, server) = start();
+    let ten = NonZero::new(10).unwrap();
+    let calendar = Calendar::new(ten, Period::Hour, TimeZone::UTC);
+    let gateway = |ahead| {
+        let sharing = Sharing {
+            store: server.store.clone(),
+            mode: Mode::Exact,
+            sync: SYNC,
+            on_store_down: OnStoreDown::Deny,
+        };
+        let rules = vec![Rule::Calendar(calendar.clone()).named("a")];
+        let limiter = Limiter::sharing("a", rules, 64, &Room::default(), sharing);
+        let (clock, now) = (limiter.shared().unwrap().clock(), Now::read());
+        let nanos = clock.at(now).nanos.saturating_add_signed(ahead);
+        let wrong = Now { nanos, unix: 0 };
+        clock.set(wrong, now, Duration::ZERO);
+        Arc::new(limiter)
+    };
+    let ask = |limiter: &Arc<Limiter>| {
+        let name = || KeyName::hasher().finish();
+        let Asked::Later(asked) = limiter.decide(key("somebody"), name, 1, Now::read()) else {
+            panic!("it is the store that decides");
+        };
+        match runtime.block_on(asked) {
+            Verdict::Counted(standing) => standing,
+            other => panic!("{other:?}"),
+        }
+    };
+    let window = || calendar.window(Now::read().unix);
+    let command = |words: &[&str]| {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command
+    };
+    // Once more where the hour strikes meanwhile.
+    let (standings, (start, end)) = loop {
+        let before = window();
+        let gateways = [0, HOURS, -HOURS].map(gateway);
+        let standings: Vec<_> = (0..15).map(|round| ask(&gateways[round % 3])).collect();
+        if window() == before {
+            break (standings, before);
+        }
+        let flush = command(&["FLUSHALL"]);
+        let _: String = runtime.block_on(server.store.command(&flush)).unwrap();
+    };
+    for (round, standing) in standings.iter().enumerate() {
+        assert_eq!(standing.is_within(), round < 10, "{round}: {standing:?}");
+        let reset = standing.rules[0].reset.as_secs();
+        assert!((1..=end - start).contains(&reset), "{round}: {standing:?}");
+    }
+    let keys = command(&["KEYS", "*"]);
+    let keys: Vec<String> = runtime.block_on(server.store.command(&keys)).unwrap();
+    let words = command(&["GET", &keys[0]]);
+    let words: String = runtime.block_on(server.store.command(&words)).unwrap();
+    assert_eq!((keys.len(), words), (1, format!("{start} 10")));
 }
