@@ -184,15 +184,18 @@ impl Limiter {
     pub(super) fn owed(&self, key: Key, now: Now) -> Option<Counted> {
         let now = self.own(now);
         let rules = &*self.rules_of(key);
-        self.table.look(key, |words| {
-            let mut words = words?;
-            let owed = rules.iter().map(|NamedRule { rule, .. }| {
-                let (own, rest) = words.split_at(rule.words());
-                words = rest;
-                rule.owed(own, now)
-            });
-            Some(owed.collect())
-        })
+        self.table
+            .look(key, |words| Some(Limiter::owed_by(rules, words?, now)))
+    }
+
+    /// As [`Limiter::owed`], of these words.
+    pub(super) fn owed_by(rules: &[NamedRule], mut words: &[u64], now: Now) -> Counted {
+        let owed = rules.iter().map(|NamedRule { rule, .. }| {
+            let (own, rest) = words.split_at(rule.words());
+            words = rest;
+            rule.owed(own, now)
+        });
+        owed.collect()
     }
 
     /// Gives a key all of its limits again.

@@ -307,6 +307,24 @@ async fn an_outage_gives_nothing_again() {
         .await;
         assert_eq!(statuses(&one, &key, 1).await, [429]);
     }
+    // Nor is anything counted twice that the store does when it goes on.
+    assert_eq!(statuses(&one, "before", 1).await.len(), 1);
+    redis.pause();
+    assert_eq!(statuses(&one, "twice", 1).await, [200]);
+    let down = "northgate_store_servers_down{northgate_store=\"main\"}";
+    for count in [1, 0] {
+        eventually("it is noticed", async || {
+            let metrics = one.metrics().await;
+            metrics.contains(&format!("{down} {count}")).then_some(())
+        })
+        .await;
+        redis.resume();
+    }
+    assert_eq!(statuses(&one, "twice", 1).await, [200]);
+    eventually("it is told", async || {
+        (left(&other, "twice").await == Some(1)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -81,6 +81,13 @@ impl<'a> Exact<'a> {
         Ok((told, words))
     }
 
+    /// How much of what a key has taken counts still there, of each rule.
+    pub(super) async fn owed(&self, name: &KeyName, now: Now) -> Result<Counted, StoreError> {
+        let told = self.ask(name, Act::Look, &self.each(0), now).await?;
+        let words = self.words(&told)?;
+        Ok(Limiter::owed_by(&self.rules, &words, told.now))
+    }
+
     pub(super) async fn reset(&self, name: &KeyName) -> Result<(), StoreError> {
         let mut command = cmd("DEL");
         command.arg(self.shared.key(name));

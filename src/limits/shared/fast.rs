@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::future::join_all;
 use smallvec::smallvec;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -17,14 +17,17 @@ use super::{How, KeyName, OnStoreDown, SYNC, Shared, Verdict};
 use crate::limits::limiter::Counted;
 use crate::limits::{Key, Limiter, Now, Rule, Standing};
 use crate::observability::DecidedBy;
+use crate::stores::StoreError;
 
 const SHARDS: usize = 64;
 /// How many keys wait for the store at most.
 const MOST_CHANGES: usize = 10_000;
 /// They are not spread evenly.
 const MOST_OF_SHARD: usize = MOST_CHANGES.div_ceil(SHARDS) * 2;
-/// How many commands are under way at once.
+/// How many commands are under way at once, at most.
 const AT_ONCE: usize = 256;
+/// After how many failures, if nothing else, an exchange is given up.
+const HOPELESS: usize = 64;
 /// Before a store that could not be told is told again, whatever `sync` is.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -43,8 +46,9 @@ pub(in crate::limits) struct Fast {
     teller: Mutex<Option<Arc<Limiter>>>,
     /// There is one exchange at a time.
     exchanging: tokio::sync::Mutex<()>,
-    /// Whether anything came of the last exchange.
-    was_told: AtomicBool,
+    /// How many commands are under way at once: half as many where one has waited in vain, so that a store that is slow
+    /// is told all the same, and a store that does not know the script is not sent it with every key.
+    at_once: AtomicUsize,
     /// Whether there was one and nothing came of it. Otherwise keys fail by themselves: a cluster has several servers.
     is_failing: AtomicBool,
 }
@@ -60,6 +64,29 @@ struct Change {
     is_asked: bool,
     /// Whether the store could not be told the last time.
     is_failing: bool,
+    /// Whether the store may know of some of it all the same, since only its answer is missing.
+    is_doubtful: bool,
+}
+
+/// Why nothing came of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// It was not sent.
+    Unasked,
+    /// There was no answer in time.
+    Late,
+    /// The answer was an error, or there is none.
+    Broken,
+}
+
+impl Failure {
+    fn of(error: &StoreError) -> Failure {
+        match error {
+            StoreError::Down(_) => Failure::Unasked,
+            StoreError::Deadline(_) => Failure::Late,
+            StoreError::Redis(_) => Failure::Broken,
+        }
+    }
 }
 
 impl Default for Fast {
@@ -73,7 +100,7 @@ impl Default for Fast {
             is_started: AtomicBool::new(false),
             teller: Mutex::new(None),
             exchanging: tokio::sync::Mutex::default(),
-            was_told: AtomicBool::new(false),
+            at_once: AtomicUsize::new(1),
             is_failing: AtomicBool::new(false),
         }
     }
@@ -140,6 +167,7 @@ impl Fast {
         let mut shard = self.shard(key);
         if let Some(change) = shard.get_mut(&key) {
             change.untold.fill(0);
+            change.is_doubtful = false;
         }
         limiter.reset(key);
     }
@@ -168,25 +196,24 @@ impl Fast {
     /// Gives whether the store knows everything.
     async fn tell_all(&self, limiter: &Limiter, shared: &Shared) -> bool {
         let (keys, oldest) = self.collect(limiter);
-        let (told, failed) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
-        let tell = |(key, name)| async move {
-            let is_hopeless =
-                told.load(Ordering::Relaxed) == 0 && failed.load(Ordering::Relaxed) >= AT_ONCE;
-            let is_told = !is_hopeless && self.tell(limiter, shared, key, &name).await;
-            let count = if is_told { told } else { failed };
-            count.fetch_add(1, Ordering::Relaxed);
-        };
-        let mut keys = keys.into_iter();
-        if !self.was_told.load(Ordering::Relaxed)
-            && let Some(first) = keys.next()
-        {
-            // A store that does not know the script is told it once, and not with every key.
-            tell(first).await;
+        let (mut keys, mut told, mut failed) = (keys.into_iter(), 0, 0);
+        while keys.len() > 0 && (told > 0 || failed < HOPELESS) {
+            let at_once = self.at_once.load(Ordering::Relaxed);
+            let tells = keys.by_ref().take(at_once);
+            let tells = tells.map(|(key, name)| self.tell(limiter, shared, key, name));
+            let all = join_all(tells).await;
+            let is_slow = all.contains(&Err(Failure::Late));
+            let at_once = match is_slow {
+                true => at_once / 2,
+                false => at_once * 2,
+            };
+            self.at_once
+                .store(at_once.clamp(1, AT_ONCE), Ordering::Relaxed);
+            let count = all.iter().filter(|it| it.is_ok()).count();
+            told += count;
+            failed += all.len() - count;
         }
-        let tells = stream::iter(keys.map(tell)).buffer_unordered(AT_ONCE);
-        tells.for_each(|()| std::future::ready(())).await;
-        let (told, failed) = (told.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
-        self.was_told.store(told > 0, Ordering::Relaxed);
+        failed += keys.len();
         let is_failing = told == 0 && failed > 0;
         self.is_failing.store(is_failing, Ordering::Relaxed);
         if failed == 0
@@ -224,34 +251,64 @@ impl Fast {
         (keys, oldest)
     }
 
-    /// Adds to the store's counts, and puts what it has then in the place of what is known here. Gives whether it could be
-    /// told.
-    async fn tell(&self, limiter: &Limiter, shared: &Shared, key: Key, name: &KeyName) -> bool {
+    /// Adds to the store's counts, and puts what it has then in the place of what is known here.
+    async fn tell(
+        &self,
+        limiter: &Limiter,
+        shared: &Shared,
+        key: Key,
+        name: KeyName,
+    ) -> Result<(), Failure> {
         let (asked, began) = (Now::read(), Instant::now());
-        let Some((untold, since)) = self.untold(limiter, key, asked) else {
-            return true;
-        };
         let exact = Exact::of(limiter, shared, key);
-        let told = exact.add(name, &untold, asked).await;
+        if self.is_doubtful(key) {
+            let theirs = exact.owed(&name, asked).await;
+            let theirs = theirs.map_err(|error| Failure::of(&error))?;
+            self.settle(limiter, key, &theirs);
+        }
+        let Some((untold, since)) = self.untold(limiter, key, asked) else {
+            return Ok(());
+        };
+        let told = exact.add(&name, &untold, asked).await;
         let mut shard = self.shard(key);
         let Some(change) = shard.get_mut(&key) else {
-            return told.is_ok();
+            return Ok(());
         };
-        change.is_failing = match told {
+        let failure = match told {
             Ok((told, words)) => {
                 self.clock.set(told.now, asked, began.elapsed());
                 limiter.put(key, &words, &change.untold, Now::read());
-                false
+                change.is_failing = false;
+                return Ok(());
             }
-            Err(_) => {
-                if !change.is_failing && untold.iter().any(|taken| *taken > 0) {
-                    shared.store.metrics().unshared(1);
-                }
-                change.add(untold.into_iter(), since);
-                true
-            }
+            Err(error) => Failure::of(&error),
         };
-        !change.is_failing
+        if untold.iter().any(|taken| *taken > 0) {
+            change.is_doubtful |= failure != Failure::Unasked;
+            if !change.is_failing {
+                shared.store.metrics().unshared(1);
+            }
+        }
+        change.add(untold.into_iter(), since);
+        change.is_failing = true;
+        Err(failure)
+    }
+
+    fn is_doubtful(&self, key: Key) -> bool {
+        let shard = self.shard(key);
+        shard.get(&key).is_some_and(|change| change.is_doubtful)
+    }
+
+    /// Leaves out what the store has been told already, as far as that can be seen: what is counted there.
+    fn settle(&self, limiter: &Limiter, key: Key, theirs: &[u64]) {
+        let mut shard = self.shard(key);
+        if let (Some(change), Some(ours)) = (shard.get_mut(&key), limiter.owed(key, Now::read())) {
+            let both = ours.into_iter().zip(theirs);
+            for (untold, (ours, theirs)) in change.untold.iter_mut().zip(both) {
+                *untold = ours.saturating_sub(*theirs).min(*untold);
+            }
+            change.is_doubtful = false;
+        }
     }
 
     /// Takes what the store does not know of a key and has to.
@@ -355,6 +412,7 @@ fn change(
             since: Instant::now(),
             is_asked: true,
             is_failing: false,
+            is_doubtful: false,
         }),
         Entry::Vacant(_) => return None,
     };

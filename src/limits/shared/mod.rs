@@ -32,7 +32,7 @@
 //! admitted anything. What was too much of a rate is a debt that the store keeps whole, so that it is paid back before
 //! anything more is admitted. The *r·D* is for what differs between clocks.
 //!
-//! An exchange is of 256 keys at a time, and of about 10 000 at most. Where so many change at one gateway that it takes longer
+//! An exchange is of up to 256 keys at a time, of fewer where the store is slow, and of about 10 000 at most. Where so many change at one gateway that it takes longer
 //! than `timeout`, the next one is as much later, and *D* as much longer; `northgate_store_sync_lag_seconds` says how old
 //! what is told has become. What changes of more keys at once is not shared, and
 //! `northgate_store_unshared_changes_total` counts it. A gateway that is killed counts as one more of the N, since what it
@@ -50,8 +50,8 @@
 //!
 //! While every gateway counts by itself, all of them together admit at most N times the limit. With `fast` the store is told
 //! afterwards what was counted meanwhile, as far as it counts still: of a rate what has not come back, of a window
-//! everything until it ends. So one more outage does not give as much again; what was under way when the store fell
-//! silent may be counted twice by that. With `exact` it is not told. When the store loses what it has, as by a flush or by a
+//! everything until it ends. So one more outage does not give as much again. Of what was under way when the store fell
+//! silent, and may have reached it, as much is told as the store has less than this gateway. With `exact` nothing is told. When the store loses what it has, as by a flush or by a
 //! failover whose replica was behind, everybody has his limit once more.
 
 mod clock;
