@@ -328,6 +328,33 @@ async fn an_outage_gives_nothing_again() {
 }
 
 #[tokio::test]
+async fn a_price_that_is_told_afterwards_is_a_debt_of_two_bursts_everywhere() {
+    let redis = Redis::start().await;
+    let shop = Origin::http1(|_| reply(200, &[("x-cost", "1000")], empty()));
+    let toml = format!(
+        "[listeners.public]\nbind = \"127.0.0.1:0\"\n[stores.main]\nredis = {{ url = \"{}\" }}\n\
+         [upstreams.shop]\nendpoints = [\"$shop\"]\n[routes.all]\nmatch = {{ path = \"/\" }}\nupstream = \"shop\"\n\
+         policies.rate_limit = {{ by = \"all\", rate = \"1/h\", burst = 10, cost = 0, response_cost = \"x-cost\", \
+         shared = {{ store = \"main\", mode = \"fast\" }} }}\n",
+        redis.url()
+    );
+    let gateway = Gateway::draft(&toml).with("shop", &shop).start().await;
+    assert_eq!(gateway.http1().send(get("/")).await.status, 200);
+    let life = eventually("the store knows", async || {
+        let key = redis.ask(&["KEYS", "*"]).await;
+        redis
+            .ask(&["PTTL", &key])
+            .await
+            .parse::<i64>()
+            .ok()
+            .filter(|life| *life > 0)
+    })
+    .await;
+    const HOUR: i64 = 3_600_000;
+    assert!((20 * HOUR - 60_000..=20 * HOUR).contains(&life), "{life}");
+}
+
+#[tokio::test]
 async fn who_leaves_tells_what_is_left() {
     let redis = Redis::start().await;
     let toml = |sync: &str| {

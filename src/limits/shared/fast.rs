@@ -302,12 +302,16 @@ impl Fast {
     /// Leaves out what the store has been told already, as far as that can be seen: what is counted there.
     fn settle(&self, limiter: &Limiter, key: Key, theirs: &[u64]) {
         let mut shard = self.shard(key);
-        if let (Some(change), Some(ours)) = (shard.get_mut(&key), limiter.owed(key, Now::read())) {
-            let both = ours.into_iter().zip(theirs);
-            for (untold, (ours, theirs)) in change.untold.iter_mut().zip(both) {
-                *untold = ours.saturating_sub(*theirs).min(*untold);
-            }
-            change.is_doubtful = false;
+        let Some(change) = shard.get_mut(&key) else {
+            return;
+        };
+        change.is_doubtful = false;
+        let Some(ours) = limiter.owed(key, Now::read()) else {
+            return change.untold.fill(0);
+        };
+        let both = ours.into_iter().zip(theirs);
+        for (untold, (ours, theirs)) in change.untold.iter_mut().zip(both) {
+            *untold = ours.saturating_sub(*theirs).min(*untold);
         }
     }
 
