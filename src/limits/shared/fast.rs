@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::exact::Exact;
 use super::{How, KeyName, OnStoreDown, SYNC, Shared, Verdict};
 use crate::limits::limiter::Counted;
-use crate::limits::{Key, Limiter, Now, Rule, Standing};
+use crate::limits::{Key, KeyParts as _, Limiter, Now, Rule, Standing};
 use crate::observability::DecidedBy;
 use crate::stores::StoreError;
 
@@ -28,6 +28,8 @@ const MOST_OF_SHARD: usize = MOST_CHANGES.div_ceil(SHARDS) * 2;
 const AT_ONCE: usize = 256;
 /// After how many failures, if nothing else, an exchange is given up.
 const HOPELESS: usize = 64;
+/// Of how many keys a store is asked of whose keys none could be told.
+const PROBES: usize = 8;
 /// Before a store that could not be told is told again, whatever `sync` is.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -49,7 +51,8 @@ pub(in crate::limits) struct Fast {
     /// How many commands are under way at once: half as many where one has waited in vain, so that a store that is slow
     /// is told all the same, and a store that does not know the script is not sent it with every key.
     at_once: AtomicUsize,
-    /// Whether there was one and nothing came of it. Otherwise keys fail by themselves: a cluster has several servers.
+    /// Whether nothing came of the last exchange, and the store does not answer of other keys either. Otherwise keys fail
+    /// by themselves: a cluster has several servers.
     is_failing: AtomicBool,
 }
 
@@ -214,7 +217,7 @@ impl Fast {
             failed += all.len() - count;
         }
         failed += keys.len();
-        let is_failing = told == 0 && failed > 0;
+        let is_failing = told == 0 && failed > 0 && !answers(limiter, shared).await;
         self.is_failing.store(is_failing, Ordering::Relaxed);
         if failed == 0
             && let Some(oldest) = oldest
@@ -431,6 +434,18 @@ fn note(change: Option<&mut Change>, shared: &Shared, taken: impl Iterator<Item 
         Some(change) => change.add(taken, Instant::now()),
         None => shared.store.metrics().unshared(1),
     }
+}
+
+/// Whether the store answers of any of a few keys, which a cluster has anywhere: those that failed may be of one server.
+async fn answers(limiter: &Limiter, shared: &Shared) -> bool {
+    let exact = &Exact::of(limiter, shared, Key::hasher().finish());
+    let looks = (0..PROBES).map(|_| {
+        let mut name = KeyName::hasher();
+        name.part(&rand::random::<[u8; 16]>());
+        let name = name.finish();
+        async move { exact.owed(&name, Now::read()).await.is_ok() }
+    });
+    join_all(looks).await.contains(&true)
 }
 
 /// Exchanges with the store what there is, as long as anybody counts.

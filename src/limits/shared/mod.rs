@@ -32,27 +32,29 @@
 //! admitted anything. What was too much of a rate is a debt that the store keeps whole, so that it is paid back before
 //! anything more is admitted. The *r·D* is for what differs between clocks.
 //!
-//! An exchange is of up to 256 keys at a time, of fewer where the store is slow, and of about 10 000 at most. Where so many change at one gateway that it takes longer
-//! than `timeout`, the next one is as much later, and *D* as much longer; `northgate_store_sync_lag_seconds` says how old
-//! what is told has become. What changes of more keys at once is not shared, and
-//! `northgate_store_unshared_changes_total` counts it. A gateway that is killed counts as one more of the N, since what it
+//! An exchange is of up to 256 keys at a time, of fewer where the store is slow, and of about 10 000 at most. Where so many
+//! change at one gateway that it takes longer than `timeout`, the next one is as much later, and *D* as much longer;
+//! `northgate_store_sync_lag_seconds` says how old what is told has become. What changes of more keys at once is not shared,
+//! and `northgate_store_unshared_changes_total` counts it. A gateway that is killed counts as one more of the N, since what it
 //! has not told is gone; one that ends has the store told before, for up to a second.
 //!
 //! What an operator resets is so at once where it is asked for, and at the other gateways with their next exchange of the
-//! key; what they have taken since the last one counts. An override holds where it was granted and nowhere else: what is taken by it counts as the same share at the others.
+//! key; what they have taken since the last one counts. An override holds where it was granted and nowhere else: what is
+//! taken of a rate by it counts as the same share at the others, and of a window as the same number.
 //!
 //! # A store that cannot be asked
 //! No request waits for longer than the store's `timeout`, and those that come after one that has waited in vain do not wait
 //! at all: see [`stores`](crate::stores). What becomes of them is `on_store_down`. With `fast` it is so from the first
-//! exchange in vain to the first that is not: for all keys where nothing came of an exchange, and for single ones where the
-//! store answers of others, as a cluster does that has lost a server. A key of that server which comes anew is decided
+//! exchange in vain to the first that is not: for all keys where the store does not answer at all, and for single ones where
+//! it answers of others, as a cluster does that has lost a server. A key of that server which comes anew is decided
 //! about by what is known here until it has been exchanged.
 //!
 //! While every gateway counts by itself, all of them together admit at most N times the limit. With `fast` the store is told
 //! afterwards what was counted meanwhile, as far as it counts still: of a rate what has not come back, of a window
 //! everything until it ends. So one more outage does not give as much again. Of what was under way when the store fell
-//! silent, and may have reached it, as much is told as the store has less than this gateway. With `exact` nothing is told. When the store loses what it has, as by a flush or by a
-//! failover whose replica was behind, everybody has his limit once more.
+//! silent, and may have reached it, as much is told as the store has less than this gateway. With `exact` nothing is told.
+//! When the store loses what it has, as by a flush or by a failover whose replica was behind, everybody has his limit once
+//! more.
 
 mod clock;
 mod exact;
