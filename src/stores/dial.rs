@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -46,9 +46,8 @@ pub(super) struct Link {
 struct Line {
     /// What reads and writes, also where the server takes nothing any more and would never let it end.
     driver: AbortHandle,
-    began: Instant,
-    /// When the first command was sent since the last answer, in nanoseconds after `began`; 0 where none was.
-    asked: AtomicU64,
+    /// Whether somebody is finding out whether the server is still there.
+    is_probed: AtomicBool,
 }
 
 impl Drop for Line {
@@ -60,10 +59,7 @@ impl Drop for Line {
 impl Link {
     /// Without a deadline of its own.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        self.line.asks();
-        let answer = command.query_async(&mut self.connection.clone()).await;
-        self.line.hears();
-        answer
+        command.query_async(&mut self.connection.clone()).await
     }
 
     /// Sends it as one that is meant for this server although another one has the slot, for this once.
@@ -73,36 +69,20 @@ impl Link {
         pipeline.add_command(command.clone());
         // What is wrong with one of several would be told without what it says.
         pipeline.ignore_errors();
-        self.line.asks();
         let answers = pipeline.query_async(&mut self.connection.clone()).await;
-        self.line.hears();
         let mut answers: Vec<Result<Value, RedisError>> = answers?;
         answers.pop().unwrap_or(Ok(Value::Nil))
     }
 
-    /// For how long something has been asked and nothing has come.
-    pub(super) fn silence(&self) -> Duration {
-        match self.line.asked.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            asked => self.line.age().saturating_sub(Duration::from_nanos(asked)),
+    /// Whether the server says something within the time. Answers come in order: so everything has come that was asked
+    /// before. Of those who want to know it at the same time only the first asks; the others are told yes.
+    pub(super) async fn is_alive(&self, patience: Duration) -> bool {
+        if self.line.is_probed.swap(true, Ordering::AcqRel) {
+            return true;
         }
-    }
-}
-
-impl Line {
-    fn asks(&self) {
-        if self.asked.load(Ordering::Relaxed) == 0 {
-            let now = u64::try_from(self.age().as_nanos()).unwrap_or(u64::MAX);
-            self.asked.store(now.max(1), Ordering::Relaxed);
-        }
-    }
-
-    fn hears(&self) {
-        self.asked.store(0, Ordering::Relaxed);
-    }
-
-    fn age(&self) -> Duration {
-        self.began.elapsed()
+        let answer = timeout(patience, self.send(&cmd("PING"))).await;
+        self.line.is_probed.store(false, Ordering::Release);
+        answer.is_ok()
     }
 }
 
@@ -191,8 +171,7 @@ impl Dialer {
         let (connection, driver) = opening.await?;
         let line = Line {
             driver: tokio::spawn(driver).abort_handle(),
-            began: Instant::now(),
-            asked: AtomicU64::new(0),
+            is_probed: AtomicBool::new(false),
         };
         Ok(Link {
             connection,

@@ -279,8 +279,8 @@ impl Drop for Node {
 }
 
 /// A command that is under way. Who leaves without an answer, at his deadline or called off before it, gives up the
-/// connection where it was silent for half of what a command may take, for him or for those before him. Who had less
-/// time than that says nothing about the server.
+/// connection where he has waited for half of what a command may take. Who had less time says nothing about the server;
+/// so that it is noticed where nobody ever has more, it is asked whether it is there.
 struct Waiting<'a> {
     node: &'a Arc<Node>,
     link: &'a Link,
@@ -291,15 +291,26 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.is_answered {
+        // Where the process ends there is nobody to reach the server again.
+        if self.is_answered || Handle::try_current().is_err() {
             return;
         }
-        let silence = self.since.elapsed().max(self.link.silence());
-        // Where the process ends there is nobody to reach the server again.
-        if silence * 2 >= self.node.dialer.timeout() && Handle::try_current().is_ok() {
-            let cause = format!("there is no answer after {silence:?}");
-            self.node.lose(self.number, Loss::Unfit(cause.into()));
+        let (waited, patience) = (self.since.elapsed(), self.node.dialer.timeout());
+        if waited * 2 >= patience {
+            return self.node.lose(self.number, Loss::silent(waited));
         }
+        let (node, link, number) = (self.node.clone(), self.link.clone(), self.number);
+        tokio::spawn(async move {
+            if !link.is_alive(patience).await {
+                node.lose(number, Loss::silent(patience));
+            }
+        });
+    }
+}
+
+impl Loss {
+    fn silent(waited: Duration) -> Loss {
+        Loss::Unfit(format!("there is no answer after {waited:?}").into())
     }
 }
 

@@ -262,7 +262,7 @@ async fn a_silent_server_is_noticed_by_those_who_are_called_off() {
     })
     .await;
     assert!(
-        began.elapsed() < Duration::from_secs(2),
+        began.elapsed() < Duration::from_secs(3),
         "{:?}",
         began.elapsed()
     );
@@ -280,6 +280,7 @@ async fn a_late_answer_is_nobody_elses() {
         let key = format!("key{index}");
         set(&store, &key, &key).await.expect("it answers");
     }
+    let connections = redis.connections().await;
     relay.pass(Passing::Slow(Duration::from_millis(5)));
     let ask = async |store: Arc<Store>, task: u64| {
         let (mut own, mut late) = (0, 0);
@@ -299,6 +300,8 @@ async fn a_late_answer_is_nobody_elses() {
     };
     let tasks = (0..20).map(|task| ask(store.clone(), task));
     let counts = within("all of them", futures_util::future::join_all(tasks)).await;
+    // All of them over one connection: nobody who left has said anything against the server.
+    assert_eq!(redis.connections().await, connections + 1);
     let own: u32 = counts.iter().map(|(own, _)| own).sum();
     let late: u32 = counts.iter().map(|(_, late)| late).sum();
     assert!(own > 100 && late > 100, "{own} {late}");
