@@ -137,7 +137,7 @@ limitstest:
 
 # What it costs to ask a store about every request.
 exacttest:
-	@.ci/install $(BUILD_NEEDS) python3:python3 redis-server:redis-server
+	@.ci/install $(LOAD_NEEDS) redis-server:redis-server
 	@loadtest/exact $(ARGS)
 
 # 2,000 slow clients at once.
