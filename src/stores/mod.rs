@@ -25,10 +25,12 @@
 //!
 //! In vain is a wait of at least half of `timeout`, whether it ends by its own deadline or by that of whoever asks. Who had
 //! less time says nothing about the server, which is then asked over the same connection whether it is there, and has
-//! `timeout` to say so. What comes too late is nobody's answer. A connection that breaks is made anew at once, so that a server that is replaced is not even noticed.
-//! When that breaks as well it is made anew after a tenth of a second, for which commands wait; and when the third does,
-//! the server counts as one that does not answer. It counts from the beginning where a connection was good for a fifth
-//! of a second, and for four times as long as the server was left alone.
+//! `timeout` to say so. What comes too late is nobody's answer.
+//!
+//! A connection that breaks is made anew at once, so that a server that is replaced is not even noticed. When that breaks
+//! as well it is made anew after a tenth of a second, for which commands wait; and when the third does, the server counts
+//! as one that does not answer. It counts from the beginning where a connection was good for a fifth of a second, and for
+//! four times as long as the server was left alone.
 //!
 //! In a cluster all of this is so for each server by itself. Only keys whose slot nobody has, and those of a server that is
 //! gone, have no answer; who has them now is found out at the first sign, and then as often as above. Servers of a
