@@ -414,16 +414,17 @@ mod tests {
     #[test]
     fn at_its_bound_it_forgets_those_nearest_to_fresh() {
         let table = table(1, SHARDS * 100);
-        for number in 0..3_000 {
+        for number in 0..2_000 {
             table.with(key(number), fresh_in, |words| words[0] = 1_000_000);
         }
-        for number in 3_000..300_000 {
+        for number in 2_000..300_000 {
             table.with(key(number), fresh_in, |words| words[0] = 1);
         }
         assert!(table.len() <= SHARDS * 100, "{}", table.len());
         let kept = |number: &u64| table.look(key(*number), |words| words.is_some());
-        let kept = (0..3_000).filter(kept).count();
-        // It looks at a few only, which may all be of this kind.
-        assert!(kept > 2_950, "{kept}");
+        let kept = (0..2_000).filter(kept).count();
+        // It looks at sixteen only, which may all be of this kind: of a shard with half of its keys such ones, one is lost
+        // with a chance of 0.07, and hardly any shard has so many.
+        assert!(kept > 1_980, "{kept}");
     }
 }
