@@ -136,7 +136,9 @@ fn fuzz_structured_fields() {
         {
             let theirs = sfv::Parser::parse_dictionary(input).expect("others read it");
             let theirs = theirs.serialize_value().expect("they can write it");
-            assert_eq!(ours.as_str(), theirs.replace("-0.0", "0.0"));
+            // They leave noughts at the end of a decimal, which section 4.1.5 of RFC 9651 does not, and a sign before 0.
+            let theirs = canonical(&theirs).expect("and it is read here");
+            assert_eq!(ours.as_str(), theirs);
         }
         ours.map(|text| text.len()).map_err(|Malformed(why)| why)
     });
