@@ -38,7 +38,7 @@ INSTALL_CARGO_DEB := CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_L
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
 	cargo install --quiet --locked --no-default-features --root $(TOOLS) cargo-deb@3.8.0
 
-.PHONY: demo test testssl packagetest deb lint bench loadtest authtest limitstest exacttest slowtest reloadtest idletest
+.PHONY: demo test testssl packagetest deb lint bench loadtest authtest limitstest exacttest floodtest slowtest reloadtest idletest
 
 # Manual pages and completions beside the binary in this folder, and what makes packages of them.
 define GENERATE
@@ -139,6 +139,11 @@ limitstest:
 exacttest:
 	@.ci/install $(LOAD_NEEDS) redis-server:redis-server
 	@loadtest/exact $(ARGS)
+
+# A flood beside a normal caller, and what a refusal costs.
+floodtest:
+	@.ci/install $(LOAD_NEEDS)
+	@loadtest/flood $(ARGS)
 
 # 2,000 slow clients at once.
 slowtest:

@@ -35,9 +35,9 @@ pub struct Config {
     /// What the upstream is asked for instead.
     pub rewrite: Option<Spanned<RewriteConfig>>,
     /// Sends the client elsewhere.
-    pub redirect: Option<Spanned<RedirectConfig>>,
+    pub redirect: Option<Box<Spanned<RedirectConfig>>>,
     /// Answers with fixed content.
-    pub respond: Option<Spanned<RespondConfig>>,
+    pub respond: Option<Box<Spanned<RespondConfig>>>,
     /// Serves what logins at this provider of `identity.oidc` need, beside its `callback_url`; see the policy `oidc`.
     pub login: Option<Box<Spanned<Name>>>,
     /// For the whole exchange, from the complete header on: finding out who calls, waits of limits, the upstream with
@@ -131,7 +131,7 @@ pub struct MatchConfig {
     /// Conditions on query parameters, decoded.
     pub query: BTreeMap<String, ValueCondition>,
     /// A gRPC service, or one method of it; instead of `path` and `methods`.
-    pub grpc: Option<Spanned<GrpcMatch>>,
+    pub grpc: Option<Box<Spanned<GrpcMatch>>>,
 }
 
 /// Calls of a gRPC service.
