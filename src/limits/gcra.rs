@@ -114,8 +114,7 @@ impl Gcra {
 
     /// Counts what was admitted, here or elsewhere.
     pub(super) fn add(&self, words: &mut [u64], cost: u64, now: u64) {
-        let ahead = Gcra::ahead(words, now).saturating_add(self.time_of(cost));
-        words[0] = now.saturating_add(ahead);
+        Gcra::add_worth(words, self.worth(cost), now);
     }
 
     /// What is charged beyond the burst is a debt, of at most as much again: who is told a price afterwards is not
@@ -128,9 +127,19 @@ impl Gcra {
         charged
     }
 
-    /// How much of what was taken has not come back.
-    pub(super) fn owed(&self, words: &[u64], now: u64) -> u64 {
-        Gcra::ahead(words, now).div_ceil(self.interval)
+    /// How long so much takes to come back, in nanoseconds.
+    pub(super) fn worth(&self, cost: u64) -> u64 {
+        self.time_of(cost)
+    }
+
+    /// As [`Gcra::add`], of what takes so long to come back.
+    pub(super) fn add_worth(words: &mut [u64], worth: u64, now: u64) {
+        words[0] = words[0].max(now).saturating_add(worth);
+    }
+
+    /// How long what was taken takes to come back.
+    pub(super) fn owed(words: &[u64], now: u64) -> u64 {
+        Gcra::ahead(words, now)
     }
 
     pub(super) fn fresh_in(words: &[u64], now: u64) -> u64 {
@@ -186,12 +195,13 @@ mod tests {
         assert_eq!(gcra.charge(&mut words, 15, now), 15);
         assert_eq!(gcra.charge(&mut words, u64::MAX, now), 5);
         assert_eq!(gcra.charge(&mut words, 1, now), 0);
-        assert_eq!(gcra.owed(&words, now), 20);
+        assert_eq!(Gcra::owed(&words, now), gcra.worth(20));
         gcra.add(&mut words, 100, now);
         let standing = gcra.weigh(&words, 1, now);
         assert_eq!(standing.wait, Some(Duration::from_secs(111)));
         assert_eq!(gcra.charge(&mut words, 1, now), 0);
         let later = now + 119_500_000_000;
-        assert_eq!((gcra.owed(&words, now), gcra.owed(&words, later)), (120, 1));
+        assert_eq!(Gcra::owed(&words, now), gcra.worth(120));
+        assert_eq!(Gcra::owed(&words, later), gcra.worth(1) / 2);
     }
 }

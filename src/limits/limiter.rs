@@ -166,7 +166,13 @@ impl Limiter {
         self.charge_each(key, cost, now).0
     }
 
-    /// As [`Limiter::charge`]. Gives also how much of it each rule has counted.
+    /// What `cost` is worth of each rule that holds for a key: see [`Rule::worth`].
+    pub(super) fn worth(&self, key: Key, cost: u64) -> Counted {
+        let rules = self.rules_of(key);
+        rules.iter().map(|it| it.rule.worth(cost)).collect()
+    }
+
+    /// As [`Limiter::charge`]. Gives also what that is worth which each rule has counted.
     pub(super) fn charge_each(&self, key: Key, cost: u64, now: Now) -> (Standing, Counted) {
         let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
@@ -174,23 +180,22 @@ impl Limiter {
         self.table.with(key, fresh_in, |words| {
             let mut counted = Counted::new();
             each(rules, words, |rule, words| {
-                counted.push(rule.charge(words, cost, now));
+                counted.push(rule.worth(rule.charge(words, cost, now)));
             });
             (weigh(rules, words, 0, now).into_within(), counted)
         })
     }
 
-    /// How much of what a key has taken counts still, of each rule; `None` where nothing is known of it.
+    /// What that is worth of what a key has taken which counts still, of each rule; `None` where nothing is known of it.
+    /// Unlike elsewhere, `now` is by the clock that is counted by.
     pub(super) fn owed(&self, key: Key, now: Now) -> Option<Counted> {
-        let now = self.own(now);
-        let rules = &*self.rules_of(key);
         self.table
-            .look(key, |words| Some(Limiter::owed_by(rules, words?, now)))
+            .look(key, |words| Some(self.owed_by(words?, now)))
     }
 
     /// As [`Limiter::owed`], of these words.
-    pub(super) fn owed_by(rules: &[NamedRule], mut words: &[u64], now: Now) -> Counted {
-        let owed = rules.iter().map(|NamedRule { rule, .. }| {
+    pub(super) fn owed_by(&self, mut words: &[u64], now: Now) -> Counted {
+        let owed = self.rules.iter().map(|NamedRule { rule, .. }| {
             let (own, rest) = words.split_at(rule.words());
             words = rest;
             rule.owed(own, now)
@@ -227,7 +232,7 @@ impl Limiter {
         standing
     }
 
-    /// Puts words in the place of those that a key has, and adds to them what was taken of each rule.
+    /// Puts words in the place of those that a key has, and adds to them what was taken of each rule, as it is worth.
     pub(super) fn put(&self, key: Key, words: &[u64], taken: &[u64], now: Now) {
         let now = self.own(now);
         let fresh_in = |words: &[u64]| self.fresh_in(words, now);
@@ -235,10 +240,10 @@ impl Limiter {
             if own.len() == words.len() {
                 own.copy_from_slice(words);
             }
-            if taken.iter().any(|cost| *cost > 0) {
+            if taken.iter().any(|worth| *worth > 0) {
                 let mut taken = taken.iter();
-                each(&self.rules_of(key), own, |rule, words| {
-                    rule.add(words, taken.next().copied().unwrap_or(0), now);
+                each(&self.rules, own, |rule, words| {
+                    rule.add_worth(words, taken.next().copied().unwrap_or(0), now);
                 });
             }
         });

@@ -159,10 +159,27 @@ impl Rule {
         cost
     }
 
-    /// How much of what was taken counts still.
+    /// What is added to the words where so much is taken, which means the same whatever factor a key has: of a rate the
+    /// nanoseconds that it takes to come back, of a window how much it is.
+    pub(super) fn worth(&self, cost: u64) -> u64 {
+        match self {
+            Rule::Gcra(gcra) => gcra.worth(cost),
+            Rule::Sliding(_) | Rule::Calendar(_) => cost,
+        }
+    }
+
+    /// As [`Rule::add`], of what is worth so much.
+    pub(super) fn add_worth(&self, words: &mut [u64], worth: u64, now: Now) {
+        match self {
+            Rule::Gcra(_) => Gcra::add_worth(words, worth, now.nanos),
+            Rule::Sliding(_) | Rule::Calendar(_) => self.add(words, worth, now),
+        }
+    }
+
+    /// What that is worth of what was taken which counts still.
     pub(super) fn owed(&self, words: &[u64], now: Now) -> u64 {
         match self {
-            Rule::Gcra(gcra) => gcra.owed(words, now.nanos),
+            Rule::Gcra(_) => Gcra::owed(words, now.nanos),
             Rule::Sliding(sliding) => sliding.owed(words, now.nanos),
             Rule::Calendar(calendar) => calendar.owed(words, now.unix),
         }

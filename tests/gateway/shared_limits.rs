@@ -327,6 +327,117 @@ async fn an_outage_gives_nothing_again() {
     .await;
 }
 
+async fn is_cut_off(gateway: &Gateway) {
+    eventually("it is noticed", async || {
+        let metrics = gateway.metrics().await;
+        let down = "northgate_store_servers_down{northgate_store=\"main\"} 1";
+        metrics.contains(down).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_several_have_admitted_in_an_outage_counts_together() {
+    let redis = Redis::start().await;
+    let relay = Relay::to(redis.address()).await;
+    let start = async |url: &str| {
+        let limit = "rate = \"6/h\", burst = 100";
+        let toml = configuration(&format!("url = \"{url}\""), limit, "mode = \"fast\"");
+        Gateway::start(&toml.replace("$bind", "127.0.0.1:0")).await
+    };
+    let mut gateways = Vec::new();
+    for _ in 0..4 {
+        gateways.push(start(&redis.url()).await);
+    }
+    for gateway in &gateways {
+        assert_eq!(statuses(gateway, "before", 1).await, [200]);
+    }
+    redis.pause();
+    // The first is under way when it falls silent, and is done when it goes on.
+    for gateway in &gateways {
+        assert_eq!(statuses(gateway, "a", 1).await, [200]);
+    }
+    for gateway in &gateways {
+        is_cut_off(gateway).await;
+        assert_eq!(statuses(gateway, "a", 15).await, [200; 15]);
+    }
+    redis.resume();
+    eventually("the store knows of all", async || {
+        (left(&gateways[0], "a").await == Some(100 - 4 * 16)).then_some(())
+    })
+    .await;
+    // What never came to the store is told whatever others have told meanwhile.
+    let cut_off = start(&relay.url()).await;
+    assert_eq!(statuses(&cut_off, "b", 1).await, [200]);
+    eventually("it is told", async || {
+        (left(&gateways[0], "b").await == Some(99)).then_some(())
+    })
+    .await;
+    relay.pass(Passing::Never);
+    assert_eq!(statuses(&cut_off, "b", 5).await, [200; 5]);
+    is_cut_off(&cut_off).await;
+    assert_eq!(statuses(&gateways[0], "b", 30).await, [200; 30]);
+    eventually("it is told", async || {
+        (left(&gateways[0], "b").await == Some(69)).then_some(())
+    })
+    .await;
+    relay.pass(Passing::Fast);
+    eventually("it is told", async || {
+        (left(&gateways[0], "b").await == Some(64)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reload_in_an_outage_forgets_nothing() {
+    let redis = Redis::start().await;
+    let relay = Relay::to(redis.address()).await;
+    let toml = |sync: &str| {
+        let url = format!("url = \"{}\"", relay.url());
+        let shared = format!("mode = \"fast\", sync = \"{sync}\"");
+        let toml = configuration(&url, "rate = \"6/h\", burst = 3", &shared);
+        toml.replace("$bind", "127.0.0.1:0")
+    };
+    let mut one = Gateway::start(&toml("50ms")).await;
+    let other = gateway(&redis.url(), "fast", "local").await;
+    assert_eq!(statuses(&one, "before", 1).await, [200]);
+    relay.pass(Passing::Never);
+    assert_eq!(statuses(&one, "a", 2).await, [200; 2]);
+    is_cut_off(&one).await;
+    Gateway::draft(&toml("60ms")).apply(&mut one).await.unwrap();
+    // It is tried a few times, and nobody asks meanwhile.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(left(&other, "a").await, Some(3));
+    relay.pass(Passing::Fast);
+    eventually("it is told", async || {
+        (left(&other, "a").await == Some(1)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_override_gave_is_the_same_share_when_it_has_ended() {
+    let redis = Redis::start().await;
+    let url = format!("url = \"{}\"", redis.url());
+    let shared = "mode = \"fast\", sync = \"5s\"";
+    let toml = configuration(&url, "rate = \"6/h\", burst = 3", shared);
+    let one = Gateway::start(&toml.replace("$bind", "127.0.0.1:0")).await;
+    let expires = std::time::SystemTime::now() + Duration::from_secs(86_400);
+    let expires = expires.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let expires = northgate::text::Timestamp::from_unix(expires.as_secs()).unwrap();
+    let grant = |times| format!("/override?path:key=a&multiply={times}&expires={expires}");
+    order(&one, &grant(100)).await;
+    assert_eq!(statuses(&one, "a", 100).await, [200; 100]);
+    order(&one, &grant(1)).await;
+    assert_eq!(left(&one, "a").await, Some(3));
+    // A third of what there was, whatever it is called now.
+    eventually("it is told", async || match left(&one, "a").await {
+        Some(3) => None,
+        left => Some(assert_eq!(left, Some(2))),
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_price_that_is_told_afterwards_is_a_debt_of_two_bursts_everywhere() {
     let redis = Redis::start().await;

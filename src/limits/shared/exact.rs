@@ -8,7 +8,7 @@ use redis::cmd;
 use smallvec::smallvec;
 use tokio::time::timeout;
 
-use super::script::{Act, Decider, Told};
+use super::script::{Act, Decider, Mark, Told};
 use super::{KeyName, Shared};
 use crate::limits::limiter::Counted;
 use crate::limits::{Key, Limiter, NamedRule, Now, Standing};
@@ -69,23 +69,17 @@ impl<'a> Exact<'a> {
         self.ask(name, Act::Charge, &self.each(cost), now).await
     }
 
-    /// Counts, of each rule, what was admitted by what this gateway knew. Gives also the words of the key since.
+    /// Counts, of each rule, what was admitted by what this gateway knew, unless the store knows that already. Gives also the
+    /// words of the key since.
     pub(super) async fn add(
         &self,
         name: &KeyName,
-        taken: &[u64],
+        (mark, taken): (Mark, &[u64]),
         now: Now,
     ) -> Result<(Told, Vec<u64>), StoreError> {
-        let told = self.ask(name, Act::Add, taken, now).await?;
+        let told = self.ask(name, Act::Add(mark), taken, now).await?;
         let words = self.words(&told)?;
         Ok((told, words))
-    }
-
-    /// How much of what a key has taken counts still there, of each rule.
-    pub(super) async fn owed(&self, name: &KeyName, now: Now) -> Result<Counted, StoreError> {
-        let told = self.ask(name, Act::Look, &self.each(0), now).await?;
-        let words = self.words(&told)?;
-        Ok(Limiter::owed_by(&self.rules, &words, told.now))
     }
 
     pub(super) async fn reset(&self, name: &KeyName) -> Result<(), StoreError> {

@@ -1,29 +1,31 @@
 //! Decisions made here, and what the store is told of them.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use smallvec::smallvec;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::change::{Change, Telling};
 use super::clock::Clock;
 use super::exact::Exact;
+use super::script::Mark;
 use super::{How, KeyName, OnStoreDown, SYNC, Shared, Verdict};
-use crate::limits::limiter::Counted;
-use crate::limits::{Key, KeyParts as _, Limiter, Now, Rule, Standing};
+use crate::limits::limiter::MAX_KEYS;
+use crate::limits::{Key, KeyParts as _, Limiter, Now, Standing};
 use crate::observability::DecidedBy;
 use crate::stores::StoreError;
 
 const SHARDS: usize = 64;
-/// How many keys wait for the store at most.
-const MOST_CHANGES: usize = 10_000;
-/// They are not spread evenly.
-const MOST_OF_SHARD: usize = MOST_CHANGES.div_ceil(SHARDS) * 2;
+/// How many keys wait for the store at most: some 20 000, of which half always find room, as they are not spread evenly.
+const MOST_OF_SHARD: usize = 10_000_usize.div_ceil(SHARDS) * 2;
+/// How many keys are remembered at most of which it could not be noted what was taken: as many as a limiter has, unless it
+/// is told otherwise, some 16 MB.
+const MOST_MISSED_OF_SHARD: usize = MAX_KEYS / SHARDS;
 /// How many commands are under way at once, at most.
 const AT_ONCE: usize = 256;
 /// After how many failures, if nothing else, an exchange is given up.
@@ -37,7 +39,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What limiters of the same keys have to exchange with the store. It is there for as long as any configuration has one.
 pub(in crate::limits) struct Fast {
     clock: Clock,
-    shards: Box<[Mutex<HashMap<Key, Change>>]>,
+    shards: Box<[Mutex<Shard>]>,
+    /// Who tells, and how often anything was told: see [`Mark`].
+    gateway: u64,
+    number: AtomicU64,
     /// Whether there is anything to exchange.
     is_due: AtomicBool,
     /// The task that waits for it has it too, and must not keep the rest.
@@ -56,48 +61,22 @@ pub(in crate::limits) struct Fast {
     is_failing: AtomicBool,
 }
 
-/// What there is to exchange of a key.
-struct Change {
-    name: KeyName,
-    /// What was taken of each rule and the store does not know.
-    untold: Counted,
-    /// The oldest of it.
-    since: Instant,
-    /// Whether anybody has asked since the last exchange, who should know next time what the store has by then.
-    is_asked: bool,
-    /// Whether the store could not be told the last time.
-    is_failing: bool,
-    /// Whether the store may know of some of it all the same, since only its answer is missing.
-    is_doubtful: bool,
-}
-
-/// Why nothing came of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    /// It was not sent.
-    Unasked,
-    /// There was no answer in time.
-    Late,
-    /// The answer was an error, or there is none.
-    Broken,
-}
-
-impl Failure {
-    fn of(error: &StoreError) -> Failure {
-        match error {
-            StoreError::Down(_) => Failure::Unasked,
-            StoreError::Deadline(_) => Failure::Late,
-            StoreError::Redis(_) => Failure::Broken,
-        }
-    }
+#[derive(Default)]
+struct Shard {
+    changes: HashMap<Key, Change>,
+    /// Of which something was taken when there was no room for more changes. The store has to be told of it the next time.
+    missed: HashSet<Key>,
 }
 
 impl Default for Fast {
     fn default() -> Fast {
-        let shard = || Mutex::new(HashMap::new());
         Fast {
-            clock: Clock::new(Now::read()),
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            clock: Clock::new(),
+            shards: std::iter::repeat_with(Mutex::default)
+                .take(SHARDS)
+                .collect(),
+            gateway: rand::random(),
+            number: AtomicU64::new(1),
             is_due: AtomicBool::new(false),
             due: Arc::default(),
             is_started: AtomicBool::new(false),
@@ -126,7 +105,7 @@ impl Fast {
         // Counted and noted under one lock, so that what comes from the store meanwhile can be put together with what it
         // does not have.
         let mut shard = self.shard(key);
-        let change = change(&mut shard, key, name, limiter.rules().len());
+        let change = shard.change(key, name, limiter.rules().len());
         let is_failing = change.as_ref().is_some_and(|change| change.is_failing)
             || self.is_failing.load(Ordering::Relaxed);
         let verdict = match is_failing && shared.on_store_down != OnStoreDown::Local {
@@ -134,7 +113,11 @@ impl Fast {
             false => {
                 let standing = limiter.take(key, cost, now);
                 if cost > 0 && standing.is_within() {
-                    note(change, shared, std::iter::repeat(cost));
+                    let worth = limiter.worth(key, cost);
+                    match change {
+                        Some(change) => change.note(&worth, &self.clock),
+                        None => shard.miss(key, shared),
+                    }
                 }
                 shared.decided(match is_failing {
                     true => DecidedBy::Local,
@@ -158,8 +141,10 @@ impl Fast {
     ) -> Standing {
         let mut shard = self.shard(key);
         let (standing, charged) = limiter.charge_each(key, cost, now);
-        let change = change(&mut shard, key, name, limiter.rules().len());
-        note(change, shared, charged.into_iter());
+        match shard.change(key, name, limiter.rules().len()) {
+            Some(change) => change.note(&charged, &self.clock),
+            None => shard.miss(key, shared),
+        }
         drop(shard);
         self.is_to_tell(limiter);
         standing
@@ -168,16 +153,16 @@ impl Fast {
     /// Forgets what is known of a key, and what of it the store does not know.
     pub(super) fn reset(&self, limiter: &Limiter, key: Key) {
         let mut shard = self.shard(key);
-        if let Some(change) = shard.get_mut(&key) {
-            change.untold.fill(0);
-            change.is_doubtful = false;
+        shard.missed.remove(&key);
+        if let Some(change) = shard.changes.get_mut(&key) {
+            change.reset();
         }
         limiter.reset(key);
     }
 
     /// Has the store told what it does not know, and what it has put in the place of what is known here. Gives whether it
     /// has to be tried again.
-    pub(in crate::limits) async fn exchange(&self) -> bool {
+    pub(in crate::limits) async fn exchange(self: &Arc<Self>) -> bool {
         let _alone = self.exchanging.lock().await;
         let teller = self.teller().take();
         // Before anything is collected: what comes after that is for the next time.
@@ -188,8 +173,12 @@ impl Fast {
         let Some(shared) = limiter.shared() else {
             return false;
         };
-        if self.tell_all(&limiter, shared).await || Arc::strong_count(&limiter) == 1 {
-            // What is left of a limiter that no configuration has any more is not waited for.
+        if self.tell_all(&limiter, shared).await {
+            return false;
+        }
+        // Whoever has called this has it, and the limiter. What is left where no configuration has it any more is not
+        // waited for; where one has it that nobody has asked yet, who has asked before goes on.
+        if Arc::strong_count(&limiter) == 1 && Arc::strong_count(self) <= 2 {
             return false;
         }
         self.teller().get_or_insert(limiter);
@@ -205,13 +194,8 @@ impl Fast {
             let tells = keys.by_ref().take(at_once);
             let tells = tells.map(|(key, name)| self.tell(limiter, shared, key, name));
             let all = join_all(tells).await;
-            let is_slow = all.contains(&Err(Failure::Late));
-            let at_once = match is_slow {
-                true => at_once / 2,
-                false => at_once * 2,
-            };
             self.at_once
-                .store(at_once.clamp(1, AT_ONCE), Ordering::Relaxed);
+                .store(next_at_once(at_once, &all), Ordering::Relaxed);
             let count = all.iter().filter(|it| it.is_ok()).count();
             told += count;
             failed += all.len() - count;
@@ -219,9 +203,7 @@ impl Fast {
         failed += keys.len();
         let is_failing = told == 0 && failed > 0 && !answers(limiter, shared).await;
         self.is_failing.store(is_failing, Ordering::Relaxed);
-        if failed == 0
-            && let Some(oldest) = oldest
-        {
+        if !is_failing && let Some(oldest) = oldest {
             shared.store.metrics().synced(oldest.elapsed());
         }
         failed == 0
@@ -232,20 +214,20 @@ impl Fast {
         let is_failing = self.is_failing.load(Ordering::Relaxed);
         let (mut keys, mut oldest, now) = (Vec::new(), None::<Instant>, Now::read());
         for shard in &self.shards {
-            let mut changes = lock(shard);
+            let changes = &mut lock(shard).changes;
             // So that those that only wait for their server leave room for others.
             let has_room = changes.len() < MOST_OF_SHARD / 2;
             changes.retain(|key, change| {
                 change.is_failing |= is_failing;
                 if change.is_failing {
-                    change.forget_settled(limiter, *key, now);
+                    change.forget_settled(limiter, *key, now, &self.clock);
                 }
                 let is_asked = std::mem::take(&mut change.is_asked);
-                if change.has_untold() {
-                    oldest = Some(oldest.map_or(change.since, |it| it.min(change.since)));
-                } else if !(is_asked || change.is_failing && has_room) {
+                match change.untold_since() {
+                    Some(since) => oldest = Some(oldest.map_or(since, |it| it.min(since))),
                     // It is not looked at any more until somebody asks.
-                    return false;
+                    None if !(is_asked || change.is_failing && has_room) => return false,
+                    None => {}
                 }
                 keys.push((*key, change.name.clone()));
                 true
@@ -254,77 +236,56 @@ impl Fast {
         (keys, oldest)
     }
 
-    /// Adds to the store's counts, and puts what it has then in the place of what is known here.
+    /// Adds to the store's counts, and puts what it has then in the place of what is known here. That is once more where
+    /// something had to be told again.
     async fn tell(
         &self,
         limiter: &Limiter,
         shared: &Shared,
         key: Key,
         name: KeyName,
-    ) -> Result<(), Failure> {
-        let (asked, began) = (Now::read(), Instant::now());
+    ) -> Result<(), StoreError> {
         let exact = Exact::of(limiter, shared, key);
-        if self.is_doubtful(key) {
-            let theirs = exact.owed(&name, asked).await;
-            let theirs = theirs.map_err(|error| Failure::of(&error))?;
-            self.settle(limiter, key, &theirs);
-        }
-        let Some((untold, since)) = self.untold(limiter, key, asked) else {
-            return Ok(());
-        };
-        let told = exact.add(&name, &untold, asked).await;
-        let mut shard = self.shard(key);
-        let Some(change) = shard.get_mut(&key) else {
-            return Ok(());
-        };
-        let failure = match told {
-            Ok((told, words)) => {
-                self.clock.set(told.now, asked, began.elapsed());
-                limiter.put(key, &words, &change.untold, Now::read());
-                change.is_failing = false;
+        while let Some(telling) = self.telling(limiter, key) {
+            let mark = Mark {
+                gateway: self.gateway,
+                number: telling.number,
+            };
+            let (asked, began) = (Now::read(), Instant::now());
+            let told = exact.add(&name, (mark, &telling.worth), asked).await;
+            let mut shard = self.shard(key);
+            let Some(change) = shard.changes.get_mut(&key) else {
+                return Ok(());
+            };
+            let (told, words) = match told {
+                Ok(told) => told,
+                Err(error) => {
+                    if change.is_not_told(&telling) {
+                        shared.store.metrics().unshared(1);
+                    }
+                    return Err(error);
+                }
+            };
+            self.clock.set(told.now, asked, began.elapsed());
+            if change.is_told(&telling) {
+                if std::mem::take(&mut change.is_missed) {
+                    change.note_missed(limiter, key, (&words, told.now), &self.clock);
+                }
+                limiter.put(key, &words, change.untold(), Now::read());
+            }
+            if !telling.is_again || change.untold_since().is_none() {
                 return Ok(());
             }
-            Err(error) => Failure::of(&error),
-        };
-        if untold.iter().any(|taken| *taken > 0) {
-            change.is_doubtful |= failure != Failure::Unasked;
-            if !change.is_failing {
-                shared.store.metrics().unshared(1);
-            }
         }
-        change.add(untold.into_iter(), since);
-        change.is_failing = true;
-        Err(failure)
-    }
-
-    fn is_doubtful(&self, key: Key) -> bool {
-        let shard = self.shard(key);
-        shard.get(&key).is_some_and(|change| change.is_doubtful)
-    }
-
-    /// Leaves out what the store has been told already, as far as that can be seen: what is counted there.
-    fn settle(&self, limiter: &Limiter, key: Key, theirs: &[u64]) {
-        let mut shard = self.shard(key);
-        let Some(change) = shard.get_mut(&key) else {
-            return;
-        };
-        change.is_doubtful = false;
-        let Some(ours) = limiter.owed(key, Now::read()) else {
-            return change.untold.fill(0);
-        };
-        let both = ours.into_iter().zip(theirs);
-        for (untold, (ours, theirs)) in change.untold.iter_mut().zip(both) {
-            *untold = ours.saturating_sub(*theirs).min(*untold);
-        }
+        Ok(())
     }
 
     /// Takes what the store does not know of a key and has to.
-    fn untold(&self, limiter: &Limiter, key: Key, now: Now) -> Option<(Counted, Instant)> {
+    fn telling(&self, limiter: &Limiter, key: Key) -> Option<Telling> {
         let mut shard = self.shard(key);
-        let change = shard.get_mut(&key)?;
-        change.forget_settled(limiter, key, now);
-        let none = smallvec![0; change.untold.len()];
-        Some((std::mem::replace(&mut change.untold, none), change.since))
+        let change = shard.changes.get_mut(&key)?;
+        change.forget_settled(limiter, key, Now::read(), &self.clock);
+        Some(change.tell(self.number.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn is_to_tell(self: &Arc<Self>, limiter: &Arc<Limiter>) {
@@ -341,7 +302,7 @@ impl Fast {
         self.due.notify_one();
     }
 
-    fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Change>> {
+    fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
         lock(&self.shards[key.hash() as usize % SHARDS])
     }
 
@@ -360,42 +321,6 @@ impl Fast {
     }
 }
 
-impl Change {
-    fn has_untold(&self) -> bool {
-        self.untold.iter().any(|taken| *taken > 0)
-    }
-
-    fn add(&mut self, taken: impl Iterator<Item = u64>, since: Instant) {
-        self.since = match self.has_untold() {
-            true => self.since.min(since),
-            false => since,
-        };
-        for (untold, taken) in self.untold.iter_mut().zip(taken) {
-            *untold = untold.saturating_add(taken);
-        }
-    }
-
-    /// Leaves out what others need not know: what was taken in a window that has ended; and where the store could not be
-    /// told in time, what of a rate has come back here meanwhile. Otherwise all of a rate counts, since it comes back once
-    /// for all of them together.
-    fn forget_settled(&mut self, limiter: &Limiter, key: Key, now: Now) {
-        if !self.has_untold() {
-            return;
-        }
-        let owed = match limiter.owed(key, now) {
-            Some(owed) => owed,
-            None if self.is_failing => return self.untold.fill(0),
-            None => return,
-        };
-        let rules = limiter.rules().iter().zip(owed);
-        for (untold, (named, owed)) in self.untold.iter_mut().zip(rules) {
-            if self.is_failing || !matches!(named.rule, Rule::Gcra(_)) {
-                *untold = owed.min(*untold);
-            }
-        }
-    }
-}
-
 impl Drop for Fast {
     fn drop(&mut self) {
         // Whoever waits there ends.
@@ -403,37 +328,47 @@ impl Drop for Fast {
     }
 }
 
-/// What there is to exchange of a key that is asked about; `None` where there are too many.
-fn change(
-    shard: &mut HashMap<Key, Change>,
-    key: Key,
-    name: impl FnOnce() -> KeyName,
-    rules: usize,
-) -> Option<&mut Change> {
-    let has_room = shard.len() < MOST_OF_SHARD;
-    let change = match shard.entry(key) {
-        Entry::Occupied(change) => change.into_mut(),
-        Entry::Vacant(place) if has_room => place.insert(Change {
-            name: name(),
-            untold: smallvec![0; rules],
-            since: Instant::now(),
-            is_asked: true,
-            is_failing: false,
-            is_doubtful: false,
-        }),
-        Entry::Vacant(_) => return None,
-    };
-    change.is_asked = true;
-    Some(change)
+impl Shard {
+    /// What there is to exchange of a key that is asked about; `None` where there are too many.
+    fn change(
+        &mut self,
+        key: Key,
+        name: impl FnOnce() -> KeyName,
+        rules: usize,
+    ) -> Option<&mut Change> {
+        let has_room = self.changes.len() < MOST_OF_SHARD;
+        let change = match self.changes.entry(key) {
+            Entry::Occupied(change) => change.into_mut(),
+            Entry::Vacant(place) if has_room => {
+                let change = place.insert(Change::new(name(), rules));
+                change.is_missed = !self.missed.is_empty() && self.missed.remove(&key);
+                change
+            }
+            Entry::Vacant(_) => return None,
+        };
+        change.is_asked = true;
+        Some(change)
+    }
+
+    /// Something was taken that cannot be noted.
+    fn miss(&mut self, key: Key, shared: &Shared) {
+        shared.store.metrics().unshared(1);
+        if self.missed.len() < MOST_MISSED_OF_SHARD {
+            self.missed.insert(key);
+        }
+    }
 }
 
-/// Notes what was taken of each rule.
-fn note(change: Option<&mut Change>, shared: &Shared, taken: impl Iterator<Item = u64>) {
-    match change {
-        Some(change) if change.has_untold() => change.add(taken, change.since),
-        Some(change) => change.add(taken, Instant::now()),
-        None => shared.store.metrics().unshared(1),
-    }
+/// How many commands are under way at once next time: half as many where one has waited in vain, and twice as many only
+/// where all were answered, since what was not sent says nothing.
+fn next_at_once(at_once: usize, all: &[Result<(), StoreError>]) -> usize {
+    let is_slow = |it: &Result<(), StoreError>| matches!(it, Err(StoreError::Deadline(_)));
+    let next = match all {
+        all if all.iter().any(is_slow) => at_once / 2,
+        all if all.iter().all(Result::is_ok) => at_once * 2,
+        _ => at_once,
+    };
+    next.clamp(1, AT_ONCE)
 }
 
 /// Whether the store answers of any of a few keys, which a cluster has anywhere: those that failed may be of one server.
@@ -443,7 +378,7 @@ async fn answers(limiter: &Limiter, shared: &Shared) -> bool {
         let mut name = KeyName::hasher();
         name.part(&rand::random::<[u8; 16]>());
         let name = name.finish();
-        async move { exact.owed(&name, Now::read()).await.is_ok() }
+        async move { exact.look(&name, 0, Now::read()).await.is_ok() }
     });
     join_all(looks).await.contains(&true)
 }
@@ -471,4 +406,22 @@ async fn sync(fast: Weak<Fast>, due: Arc<Notify>) {
 /// What is behind the lock is whole between any two instructions that can panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_are_under_way_until_all_are_answered() {
+        let late = || Err(StoreError::Deadline(Duration::from_secs(1)));
+        let unasked = || Err(StoreError::Down("it did not answer".into()));
+        assert_eq!(next_at_once(64, &[Ok(()), late(), unasked()]), 32);
+        // Behind a late one none is sent for a while.
+        assert_eq!(next_at_once(32, &[unasked(), unasked()]), 32);
+        assert_eq!(next_at_once(32, &[Ok(()), unasked()]), 32);
+        assert_eq!(next_at_once(32, &[Ok(()), Ok(())]), 64);
+        assert_eq!(next_at_once(1, &[late()]), 1);
+        assert_eq!(next_at_once(AT_ONCE, &[Ok(())]), AT_ONCE);
+    }
 }

@@ -56,6 +56,7 @@
 //! When the store loses what it has, as by a flush or by a failover whose replica was behind, everybody has his limit once
 //! more.
 
+mod change;
 mod clock;
 mod exact;
 mod fast;
@@ -210,7 +211,7 @@ impl Sharing {
         Shared {
             script: script::Decider::new(rules),
             mode: match self.mode {
-                Mode::Exact => How::Exact(Clock::new(Now::read())),
+                Mode::Exact => How::Exact(Clock::new()),
                 Mode::Fast => How::Fast {
                     fast: room.fast(&prefix),
                     sync: self.sync,
@@ -356,11 +357,15 @@ impl Limiter {
             self.reset(key);
             return Ok(());
         };
-        match &shared.mode {
+        let forget = || match &shared.mode {
             How::Exact(_) => self.reset(key),
             How::Fast { fast, .. } => fast.reset(self, key),
-        }
-        Exact::of(self, shared, key).reset(name).await
+        };
+        // Afterwards again: an exchange that was under way may have brought back what the store had before.
+        forget();
+        let reset = Exact::of(self, shared, key).reset(name).await;
+        forget();
+        reset
     }
 }
 

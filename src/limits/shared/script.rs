@@ -12,13 +12,17 @@ use super::super::{Calendar, NamedRule, Now, Rule, Sliding};
 use crate::stores::{Call, Script};
 
 /// KEYS: where the words of the key are. ARGV: what to do: `take` where every rule has so much left, `charge` anyway,
-/// `add` what was admitted elsewhere, or `look`; then for each rule its kind, the cost and its numbers. Gives what came of
-/// it, the time, and the words.
+/// `add` what was admitted elsewhere, or `look`; with `add` by whom, and the number of what he tells; then for each rule its
+/// kind, the cost and its numbers. Gives what came of it, the time, and the words.
+///
+/// Behind the words are the gateways that told last, with the number of what they told: it counts once, however often it
+/// comes. Of more than those somebody who is told nothing may count twice.
 const CODE: &str = r"
 local time = redis.call('TIME')
 local seconds, micros = tonumber(time[1]), tonumber(time[2])
-local act, stored, old = ARGV[1], redis.call('GET', KEYS[1]), {}
-for word in string.gmatch(stored or '', '%d+') do old[#old + 1] = tonumber(word) end
+local act, old, at = ARGV[1], {}, 2
+local words, marks = string.match(redis.call('GET', KEYS[1]) or '', '^([%d ]*)(.*)$')
+for word in string.gmatch(words, '%d+') do old[#old + 1] = tonumber(word) end
 local new, life, within, known, sum = {}, 1, true, true, 0
 
 local rules = {}
@@ -31,7 +35,9 @@ function rules.g(cost, interval, burst)
   if act == 'charge' then
     cost = math.min(cost, math.floor(math.max(all * 2 - ahead, 0) / interval))
   end
-  local after = ahead + interval * cost
+  -- What was admitted elsewhere is told as the time that it takes to come back.
+  if act ~= 'add' then cost = interval * cost end
+  local after = ahead + cost
   if after > all then within = false end
   local nanos = micros * 1e3 + after
   local carry = math.floor(nanos / 1e9)
@@ -70,7 +76,20 @@ function rules.c(cost, limit, before, this, next, after)
   life = math.max(life, (math.max(stop, first) - seconds + 60) * 1e3)
 end
 
-local numbers, at = { g = 3, s = 3, c = 6 }, 2
+if act == 'add' then
+  local gateway, kept, count = ARGV[2], '|' .. ARGV[2] .. '.' .. ARGV[3], 1
+  for other, number in string.gmatch(marks, '|(%x+)%.(%d+)') do
+    if other == gateway then
+      if tonumber(number) >= tonumber(ARGV[3]) then act = 'look' end
+    elseif count < 64 then
+      kept, count = kept .. '|' .. other .. '.' .. number, count + 1
+    end
+  end
+  if act == 'add' then marks = kept end
+  at = 4
+end
+
+local numbers = { g = 3, s = 3, c = 6 }
 while ARGV[at] do
   local kind, given = ARGV[at], {}
   for index = 1, numbers[kind] do given[index] = tonumber(ARGV[at + index]) end
@@ -79,14 +98,14 @@ while ARGV[at] do
   at = at + 1 + numbers[kind]
 end
 
-if not known then return { 2, time[1], time[2], stored or '' } end
+if not known then return { 2, time[1], time[2], words } end
 local taken = act == 'charge' or act == 'add' or act == 'take' and within
 if taken and sum > 0 then
   for index = 1, #new do new[index] = string.format('%.0f', new[index]) end
-  stored = table.concat(new, ' ')
-  redis.call('SET', KEYS[1], stored, 'PX', string.format('%.0f', math.ceil(life)))
+  words = table.concat(new, ' ')
+  redis.call('SET', KEYS[1], words .. marks, 'PX', string.format('%.0f', math.ceil(life)))
 end
-return { taken and 1 or 0, time[1], time[2], stored or '' }";
+return { taken and 1 or 0, time[1], time[2], words }";
 
 /// What is to be done with the cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +114,17 @@ pub(super) enum Act {
     Take,
     /// It is charged anyway, of a rate as a debt of at most two bursts.
     Charge,
-    /// It has been admitted elsewhere, and is written down whole.
-    Add,
+    /// It has been admitted elsewhere, and is written down whole, once: see [`Rule::worth`].
+    Add(Mark),
     Look,
+}
+
+/// What is told, so that it can be told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) gateway: u64,
+    /// Larger than that of all that this gateway has told of the key before.
+    pub(super) number: u64,
 }
 
 /// What the store says of a key.
@@ -150,9 +177,12 @@ impl Decider {
         call.key(key).arg(match act {
             Act::Take => "take",
             Act::Charge => "charge",
-            Act::Add => "add",
+            Act::Add(_) => "add",
             Act::Look => "look",
         });
+        if let Act::Add(mark) = act {
+            call.arg(format!("{:x}", mark.gateway)).arg(mark.number);
+        }
         for ((given, named), cost) in self.rules.iter().zip(rules).zip(costs) {
             match (given, &named.rule) {
                 (Given::Numbers(kind, numbers), _) => {

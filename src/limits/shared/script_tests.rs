@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
+use smallvec::smallvec;
 use tokio::runtime::{Builder, Runtime};
 
-use super::script::{Act, Decider, Told};
+use super::script::{Act, Decider, Mark, Told};
 use super::{Asked, Mode, OnStoreDown, SYNC, Sharing, Verdict};
 use crate::limits::{
-    Calendar, Gcra, Key, KeyName, Limiter, NamedRule, Now, Period, Room, Rule, Sliding,
+    Calendar, Gcra, Key, KeyName, KeyParts as _, Limiter, NamedRule, Now, Period, Room, Rule,
+    Sliding,
 };
 use crate::observability::Metrics;
 use crate::stores::{Redis, RedisConfig};
@@ -74,9 +76,14 @@ type Arrival = (u64, u64, Act);
 fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     let cost = prop_oneof![8 => Just(1_u64), 3 => 0..4_u64, 1 => 1..40_u64];
     let pause = prop_oneof![6 => Just(0_u64), 3 => 0..800_u64, 1 => 0..9_000_u64];
-    let act = prop_oneof![8 => Just(Act::Take), 1 => Just(Act::Charge), 1 => Just(Act::Add)];
+    let act =
+        prop_oneof![8 => Just(Act::Take), 1 => Just(Act::Charge), 1 => Just(Act::Add(mark(1, 0)))];
     let arrival = (cost, pause, act);
     prop::collection::vec(arrival, 1..60)
+}
+
+fn mark(gateway: u64, number: u64) -> Mark {
+    Mark { gateway, number }
 }
 
 fn rules() -> impl Strategy<Value = Vec<NamedRule>> {
@@ -147,11 +154,15 @@ fn the_store_admits_what_one_gateway_would() {
         let decider = Decider::new(&rules);
         let limiter = Limiter::new("here", rules, 64, &Room::default());
         let key = key("somebody");
-        let mut last = None;
+        let (mut last, mut marks) = (None, 0);
         let there = format!("key{}", number.get());
         for (cost, pause, act) in arrivals {
             std::thread::sleep(Duration::from_micros(pause));
-            let costs = vec![cost; limiter.rules().len()];
+            marks += 1;
+            let (act, costs) = match act {
+                Act::Add(_) => (Act::Add(mark(marks % 2, marks)), limiter.worth(key, cost)),
+                act => (act, smallvec![cost; limiter.rules().len()]),
+            };
             let rules = (limiter.rules(), &*costs);
             let call = decider.call(&there, act, rules, Now::read().unix);
             let told: Told = runtime.block_on(server.store.script(&call)).unwrap();
@@ -159,7 +170,7 @@ fn the_store_admits_what_one_gateway_would() {
             let is_within = match act {
                 Act::Take | Act::Look => limiter.take(key, cost, told.now).is_within(),
                 Act::Charge => limiter.charge(key, cost, told.now).is_within(),
-                Act::Add => {
+                Act::Add(_) => {
                     let words = last.take().unwrap_or(vec![0; limiter.words()]);
                     limiter.put(key, &words, &costs, told.now);
                     true
@@ -199,6 +210,97 @@ fn the_store_admits_what_one_gateway_would() {
         // It may have gone meanwhile.
         let is_gone = life == -2 && least.is_zero();
         assert!(is_gone || range.contains(&life), "{key}: {life}, {range:?}");
+    }
+}
+
+#[test]
+fn what_is_told_counts_once_however_often_it_comes() {
+    let (runtime, server) = start();
+    let gcra = Gcra::new(
+        NonZero::new(1).unwrap(),
+        Duration::from_secs(3600),
+        NonZero::new(9).unwrap(),
+    );
+    let day = Calendar::new(NonZero::new(9).unwrap(), Period::Month, TimeZone::UTC);
+    let rules = vec![Rule::Gcra(gcra).named("a"), Rule::Calendar(day).named("b")];
+    let decider = Decider::new(&rules);
+    let tell = |act, taken: u64| {
+        let worth = match act {
+            Act::Add(_) => [gcra.worth(taken), taken],
+            _ => [taken; 2],
+        };
+        let call = decider.call("key", act, (&rules, &worth), Now::read().unix);
+        let told: Told = runtime.block_on(server.store.script(&call)).unwrap();
+        let words = told.words(&rules).expect("they are its words");
+        let count = Gcra::owed(&words[..1], told.now.nanos).div_ceil(gcra.interval());
+        assert_eq!(words[2], count);
+        (told.is_charged, count)
+    };
+    let add = |gateway, number| Act::Add(mark(gateway, number));
+    assert_eq!(tell(add(0xabc, 5), 3), (true, 3));
+    // Also where less of it counts by now, or it was on its way while something later arrived.
+    assert_eq!(tell(add(0xabc, 5), 2), (false, 3));
+    assert_eq!(tell(add(0xabc, 4), 1), (false, 3));
+    assert_eq!(tell(add(0xdef, 4), 1), (true, 4));
+    assert_eq!(tell(add(0xabc, 10), 1), (true, 5));
+    // What others do with the key leaves it so.
+    assert_eq!(tell(Act::Take, 1), (true, 6));
+    assert_eq!(tell(add(0xdef, 4), 1), (false, 6));
+    for gateway in 1..=62 {
+        assert!(tell(add(gateway, 1), 0).0);
+        assert_eq!(tell(add(gateway, 2), 1), (true, 6 + gateway));
+    }
+    assert_eq!(tell(add(0xabc, 10), 1), (false, 68));
+    // There is room for so many and no more.
+    assert_eq!(tell(add(63, 1), 1), (true, 69));
+    assert_eq!(tell(add(0xdef, 4), 1), (true, 70));
+}
+
+#[test]
+fn what_could_not_be_noted_is_told_later() {
+    let (runtime, server) = start();
+    let _entered = runtime.enter();
+    let sharing = Sharing {
+        store: server.store.clone(),
+        mode: Mode::Fast,
+        // It is told when the test has it told.
+        sync: Duration::from_secs(600),
+        on_store_down: OnStoreDown::Local,
+    };
+    let (one, three) = (NonZero::new(1).unwrap(), NonZero::new(3).unwrap());
+    let gcra = Gcra::new(one, Duration::from_secs(3600), three);
+    let room = Room::default();
+    let rules = vec![Rule::Gcra(gcra).named("a")];
+    let limiter = Arc::new(Limiter::sharing("a", rules, 1 << 20, &room, sharing));
+    let named = |name: &str| {
+        let mut hasher = KeyName::hasher();
+        hasher.part(name.as_bytes());
+        hasher.finish()
+    };
+    let ask = |name: &str| match limiter.decide(key(name), || named(name), 1, Now::read()) {
+        Asked::Now(Verdict::Counted(standing)) => standing.is_within(),
+        _ => panic!("it is decided here"),
+    };
+    let there = || {
+        let name = named("somebody");
+        let looked = limiter.look_shared(key("somebody"), &name, 0, Now::read());
+        runtime.block_on(looked).unwrap().unwrap().rules[0].remaining
+    };
+    for number in 0..40_000 {
+        ask(&format!("key{number}"));
+    }
+    assert_eq!([(); 4].map(|()| ask("somebody")), [true, true, true, false]);
+    // The second time what was told makes room.
+    for _ in 0..2 {
+        runtime.block_on(room.tell_stores());
+        assert_eq!(there(), 3);
+        ask("another");
+    }
+    for remaining in [3, 0, 0] {
+        assert!(!ask("somebody"));
+        runtime.block_on(room.tell_stores());
+        assert!(!ask("somebody"));
+        assert_eq!(there(), remaining);
     }
 }
 
