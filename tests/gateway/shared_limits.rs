@@ -141,8 +141,9 @@ async fn a_flood_at_all_gateways_gets_no_more_however_long_it_lasts() {
     }
     relay.pass(Passing::Fast);
     // While the store is gone each counts by itself, and once it is there again they count together again.
-    let alone = |took: Duration| NODES as f64 * (RATE * took.as_secs_f64() + BURST);
-    let (tally, took, _) = under_load(&fleet, async {
+    // That is a second after it is there again at the latest.
+    let alone = NODES as f64 * (RATE * 3.0 + BURST);
+    let (tally, took, arriving) = under_load(&fleet, async {
         for_seconds(1).await;
         redis.pause();
         for_seconds(2).await;
@@ -153,17 +154,21 @@ async fn a_flood_at_all_gateways_gets_no_more_however_long_it_lasts() {
         redis.ask(&["DEBUG", "SLEEP", "0.2"]).await;
     })
     .await;
+    // What the store loses everybody has once more.
+    let rest = took.saturating_sub(Duration::from_secs(3));
+    let bound_of_rest = bound(rest, arriving) + bound(Duration::ZERO, arriving);
     println!(
-        "paused and flushed: {} admitted in {took:?}, slowest {:?}",
+        "paused and flushed: {} admitted in {took:?}, bound {:.0}, slowest {:?}",
         tally.admitted(),
+        alone + bound_of_rest,
         tally.slowest()
     );
     assert!(
-        (tally.admitted() as f64) <= alone(took),
+        (tally.admitted() as f64) <= alone + bound_of_rest,
         "{tally:?} in {took:?}"
     );
-    // No request has waited for the store.
-    assert!(tally.slowest() < Duration::from_secs(1), "{tally:?}");
+    // No request has waited for the store, which would be its whole timeout.
+    assert!(tally.slowest() < TIMEOUT, "{tally:?}");
     // Nobody has to pay for what was admitted meanwhile at other gateways and has come back there.
     let (tally, took, arriving) = under_load(&fleet, for_seconds(3)).await;
     let (admitted, bound) = (tally.admitted() as f64, bound(took, arriving));
@@ -176,16 +181,17 @@ async fn a_flood_at_all_gateways_gets_no_more_however_long_it_lasts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_at_all_gateways_gets_a_window_once() {
-    const LIMIT: f64 = 60.0;
+    // Much more than arrives at one of them before it knows, so that it is the sharing that is seen.
+    const LIMIT: f64 = 1000.0;
     let redis = Redis::start().await;
     let url = format!("url = \"{}\"", redis.url());
     let fast = "mode = \"fast\", sync = \"100ms\"";
-    let sliding = "windows = [{ requests = 60, window = \"1h\" }]";
-    let calendar = configuration(&url, "requests = 60, per = \"month\"", fast);
+    let sliding = "windows = [{ requests = 1000, window = \"1h\" }]";
+    let calendar = configuration(&url, "requests = 1000, per = \"month\"", fast);
     let calendar = calendar.replace("policies.rate_limit", "policies.quota");
     for toml in [configuration(&url, sliding, fast), calendar] {
         let fleet = Fleet::start(NODES, &toml).await;
-        let (first, _, arriving) = under_load(&fleet, for_seconds(2)).await;
+        let (first, _, arriving) = under_load(&fleet, for_seconds(4)).await;
         let share = (arriving * D).min(LIMIT);
         let bound = LIMIT + (NODES - 1) as f64 * share;
         println!("{} admitted of {LIMIT}, bound {bound:.0}", first.admitted());
@@ -589,10 +595,7 @@ async fn no_request_waits_beyond_the_deadline() {
         // Some are under way when it falls silent, the others come later.
         let first = (0..20).map(|_| tally.ask(&client, "/b"));
         futures_util::future::join_all(first).await;
-        assert!(
-            tally.slowest() < TIMEOUT + Duration::from_millis(700),
-            "{tally:?}"
-        );
+        assert!(tally.slowest() < TIMEOUT * 2, "{tally:?}");
         let later = Tally::default();
         for _ in 0..50 {
             later.ask(&client, "/b").await;

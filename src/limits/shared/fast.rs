@@ -21,7 +21,7 @@ use crate::observability::DecidedBy;
 use crate::stores::StoreError;
 
 const SHARDS: usize = 64;
-/// How many keys wait for the store at most: some 20 000, of which half always find room, as they are not spread evenly.
+/// How many keys wait for the store at most: some 20 000, so that 10 000 find room though they are not spread evenly.
 const MOST_OF_SHARD: usize = 10_000_usize.div_ceil(SHARDS) * 2;
 /// How many keys are remembered at most of which it could not be noted what was taken: as many as a limiter has, unless it
 /// is told otherwise, some 16 MB.

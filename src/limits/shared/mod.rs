@@ -30,12 +30,15 @@
 //! That gateway admits only what its view has room for, and its view lacks only what each of the others has taken from the
 //! beginning of its exchange before that one to the end of the one after it, which is *D*: behind later ones nobody has
 //! admitted anything. What was too much of a rate is a debt that the store keeps whole, so that it is paid back before
-//! anything more is admitted. The *r·D* is for what differs between clocks.
+//! anything more is admitted. The *r·D* is for what differs between clocks. Of a window it is the clocks that have to agree
+//! within *D*: what is taken around the end of one counts in the one that it is told in. A price that is told afterwards is
+//! charged whether or not there is room: by each gateway up to a debt of two bursts by what it knows, together 2·N·*b*.
 //!
-//! An exchange is of up to 256 keys at a time, of fewer where the store is slow, and of about 10 000 at most. Where so many
+//! An exchange is of up to 256 keys at a time, of fewer where the store is slow, and of about 20 000 at most. Where so many
 //! change at one gateway that it takes longer than `timeout`, the next one is as much later, and *D* as much longer;
-//! `northgate_store_sync_lag_seconds` says how old what is told has become. What changes of more keys at once is not shared,
-//! and `northgate_store_unshared_changes_total` counts it. A gateway that is killed counts as one more of the N, since what it
+//! `northgate_store_sync_lag_seconds` says how old what is told has become, also where only some of it could be told. What
+//! changes of more keys at once is not shared until somebody asks for the key again, and
+//! `northgate_store_unshared_changes_total` counts it; of a million such keys at most it is known which. A gateway that is killed counts as one more of the N, since what it
 //! has not told is gone; one that ends has the store told before, for up to a second.
 //!
 //! What an operator resets is so at once where it is asked for, and at the other gateways with their next exchange of the
@@ -43,7 +46,7 @@
 //! taken of a rate by it counts as the same share at the others, and of a window as the same number.
 //!
 //! # A store that cannot be asked
-//! No request waits for longer than the store's `timeout`, and those that come after one that has waited in vain do not wait
+//! No request waits for longer than the store's `timeout` for each exact limit of its route, and those that come after one that has waited in vain do not wait
 //! at all: see [`stores`](crate::stores). What becomes of them is `on_store_down`. With `fast` it is so from the first
 //! exchange in vain to the first that is not: for all keys where the store does not answer at all, and for single ones where
 //! it answers of others, as a cluster does that has lost a server. A key of that server which comes anew is decided
@@ -51,8 +54,9 @@
 //!
 //! While every gateway counts by itself, all of them together admit at most N times the limit. With `fast` the store is told
 //! afterwards what was counted meanwhile, as far as it counts still: of a rate what has not come back, of a window
-//! everything until it ends. So one more outage does not give as much again. Of what was under way when the store fell
-//! silent, and may have reached it, as much is told as the store has less than this gateway. With `exact` nothing is told.
+//! everything until it ends. So one more outage does not give as much again. What was under way when the store fell
+//! silent, and may have reached it, is told again under the number that it had, and counts once: the store has the last
+//! number of each of the 64 gateways that told last of a key. With `exact` nothing is told.
 //! When the store loses what it has, as by a flush or by a failover whose replica was behind, everybody has his limit once
 //! more.
 
