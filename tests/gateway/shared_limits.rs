@@ -108,6 +108,78 @@ async fn exact_gateways_together_admit_no_more_than_one() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exact_gateways_admit_no_more_whatever_becomes_of_the_store() {
+    let mut redis = Redis::start().await;
+    let url = format!("url = \"{}\"", redis.url());
+    let shared = "mode = \"exact\", on_store_down = \"deny\"";
+    let toml = configuration(&url, "rate = \"50/s\", burst = 20", shared);
+    let fleet = Fleet::start(NODES, &toml).await;
+    let (tally, took, _) = under_load(&fleet, async {
+        for_seconds(1).await;
+        redis.pause();
+        for_seconds(1).await;
+        redis.resume();
+        for_seconds(2).await;
+        redis.ask(&["FLUSHALL"]).await;
+        for_seconds(1).await;
+        redis.stop().await;
+        for_seconds(1).await;
+        redis.start_again().await;
+        for_seconds(2).await;
+    })
+    .await;
+    // What it had is lost twice, and each time everybody has the burst once more.
+    let most = 50.0 * took.as_secs_f64() + 3.0 * 20.0;
+    println!("{} admitted of {most:.0} in {took:?}", tally.admitted());
+    assert!(tally.admitted() as f64 <= most, "{tally:?} in {took:?}");
+    // It was there for some six seconds, and gone for two.
+    assert!(tally.admitted() >= 150, "{tally:?}");
+    assert!(tally.unavailable.load(Ordering::Relaxed) > 100, "{tally:?}");
+    assert!(tally.slowest() < TIMEOUT * 2, "{tally:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_killed_under_a_flood_is_told_when_it_is_there_again() {
+    const RATE: f64 = 100.0;
+    const BURST: f64 = 5.0;
+    let mut redis = Redis::start().await;
+    let url = format!("url = \"{}\"", redis.url());
+    let toml = configuration(&url, "rate = \"100/s\", burst = 5", "mode = \"fast\"");
+    let fleet = Fleet::start(NODES, &toml).await;
+    let (tally, took, arriving) = under_load(&fleet, async {
+        for_seconds(1).await;
+        redis.stop().await;
+        for_seconds(2).await;
+        redis.start_again().await;
+        for_seconds(3).await;
+    })
+    .await;
+    // Each counts alone until a second after it is there again at the latest, and it has lost what it had.
+    let alone = NODES as f64 * (RATE * 3.5 + BURST);
+    let rest = took.saturating_sub(Duration::from_millis(3500));
+    let bound = |took| bound_of_rate(RATE, BURST, took, arriving);
+    let most = alone + bound(rest) + bound(Duration::ZERO);
+    println!(
+        "killed: {} admitted in {took:?}, bound {most:.0}",
+        tally.admitted()
+    );
+    assert!(tally.admitted() as f64 <= most, "{tally:?} in {took:?}");
+    assert!(tally.slowest() < TIMEOUT, "{tally:?}");
+    assert_eq!(tally.unavailable.load(Ordering::Relaxed), 0, "{tally:?}");
+    // By now they count together again.
+    let (tally, took, arriving) = under_load(&fleet, for_seconds(3)).await;
+    let (admitted, bound) = (
+        tally.admitted() as f64,
+        bound_of_rate(RATE, BURST, took, arriving),
+    );
+    println!("afterwards: {admitted} admitted in {took:?}, bound {bound:.0}");
+    assert!(
+        (RATE..=bound).contains(&admitted),
+        "{tally:?}, bound {bound}"
+    );
+}
+
 /// The longest that a gateway does not know what others have admitted, in seconds.
 const D: f64 = SYNC.as_secs_f64() + 2.0 * TIMEOUT.as_secs_f64();
 
