@@ -51,8 +51,9 @@ pub struct LimitShown {
     pub key: Option<KeyShown>,
 }
 
-/// Of what there may only be so much at a time: places of upstreams, of routes and of callers, and bandwidth. There is
-/// nothing of it that could be reset or overridden.
+/// Of what there may only be so much at a time: places of upstreams, of routes and of callers, and bandwidth. Callers can
+/// neither be asked for one by one nor reset, nor granted anything else. Of bandwidth it is what the newest configuration
+/// says; what has begun before may still flow as fast as was said then.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InUseShown {
     /// Where it stands in the configuration.
@@ -160,7 +161,7 @@ pub(super) async fn all(Shared(state): Shared<Arc<State>>) -> Response {
 }
 
 pub(super) async fn one((Shared(state), Path(name), RawQuery(query)): Asked) -> Response {
-    if query.is_none()
+    if query.as_deref().is_none_or(str::is_empty)
         && let Some(in_use) = find_in_use(&state, &name)
     {
         return Json(show_in_use(&in_use)).into_response();
@@ -258,7 +259,7 @@ fn find(state: &State, name: &str) -> Result<InForce, Refusal> {
     let limits = state.snapshot.load().limits.clone();
     limits.limit(name).ok_or_else(|| {
         if find_in_use(state, name).is_some() {
-            let error = format!("{name:?} is about what is in flight: nothing is kept of its keys");
+            let error = format!("{name:?} is about what is in flight: it has no keys to ask for");
             return problem(StatusCode::BAD_REQUEST, error, None);
         }
         let known = limits.limits();

@@ -200,7 +200,7 @@ impl Gateway {
             gateway.snapshot.clone(),
             gateway.stop_tasks.subscribe(),
         ));
-        gateway.sensors.follow(&gateway.snapshot, workers);
+        gateway.sensors.follow(&gateway.snapshot, workers).await;
         gateway.tasks.spawn(reload::take_apart(taken_apart));
         gateway.tasks.spawn(gateway.serving.keep_each());
         Ok(Prepared {
@@ -245,7 +245,7 @@ impl Gateway {
         prepare(snapshot.upstreams.iter().filter(is_new), Some(&before)).await;
         snapshot.follow(&before);
         self.snapshot.store(Arc::new(snapshot));
-        self.sensors.follow(&self.snapshot, self.workers);
+        self.sensors.follow(&self.snapshot, self.workers).await;
         self.settings = settings;
         self.open(doors);
         let now = self.snapshot.load();

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::limits::{Pressure, SAMPLE};
+use crate::limits::{Overload, Pressure, SAMPLE, Shedder};
 use crate::routing::Snapshot;
 
 /// How often a probe is due. A wait may end up to a millisecond late by itself.
@@ -19,21 +19,31 @@ const GRAIN: Duration = Duration::from_millis(1);
 
 /// What measures: nothing where nobody wants to know.
 #[derive(Default)]
-pub(super) struct Sensors(JoinSet<()>);
+pub(super) struct Sensors {
+    tasks: JoinSet<()>,
+    /// Who is told.
+    shedder: Option<Arc<Shedder>>,
+}
 
 impl Sensors {
     /// Measures what the configuration that serves now wants to know, on as many threads as `workers`.
-    pub(super) fn follow(&mut self, snapshot: &Arc<ArcSwap<Snapshot>>, workers: usize) {
-        let is_wanted = snapshot.load().overload.is_some();
-        if !is_wanted {
-            self.0 = JoinSet::new();
-        } else if self.0.is_empty() {
+    pub(super) async fn follow(&mut self, snapshot: &Arc<ArcSwap<Snapshot>>, workers: usize) {
+        let shedder = |overload: &Overload| overload.shedder.clone();
+        let wanted = snapshot.load().overload.as_ref().map(shedder);
+        let before = std::mem::replace(&mut self.shedder, wanted);
+        if self.shedder.is_none() {
+            // Waits for their ends, so that none has the last word.
+            self.tasks.shutdown().await;
+            if let Some(before) = before {
+                before.rest();
+            }
+        } else if self.tasks.is_empty() {
             let probes: Arc<[Probe]> = (0..workers).map(|_| Probe::default()).collect();
             for number in 0..workers {
-                self.0.spawn(run_late(probes.clone(), number));
+                self.tasks.spawn(run_late(probes.clone(), number));
             }
-            let cpu = Cpu::new(workers);
-            self.0.spawn(measure(snapshot.clone(), probes, cpu));
+            let cpu = Cpu::new();
+            self.tasks.spawn(measure(snapshot.clone(), probes, cpu));
         }
     }
 }
@@ -106,13 +116,11 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const MEMORY: usize = 11;
 
 impl Cpu {
-    fn new(workers: usize) -> Cpu {
+    fn new() -> Cpu {
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let quota = control_group().as_deref().and_then(quota);
-        // The standard library knows of the quota, too, but only in whole processors.
-        let capacity = quota.unwrap_or(available as f64).min(workers as f64);
         Cpu {
-            capacity,
+            capacity: capacity(quota, available),
             used: VecDeque::with_capacity(MEMORY),
         }
     }
@@ -135,6 +143,14 @@ impl Cpu {
             false => 0.0,
         }
     }
+}
+
+/// The processors that the process may use, of which its workers are only a part: it has other threads for what takes long,
+/// such as checking a password. Of `available` the standard library has taken account of affinity and quota, but only of
+/// whole processors of it.
+fn capacity(quota: Option<f64>, available: usize) -> f64 {
+    let quota = quota.filter(|quota| *quota < available as f64 + 1.0);
+    quota.unwrap_or(available as f64)
 }
 
 /// Of proc_pid_stat(5), what the process has used in user mode and in the kernel. The name before may have anything in it
@@ -189,6 +205,26 @@ mod tests {
         ] {
             assert_eq!(processors(said), expected, "{said:?}");
         }
+    }
+
+    #[test]
+    fn whoever_says_the_least_says_what_may_be_used() {
+        for (quota, available, expected) in [
+            (None, 4, 4.0),
+            (Some(0.5), 1, 0.5),
+            (Some(1.5), 1, 1.5),
+            (Some(2.0), 2, 2.0),
+            // The affinity.
+            (Some(8.0), 2, 2.0),
+        ] {
+            assert_eq!(
+                capacity(quota, available),
+                expected,
+                "{quota:?} {available}"
+            );
+        }
+        let available = std::thread::available_parallelism().unwrap().get();
+        assert!(Cpu::new().capacity < available as f64 + 1.0);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::num::{NonZero, NonZeroU32};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::table::Table;
-use super::{Key, Now};
+use super::{Edition, Key, Now};
 use crate::observability::LimitMetrics;
 
 const SECOND: u64 = 1_000_000_000;
@@ -29,6 +30,8 @@ pub struct Flow {
     longest: u64,
     /// When what has been let through will have been paid for, by key.
     table: Table,
+    /// The number of the edition that has come to it last.
+    edition: AtomicU64,
 }
 
 impl Flow {
@@ -40,7 +43,18 @@ impl Flow {
             burst: SECOND,
             longest: LONGEST.max(time_of(OWN, rate)),
             table: Table::new(1, keys, metrics),
+            edition: AtomicU64::new(0),
         }
+    }
+
+    /// A configuration has it from now on.
+    pub(super) fn begin(&self, edition: Edition) {
+        self.edition.store(edition.number(), Ordering::Relaxed);
+    }
+
+    /// The larger, the later a configuration has come to it.
+    pub(super) fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Relaxed)
     }
 
     /// Of how many keys anything is known.
@@ -64,8 +78,10 @@ impl Flow {
         let ahead = |words: &[u64]| words.first().map_or(0, |until| until.saturating_sub(now));
         self.table.with(key, ahead, |words| {
             let before = ahead(words);
-            if before > self.burst + self.longest {
-                return Err(Congested);
+            let most = self.burst + self.longest;
+            if before > most {
+                let again = Duration::from_nanos(before - most);
+                return Err(Congested { again });
             }
             let ahead = before.saturating_add(time_of(bytes, self.rate));
             if let Some(until) = words.first_mut() {
@@ -78,7 +94,10 @@ impl Flow {
 
 /// So many bodies of the key flow at a time that one more part would wait for too long behind them. It does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Congested;
+pub struct Congested {
+    /// When one more part would be taken, if no other comes before it.
+    pub again: Duration,
+}
 
 fn time_of(bytes: u64, rate: NonZero<u64>) -> u64 {
     let nanos = u128::from(bytes) * u128::from(SECOND) / u128::from(rate.get());
@@ -126,12 +145,14 @@ mod tests {
         let now = Instant::now();
         let pass = |bytes: u64, after: u64| {
             let waits = flow.pass(key("a"), bytes, now + Duration::from_secs(after));
-            waits.map(|it| it.as_secs())
+            // The clock is the machine's, of which a moment passes between two parts.
+            let seconds = |it: Congested| it.again.as_secs_f64().round();
+            waits.map(|it| it.as_secs()).map_err(seconds)
         };
         assert_eq!(pass(10_000, 0), Ok(0), "the burst");
         assert_eq!(pass(6_000_000, 0), Ok(600), "of its own part");
-        assert_eq!(pass(1, 0), Err(Congested));
-        assert_eq!(pass(1, 539), Err(Congested));
+        assert_eq!(pass(1, 0), Err(540.0));
+        assert_eq!(pass(1, 539), Err(1.0));
         // And what was refused does not count.
         assert_eq!(pass(10_000, 541), Ok(60));
         assert_eq!(pass(0, 602), Ok(0));

@@ -27,7 +27,12 @@
 //! of how long it takes to serve.
 //!
 //! What is learned belongs to the upstream's name: it outlives reloads, also those that change the upstream, and requests
-//! of the configuration before go on teaching it.
+//! of the configuration before go on teaching it. It is forgotten where `adaptive_concurrency` or the upstream is taken out,
+//! with the last of those requests.
+//!
+//! A client that leaves, is slow or has little time teaches nothing. But a 503 of the upstream counts whoever has brought it
+//! about: where single callers can make an upstream answer 503, they can make its limit smaller for all, down to `min`. Have
+//! such an upstream answer 429 where it means one caller, limit callers before it, and choose `min` by what all need.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -13,13 +13,16 @@
 //! ```
 //!
 //! Ten times a second it is measured how late the threads that serve come to what is due (`max_lag`), how much of the
-//! processors that it may use the process has used (`max_cpu_percent`), and how many requests are in flight
+//! processors that it may use the process has used, workers or not (`max_cpu_percent`), and how many requests are in flight
 //! (`max_in_flight`). While one of them is at its limit, a level rises: more and more `low` requests are refused, when that
 //! is all of them `normal` ones as well, then `high` ones. It rises by a sixteenth of a class at least each time and by half
 //! a class at most, as the excess is. While all of them are below their limits it falls, the slower the nearer they are: by
 //! a thirty-second of a class where half of each limit is free, and always by something. So a class is back in some three
 //! seconds where there is little to do, and within half a minute where there is nearly too much. `critical` requests are
 //! never refused for this.
+//!
+//! How late threads are says nothing until they are late, so where that is the only measure that is near its limit, the level
+//! goes up and down by more than one class, within some seconds; what is served is the same on average.
 //!
 //! In flight are requests that make work: not WebSockets and other tunnels that are open, and not those that have their
 //! answer from the gateway and wait only for a client that does not read it.
@@ -46,8 +49,9 @@ use crate::text;
 pub struct Config {
     /// How late the threads that serve may come to what is due, averaged over some tenths of a second. Default `"50ms"`.
     pub max_lag: text::Duration,
-    /// How much of the processors that the process may use (by its workers, its control group and its affinity) it may
-    /// have used in the last second, 1 to 100. Default 95.
+    /// How much of the processors that the process may use (by its control group and its affinity) it may have used in the
+    /// last second, 1 to 100. All of its threads count, not only its workers; that those alone have too much to do, where
+    /// they are fewer than the processors, is what `max_lag` tells. Default 95.
     pub max_cpu_percent: text::Bounded<1, 100>,
     /// How many requests may be in flight, over all listeners; tunnels do not count. Default: that is not looked at.
     pub max_in_flight: Option<NonZeroU32>,
@@ -149,6 +153,12 @@ impl Shedder {
         self.metrics
             .measured(pressure.lag, pressure.cpu, pressure.in_flight, classes);
     }
+
+    /// Forgets all of it: nobody measures any more.
+    pub fn rest(&self) {
+        self.level.store(0, Ordering::Relaxed);
+        self.metrics.measured(Duration::ZERO, 0.0, 0, 0.0);
+    }
 }
 
 /// The level after this one, where the worst measure is so near to its limit.
@@ -219,32 +229,51 @@ mod tests {
         assert_eq!(refused(&shedder), [0, 0, 0, 0]);
     }
 
-    /// Requests of each class that make so much work together, in shares of what the gateway can do; as many come in as
-    /// are not refused. One measure is of now, the other of the last second, and is never more than all.
-    fn serve(
-        level: &mut u32,
-        offered: [f64; 4],
-        tenths: usize,
-        is_averaged: bool,
-    ) -> Vec<(f64, u32)> {
+    /// How work is seen by what is measured.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Measure {
+        /// As it is now: requests in flight.
+        Now,
+        /// On average over the last second, and never as more than all: processors.
+        Averaged,
+        /// By what is left undone, in a tenth of a second of which half is too much, smoothed: lag.
+        Undone,
+    }
+
+    /// What `serve` is to serve: requests of each class that make so much work together, in shares of what the gateway can
+    /// do; as many come in as are not refused.
+    #[derive(Clone, Copy, Debug)]
+    struct Offered {
+        work: [f64; 4],
+        /// By how much it varies, up and down.
+        noise: f64,
+        by: Measure,
+    }
+
+    /// The work that came in, and the level, of each tenth of a second of a minute.
+    fn serve(level: &mut u32, offered: Offered) -> Vec<(f64, u32)> {
         let (mut last, mut noise) = (VecDeque::new(), 7_u32);
+        let (mut undone, mut lag) = (0.0_f64, 0.0);
         let mut seen = Vec::new();
-        for _ in 0..tenths {
+        for _ in 0..600 {
             let mut work = 0.0;
-            for (class, offered) in offered.iter().enumerate() {
+            for (class, offered) in offered.work.iter().enumerate() {
                 let refused = level.saturating_sub(class as u32 * CLASS).min(CLASS);
                 let share = if class == 3 { 0 } else { refused };
                 work += offered * (1.0 - f64::from(share) / f64::from(CLASS));
             }
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            work *= 0.95 + 0.1 * f64::from(noise >> 16) / 65_536.0;
+            work *= 1.0 - offered.noise + 2.0 * offered.noise * f64::from(noise >> 16) / 65_536.0;
             last.push_back(work.min(1.0));
             if last.len() > 11 {
                 last.pop_front();
             }
-            let measured = match is_averaged {
-                true => last.iter().sum::<f64>() / last.len() as f64 / 0.95,
-                false => work,
+            undone = (undone + work - 1.0).max(0.0);
+            lag = f64::midpoint(lag, undone);
+            let measured = match offered.by {
+                Measure::Now => work,
+                Measure::Averaged => last.iter().sum::<f64>() / last.len() as f64 / 0.95,
+                Measure::Undone => lag / 0.5,
             };
             *level = next(*level, measured);
             seen.push((work, *level));
@@ -253,28 +282,41 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, as much is served as can be, and what is served goes up and down by less than a class; and when
-        /// less comes, all of it is served again, however near it is to too much.
+        /// Whatever comes, about as much is served as can be; the level does not swing, or where what is measured lags behind,
+        /// by less than a class (what is undone is zero until it is late, so that by it alone the level goes from class to
+        /// class; what is served is the same on average). When less comes, all of it is served again, however near it is to
+        /// too much.
         #[test]
         fn it_neither_latches_nor_swings(
             low in 0.0..2.0, normal in 0.0..2.0, high in 0.0..2.0, critical in 0.0..0.85,
-            left in 0.0..0.9, is_averaged in any::<bool>(),
+            left in 0.0..0.99,
+            by in prop_oneof![Just(Measure::Now), Just(Measure::Averaged), Just(Measure::Undone)],
         ) {
-            let offered: [f64; 4] = [low, normal, high, critical];
-            let all: f64 = offered.iter().sum();
+            let work: [f64; 4] = [low, normal, high, critical];
+            let offered = Offered { work, noise: 0.05, by };
+            let all: f64 = work.iter().sum();
             let mut level = 0;
             // A minute to find the level, and one to look.
-            serve(&mut level, offered, 600, is_averaged);
-            let seen = serve(&mut level, offered, 600, is_averaged);
+            serve(&mut level, offered);
+            let seen = serve(&mut level, offered);
             let mean = seen.iter().map(|(work, _)| work).sum::<f64>() / seen.len() as f64;
             let levels = || seen.iter().map(|(_, level)| *level);
             let swing = levels().max().unwrap_or(0) - levels().min().unwrap_or(0);
+            let (least, most_swing) = match by {
+                Measure::Now => (0.9, CLASS * 2 / 3),
+                Measure::Averaged => (0.85, CLASS),
+                Measure::Undone => (0.75, HIGHEST),
+            };
             if all > 1.1 {
-                prop_assert!((0.8..1.02).contains(&mean), "{mean} of {offered:?}");
+                prop_assert!((least..1.02).contains(&mean), "{mean} of {offered:?}");
             }
-            prop_assert!(swing < CLASS, "{swing} for {offered:?}");
-            let less = offered.map(|it| it / all.max(0.01) * left);
-            serve(&mut level, less, 3 * 260, is_averaged);
+            prop_assert!(swing < most_swing, "{swing} for {offered:?}");
+            // That of the processors is at its limit before all of them are used.
+            let left = if by == Measure::Averaged { left * 0.95 } else { left };
+            let less = work.map(|it| it / all.max(0.01) * left);
+            let offered = Offered { work: less, noise: 0.0, by };
+            serve(&mut level, offered);
+            serve(&mut level, offered);
             prop_assert_eq!(level, 0, "{:?}", less);
         }
     }

@@ -1,11 +1,12 @@
 //! Where places and flows are that outlive a configuration, by name.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::room::find;
-use super::{Flow, Gradient, KeyedPermits, Permits, Room};
+use super::{Edition, Flow, Gradient, KeyedPermits, Permits, Room};
 use crate::observability::BulkheadMetrics;
 
 /// Of each name what is there, for as long as anybody has it.
@@ -68,13 +69,15 @@ impl Room {
 
     /// As `permits`, of bytes a second, where these are as many.
     pub fn flow(&self, name: &str, rate: NonZero<u64>, keys: usize) -> Arc<Flow> {
-        find(&self.places.flows, (name.into(), rate), || {
+        let flow = find(&self.places.flows, (name.into(), rate), || {
             Arc::new(Flow::new(rate, keys, self.metrics(name)))
-        })
+        });
+        flow.begin(Edition::next());
+        flow
     }
 
     /// Everything of what there may only be so much at a time, in the order of the names. What nobody has come to yet is
-    /// as it was before. Callers are counted one by one, which is nothing for the request path.
+    /// as it was before. Of bandwidth it is what the newest configuration says. Callers are counted one by one, which is nothing for the request path.
     pub fn in_use(&self) -> Vec<(Box<str>, InUse)> {
         let places = each(&self.places.permits, |name, permits| {
             let places = InUse::Places {
@@ -95,13 +98,18 @@ impl Room {
             };
             (name.clone(), concurrency)
         });
-        let flows = each(&self.places.flows, |(name, rate), flow| {
+        let mut flows = each(&self.places.flows, |(name, rate), flow| {
             let bandwidth = InUse::Bandwidth {
                 rate: rate.get(),
                 keys: flow.keys(),
             };
-            (name.clone(), bandwidth)
+            (flow.edition(), (name.clone(), bandwidth))
         });
+        // Bodies that have begun still flow as fast as was said before.
+        flows.sort_by_key(|(edition, _)| Reverse(*edition));
+        let mut known = HashSet::new();
+        flows.retain(|(_, (name, _))| known.insert(name.clone()));
+        let flows = flows.into_iter().map(|(_, it)| it).collect();
         let mut all: Vec<_> = [places, concurrency, flows].into_iter().flatten().collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         all
@@ -122,4 +130,28 @@ fn each<K: Clone, V, T>(all: &Mutex<HashMap<K, Weak<V>>>, ask: impl Fn(&K, &V) -
     let there: Vec<(K, Arc<V>)> = all.iter().filter_map(alive).collect();
     drop(all);
     there.iter().map(|(key, it)| ask(key, it)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_bandwidth_the_newest_is_shown() {
+        let room = Room::default();
+        let flow = |rate: u64| room.flow("shop", NonZero::new(rate).unwrap(), 10);
+        let shown = || room.in_use();
+        let is = |rate| vec![("shop".into(), InUse::Bandwidth { rate, keys: 0 })];
+        let first = flow(1000);
+        assert_eq!(shown(), is(1000));
+        let second = flow(2000);
+        assert_eq!(shown(), is(2000));
+        let again = flow(1000);
+        assert!(Arc::ptr_eq(&first, &again));
+        assert_eq!(shown(), is(1000));
+        drop((first, again));
+        assert_eq!(shown(), is(2000));
+        drop(second);
+        assert_eq!(shown(), vec![]);
+    }
 }

@@ -15,6 +15,10 @@ impl Edition {
         Edition(LAST.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+
     /// That of what nobody has said anything of yet.
     const NONE: Edition = Edition(0);
 }

@@ -26,7 +26,7 @@ pub(super) struct Catalog {
     registry: Registry,
     pub(super) server_duration: HistogramVec,
     pub(super) server_active: IntGaugeVec,
-    server_passive: IntGaugeVec,
+    pub(super) server_passive: IntGaugeVec,
     pub(super) server_received: IntCounterVec,
     pub(super) server_sent: IntCounterVec,
     pub(super) client_duration: HistogramVec,

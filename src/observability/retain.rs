@@ -56,6 +56,7 @@ impl Metrics {
         }
         for gauges in [
             &all.server_active,
+            &all.server_passive,
             &all.endpoint_healthy,
             &all.endpoint_active,
             &all.connections,
@@ -116,7 +117,9 @@ mod tests {
             upstream.observe(200, Duration::from_millis(1));
             upstream.count_failure("upstream_unhealthy");
             upstream.endpoint_healthy("127.0.0.1:1").set(1);
-            metrics.listener(name).connections.inc();
+            let listener = metrics.listener(name);
+            listener.connections.inc();
+            listener.passive_requests.inc();
             for bulkhead in [
                 metrics.upstream_bulkhead(name),
                 metrics.route_bulkhead(name),

@@ -12,13 +12,21 @@
 //! memory or hurried, and no timeout of the upstream or the client runs meanwhile but the route's. What is counted are the
 //! bytes between gateway and client: compressed where the gateway compresses.
 //!
-//! Bodies of one caller wait for one another in turn, a part of each: of a quarter of a second, 64 KiB at most. Where
-//! there are so many that a part would have to wait behind others for more than a minute (or for longer than 128 KiB
-//! take), its body ends there and the others go on: the client gets 429 `bandwidth_exceeded`, or a response that has begun
-//! is broken off. A client that leaves is noticed when the part has had its turn, at the latest.
+//! Bodies of one caller wait for one another in turn, a part of each. Of responses of HTTP/1.1 upstreams a part is of a
+//! quarter of a second, 1 KiB at least and 64 KiB at most; of HTTP/2, on either side, it is what is in a frame, 16 KiB at
+//! most; of requests of HTTP/1.1 clients it is what has come, 64 KiB at most. A part waits for those before it and for as
+//! long as it takes itself: at `"1KiB"` a second, 64 KiB take a minute. Where there are so many that a part would have to
+//! wait behind others for more than a minute (or for longer than 128 KiB take), its body ends there and the others go on:
+//! the client gets 429 `bandwidth_exceeded`, with a `Retry-After`, or a response that has begun is broken off.
+//! Where what is left of the route's `timeout` is not enough for a part's turn, the exchange ends at once, with 504
+//! `exchange_timeout`. A client that leaves is noticed when the part has had its turn, at the latest.
 //!
 //! How fast that is is said by the policy, and where that says neither `request` nor `response`, by the `bandwidth` of the
 //! caller's plan, which is counted over all routes that leave it to plans and tell callers apart by the same.
+//!
+//! A request whose body is slowed down has its places meanwhile: at its upstream and of its route (`max_in_flight`,
+//! `adaptive_concurrency`). So that no caller can fill those with bodies that wait, limit `concurrency` as well. There is no
+//! `shadow`: what is said here holds.
 //!
 //! WebSockets and other tunnels are not slowed down, and neither is what the gateway itself answers.
 
@@ -183,9 +191,13 @@ impl OnResponseBody for OnRoute {
         false
     }
 
-    fn largest_part(&self) -> Option<NonZeroU32> {
-        let flows = self.policy.flows.all();
-        flows.filter_map(|it| it.response.as_ref()?.part()).min()
+    fn has_largest_part(&self) -> bool {
+        let mut flows = self.policy.flows.all();
+        flows.any(|it| it.response.as_ref().is_some_and(|it| it.part().is_some()))
+    }
+
+    fn largest_part(&self, view: View<'_>) -> Option<NonZeroU32> {
+        self.policy.flows.of(view).response.as_ref()?.part()
     }
 }
 
@@ -199,8 +211,13 @@ struct Paced {
 impl Paced {
     fn count(&mut self, bytes: usize) -> Result<(), Code> {
         if bytes > 0 {
-            let passed = self.flow.pass(self.key, bytes as u64, Instant::now());
-            self.pause = passed.map_err(|Congested| Code::BandwidthExceeded)?;
+            match self.flow.pass(self.key, bytes as u64, Instant::now()) {
+                Ok(pause) => self.pause = pause,
+                Err(Congested { again }) => {
+                    self.pause = again;
+                    return Err(Code::BandwidthExceeded);
+                }
+            }
         }
         Ok(())
     }

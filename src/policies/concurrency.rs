@@ -16,6 +16,9 @@
 //! waits in the `queue`, if there is one, and otherwise gets 429 `concurrency_exceeded` with `Retry-After`. The queue is
 //! each caller's own, so nobody waits for others; its rules are those of [`Bulkhead`](crate::limits::Bulkhead)s.
 //!
+//! It is asked before `rate_limit` and `quota`, so that who is refused here is charged for nothing there. There is no
+//! `shadow`: who has too many is refused.
+//!
 //! A caller is remembered only while it has requests. There can be a million at a time that are told apart; beyond that,
 //! who is not known yet is refused.
 

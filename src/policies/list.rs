@@ -137,12 +137,13 @@ policies! {
     any_of,
     /// What a caller must be, have or do to come in.
     acl,
+    /// How many requests of a caller may be served at a time. Before what counts for longer: who is refused here is charged
+    /// for nothing.
+    concurrency,
     /// How often a caller may call.
     rate_limit,
     /// How much a caller may have in a day or a month.
     quota,
-    /// How many requests of a caller may be served at a time.
-    concurrency,
     /// How fast the bodies of a caller may flow.
     bandwidth,
     /// How clients are told of their limits.

@@ -223,7 +223,8 @@ pub trait RequestBody: Send + Sync {
     /// for the whole.
     fn see(&mut self, chunk: &Bytes, ends: bool) -> Result<Seen, Code>;
 
-    /// How long what it has seen last is to wait before it goes on.
+    /// How long what it has seen last is to wait before it goes on; where that was refused, after how long it is worth to
+    /// come again, if that is known.
     fn pause(&mut self) -> Duration {
         Duration::ZERO
     }
@@ -254,9 +255,14 @@ pub trait OnResponseBody: Send + Sync {
         true
     }
 
-    /// The most of a body that is to come at a time, so that none waits for long: kept where upstreams speak HTTP/1.1. Of
-    /// HTTP/2, parts are frames of 16 KiB at most.
-    fn largest_part(&self) -> Option<NonZeroU32> {
+    /// Whether [`OnResponseBody::largest_part`] says anything of anybody.
+    fn has_largest_part(&self) -> bool {
+        false
+    }
+
+    /// The most of this caller's body that is to come at a time, so that none waits for long: kept where upstreams speak
+    /// HTTP/1.1. Of HTTP/2, parts are frames of 16 KiB at most.
+    fn largest_part(&self, _: View<'_>) -> Option<NonZeroU32> {
         None
     }
 }
@@ -268,7 +274,7 @@ pub trait ResponseBody: Send + Sync {
     /// response off.
     fn pass(&mut self, chunk: Option<Bytes>, ends: bool) -> Result<Option<Bytes>, Code>;
 
-    /// How long what it has given last is to wait before it goes on.
+    /// How long what it has given last is to wait before it goes on; where it has refused, as for [`RequestBody::pause`].
     fn pause(&mut self) -> Duration {
         Duration::ZERO
     }

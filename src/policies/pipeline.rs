@@ -140,7 +140,7 @@ pub struct Pipeline {
     response: Box<[Arc<dyn OnResponse>]>,
     /// In reverse order, too.
     response_body: Box<[Arc<dyn OnResponseBody>]>,
-    largest_part: Option<NonZeroU32>,
+    has_largest_part: bool,
     managed: Box<[HeaderPattern]>,
     manages_odd_names: bool,
     /// Where plans say how much their callers matter.
@@ -207,10 +207,7 @@ impl Pipeline {
             upstream_request: hooks.upstream_request.into(),
             request_body: hooks.request_body.into(),
             response: response.into(),
-            largest_part: response_body
-                .iter()
-                .filter_map(|it| it.largest_part())
-                .min(),
+            has_largest_part: response_body.iter().any(|it| it.has_largest_part()),
             response_body: response_body.into(),
             manages_odd_names: !hooks.managed.iter().all(HeaderPattern::is_plain),
             managed: hooks.managed.into(),
@@ -396,9 +393,13 @@ impl Pipeline {
         !self.response_body.is_empty()
     }
 
-    /// The most of a response's body that is to come at a time, where a policy says so.
-    pub fn largest_part(&self) -> Option<NonZeroU32> {
-        self.largest_part
+    /// The most of a response's body that is to come at a time for this caller, where a policy says so.
+    pub fn largest_part(&self, view: View<'_>) -> Option<NonZeroU32> {
+        if !self.has_largest_part {
+            return None;
+        }
+        let hooks = self.response_body.iter();
+        hooks.filter_map(|it| it.largest_part(view)).min()
     }
 
     /// What the body of an upstream's response will pass through, in order. An error refuses the response.

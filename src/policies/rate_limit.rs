@@ -69,7 +69,8 @@
 //! response has come, and requests that are under way together, have been charged with what `cost` says: with `cost = 0`
 //! that is nothing.
 //!
-//! What a policy has counted stays counted where another one refuses afterwards: `rate_limit` comes before `quota`.
+//! What a policy has counted stays counted where another one refuses afterwards: `concurrency` comes
+//! before `rate_limit`, and that before `quota`.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;

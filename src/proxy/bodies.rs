@@ -19,17 +19,30 @@ pub(super) struct Bodies {
     pub(super) may_be_bodiless: bool,
 }
 
+/// A part of a body that does not go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) code: Code,
+    /// When it is worth to come again, where that is known.
+    pub(super) again: Option<Duration>,
+}
+
 impl Bodies {
     /// Shows the policies a part of the request's body. How long it has to wait.
     pub(super) async fn see_request(
         &mut self,
         part: Option<&Bytes>,
         ends: bool,
-    ) -> Result<Duration, Code> {
+    ) -> Result<Duration, Refused> {
         let mut pause = Duration::ZERO;
         for body in &mut self.request {
             let mut part = part.cloned().unwrap_or_default();
-            while body.see(&part, ends)? == Seen::Part {
+            loop {
+                match body.see(&part, ends) {
+                    Ok(Seen::All) => break,
+                    Ok(Seen::Part) => {}
+                    Err(code) => return Err(Refused::of(code, body.pause())),
+                }
                 part = Bytes::new();
                 tokio::task::yield_now().await;
             }
@@ -44,13 +57,23 @@ impl Bodies {
         &mut self,
         part: &mut Option<Bytes>,
         ends: bool,
-    ) -> Result<Duration, Code> {
+    ) -> Result<Duration, Refused> {
         let mut pause = Duration::ZERO;
         for body in &mut self.response {
-            *part = body.pass(part.take(), ends)?;
+            let passed = body.pass(part.take(), ends);
+            *part = passed.map_err(|code| Refused::of(code, body.pause()))?;
             pause = pause.max(body.pause());
         }
         Ok(pause)
+    }
+}
+
+impl Refused {
+    fn of(code: Code, again: Duration) -> Refused {
+        Refused {
+            code,
+            again: (!again.is_zero()).then_some(again),
+        }
     }
 }
 
@@ -66,7 +89,8 @@ pub(super) async fn pass_reply(
     let mut passed = Vec::new();
     loop {
         let mut part = Some(body.split_to(body.len().min(REPLY_PART)));
-        bodies.pass_response(&mut part, body.is_empty())?;
+        let whole = bodies.pass_response(&mut part, body.is_empty());
+        whole.map_err(|refused| refused.code)?;
         passed.extend_from_slice(&part.unwrap_or_default());
         if body.is_empty() {
             return Ok(passed.into());

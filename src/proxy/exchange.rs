@@ -53,6 +53,8 @@ pub struct Exchange {
     /// Of the route and the upstream, where the attempt has to come through one.
     pub(super) doors: [Option<Arc<Bulkhead>>; 2],
     pub(super) bodies: Bodies,
+    /// When it is worth to come again, where a body was refused and that is known.
+    pub(super) again: Option<Duration>,
     pub(super) is_grpc: bool,
     /// Where the engine's session is while a [`Timed`](super::timed) one is in its place.
     pub(super) seat: Option<Arc<Seat>>,
@@ -81,6 +83,7 @@ impl Exchange {
             attempt: None,
             doors: [None, None],
             bodies: Bodies::default(),
+            again: None,
             is_grpc: false,
             seat: None,
             began: Instant::now(),
@@ -189,7 +192,7 @@ impl Exchange {
         let upstream = proxy.upstream.clone();
         self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
         let mut attempt = Attempt::new(upstream, self.began, limit, client_idle);
-        attempt.read_in_parts(self.route.pipeline.largest_part());
+        attempt.read_in_parts(self.route.pipeline.largest_part(self.view(request)));
         self.attempt = Some(attempt);
         None
     }

@@ -40,9 +40,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long requests may need to notice that their connection is gone, before they are dropped.
 const DISPERSAL: Duration = Duration::from_secs(60);
 
-/// What a client may send of a body before any of it was taken, on one stream and on all of them.
+/// What a client may send of a body before any of it was taken. The connection has room for as much of each of its streams:
+/// uploads that wait, for their upstream or because they are slowed down, take it from no other. So `limits.streams` bounds
+/// what a connection can make the gateway hold of bodies, which is 25 MiB as a rule; and this does where there are very many.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const LARGEST_CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// What is held of a response that the client has opened its windows for but does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client may take back before they were even looked at (CVE-2023-44487).
@@ -100,6 +102,7 @@ pub(super) async fn serve(
 fn options(limits: &Limits) -> H2Options {
     let text = limits.header_bytes.as_usize() + limits.uri_bytes.as_usize() + PSEUDO_HEADERS;
     let overhead = u32::from(limits.headers.get()).saturating_mul(FIELD_OVERHEAD);
+    let window = STREAM_WINDOW.saturating_mul(limits.streams.get());
     let mut options = default_h2_options();
     options
         // Above what the limits allow, so that it is the gateway that says what was too large.
@@ -110,7 +113,7 @@ fn options(limits: &Limits) -> H2Options {
         )
         .max_concurrent_streams(limits.streams.get())
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window.min(LARGEST_CONNECTION_WINDOW))
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(RESETS_BEFORE_ACCEPTED)
         .max_local_error_reset_streams(Some(STREAM_ERRORS));

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pingora::Result;
+use pingora::{Error, Result};
 
+use super::bodies::Refused;
 use super::exchange::Exchange;
 use crate::listener::Pace;
 use crate::response::Code;
@@ -50,7 +51,7 @@ impl Exchange {
         let seen = self.bodies.see_request(part, ends).await;
         // As an error of the client's side it makes the engine cancel the upstream's stream; as any other it would
         // only stop sending, and wait for a response to half a request.
-        let pause = seen.map_err(|code| self.give_up(code).into_down())?;
+        let pause = seen.map_err(|refused| self.refuse(refused).into_down())?;
         if !pause.is_zero() {
             self.pause_request(pause, ends).await?;
         }
@@ -59,7 +60,8 @@ impl Exchange {
 
     /// Lets a part of the request's body wait, for which neither side is to blame.
     async fn pause_request(&mut self, pause: Duration, ends: bool) -> Result<()> {
-        self.pausing(pause)?;
+        // As above.
+        self.pausing(pause).map_err(|error| error.into_down())?;
         tokio::time::sleep(pause).await;
         let now = Instant::now();
         if let Some((_, since)) = &mut self.pace {
@@ -73,12 +75,20 @@ impl Exchange {
         self.in_time(is_in_time)
     }
 
-    /// A part of either body waits for so long before it goes on.
+    /// A part of either body waits for so long before it goes on. Where the exchange may not take as long, it ends now, and
+    /// the upstream has nothing to do with it.
     fn pausing(&mut self, pause: Duration) -> Result<()> {
         let until = Instant::now() + pause;
         let attempt = self.attempt.as_mut();
-        let is_in_time = attempt.is_none_or(|attempt| attempt.pausing(until));
-        self.in_time(is_in_time)
+        if attempt.is_none_or(|attempt| attempt.pausing(until)) {
+            return Ok(());
+        }
+        Err(self.give_up(Code::ExchangeTimeout))
+    }
+
+    fn refuse(&mut self, refused: Refused) -> Box<Error> {
+        self.again = refused.again;
+        self.give_up(refused.code)
     }
 
     /// Takes a part of the response's body through the policies that change it. How long it has to wait, if it has to, and
@@ -89,7 +99,7 @@ impl Exchange {
         ends: bool,
     ) -> Result<Option<Duration>> {
         let passed = self.bodies.pass_response(part, ends);
-        let pause = passed.map_err(|code| self.give_up(code))?;
+        let pause = passed.map_err(|refused| self.refuse(refused))?;
         if pause.is_zero() {
             return Ok(None);
         }

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -118,7 +118,13 @@ pub(super) async fn fail(
     let is_too_late = is_gone || has_begun(session.as_ref());
     if !is_too_late {
         // The engine closes the connection after a failure: part of the request may still be on its way.
-        if let Err(cause) = write(session, exchange, Reply::failure(code).closing()).await {
+        let mut reply = Reply::failure(code).closing();
+        if let (Some(again), Code::BandwidthExceeded) = (exchange.again, code) {
+            // Never too early: a started second is a whole one.
+            let seconds = again.as_secs() + u64::from(again.subsec_nanos() > 0);
+            reply.headers.push((RETRY_AFTER, seconds.into()));
+        }
+        if let Err(cause) = write(session, exchange, reply).await {
             log::debug!("cannot reply: {cause}");
         }
     } else if code == Code::ShuttingDown && exchange.is_grpc {

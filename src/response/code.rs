@@ -135,7 +135,8 @@ error_index! {
     /// queue, or none that would have become free in time.
     ConcurrencyExceeded = 429 "concurrency_exceeded" "Too many requests at a time", RESOURCE_EXHAUSTED Client "RL";
     /// So many bodies of the caller flow at a time, by the policy `bandwidth`, that a part of this one would have had to wait
-    /// for more than a minute behind the others. Where the response has begun, it is broken off.
+    /// for more than a minute behind the others. `Retry-After` says when there may be room. Where the response has begun, it
+    /// is broken off.
     BandwidthExceeded = 429 "bandwidth_exceeded" "Too many transfers at a time", RESOURCE_EXHAUSTED Client "RL";
     /// The store that the limits are counted in together with other gateways cannot be asked, and
     /// `shared.on_store_down = "deny"` of the policy lets nobody in meanwhile. `Retry-After` says when to try again.
@@ -190,7 +191,8 @@ error_index! {
     UpstreamUnhealthy = 503 "upstream_unhealthy" "No healthy upstream", UNAVAILABLE Upstream "UH";
     /// The route's `timeout` for the whole exchange, or the `grpc-timeout` of a caller of gRPC, ran out before there was
     /// an upstream: while it was found out who calls, while that part of a body came that has to be seen before, or
-    /// while a login was brought to its end.
+    /// while a login was brought to its end. Or it is not enough for what a body would have to wait by the policy
+    /// `bandwidth`.
     ExchangeTimeout = 504 "exchange_timeout" "The exchange took too long", DEADLINE_EXCEEDED Gateway "DT";
     /// The connection to the upstream was not made within its `timeouts.connect`.
     UpstreamConnectTimeout = 504 "upstream_connect_timeout" "The upstream did not accept the connection in time", UNAVAILABLE Upstream "UF";

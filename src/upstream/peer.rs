@@ -19,8 +19,9 @@ const MAX_H2_STREAMS: usize = 128;
 /// HTTP/2 connections are pinged so that a peer that vanished is noticed.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
 /// What an endpoint may send of a response before any of it was taken. The connection has room for as much of each of its
-/// streams: those whose clients are slow, or slowed down, take it from nobody else.
-const H2_STREAM_WINDOW: u32 = 256 << 10;
+/// streams: those whose clients are slow, or slowed down, take it from nobody else. So what is held of responses is bounded by
+/// how many there are at a time, a window of each at most, and is as much only where the upstream is faster than the client.
+const H2_STREAM_WINDOW: u32 = 1 << 20;
 const H2_CONNECTION_WINDOW: u32 = MAX_H2_STREAMS as u32 * H2_STREAM_WINDOW;
 
 /// What all endpoints of an upstream have in common.

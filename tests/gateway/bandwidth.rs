@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
+use crate::harness::tokens::{Signer, from_now, jwks};
 use crate::harness::*;
 
 fn draft(shop: &Origin, pair: Protocol, policy: &str) -> Draft {
@@ -127,6 +129,97 @@ async fn bodies_that_wait_take_nothing_from_others_on_their_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_wait_take_nothing_from_others_on_their_connection() {
+    let shop = Origin::http1(|seen| text(seen.body.len().to_string()));
+    let gateway = Gateway::draft(
+        r#"
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.slow]
+        match = { path = "/slow/{tenant}" }
+        upstream = "shop"
+        policies.bandwidth = { by = ["path:tenant"], request = "4KiB" }
+
+        [routes.free]
+        match = { path = "/free" }
+        upstream = "shop"
+        "#,
+    )
+    .with("shop", &shop)
+    .start()
+    .await;
+    let client = Arc::new(gateway.http2());
+    let mut slow = JoinSet::new();
+    for number in 0..40 {
+        let ask = post(&format!("/slow/{number}"), vec![b'.'; LARGE]);
+        let client = client.clone();
+        slow.spawn(async move { client.send(ask).await });
+    }
+    let active = "http_server_active_requests{northgate_listener=\"public\"} 40\n";
+    eventually("they have begun", async || {
+        gateway.metrics().await.contains(active).then_some(())
+    })
+    .await;
+    // Each time, what the client may still send of the others has gone a bit further.
+    for _ in 0..10 {
+        let answer = client.send(post("/free", vec![b'.'; 512 * KIB])).await;
+        assert_eq!(answer.text(), (512 * KIB).to_string());
+    }
+    let metrics = gateway.metrics().await;
+    assert!(metrics.contains(active), "they are still there: {metrics}");
+}
+
+/// The parts of a response are as its caller's own plan has them, and not as the slowest has.
+#[tokio::test]
+async fn nobodys_parts_are_those_of_a_slower_plan() {
+    let shop = Origin::http1(|_| text(vec![b'.'; 64 * KIB]));
+    let signer = Signer::new("EdDSA", "k");
+    let gateway = Gateway::draft(
+        r#"
+        [identity.jwt.main]
+        issuer = "https://id.test/"
+        audiences = ["shop"]
+        jwks = { inline = '$jwks' }
+        claims = { plan = "tier" }
+
+        [plans.free]
+        bandwidth = { response = "4KiB" }
+
+        [plans.gold]
+        bandwidth = { response = "1GiB" }
+
+        [upstreams.shop]
+        endpoints = ["$shop"]
+
+        [routes.shop]
+        match = { path = "/" }
+        upstream = "shop"
+        policies = { jwt = {}, bandwidth = {} }
+        "#,
+    )
+    .with("shop", &shop)
+    .with("jwks", jwks([&signer]))
+    .start()
+    .await;
+    let client = gateway.http2();
+    let largest = async |tier: &str| {
+        let claims = json!({
+            "iss": "https://id.test/", "aud": "shop", "sub": tier, "exp": from_now(300), "tier": tier,
+        });
+        let token = format!("Bearer {}", signer.token(&claims));
+        let mut incoming = client.open(get("/").header("authorization", &token)).await;
+        let mut parts = Vec::new();
+        while parts.iter().sum::<usize>() < 5 * KIB {
+            parts.push(incoming.chunk().await.expect("there is more").len());
+        }
+        parts.into_iter().max()
+    };
+    assert!(largest("gold").await > Some(KIB));
+    assert_eq!(largest("free").await, Some(KIB));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_while_a_body_waits_is_noticed() {
     over_each_pair(|pair| async move {
         let shop = Origin::speaking(pair.origin, |_| text(vec![b'.'; LARGE]));
@@ -164,6 +257,7 @@ async fn nobody_waits_behind_more_than_flows_in_a_minute() {
         let refused = within("one is refused", asked.join_next()).await;
         let refused = refused.expect("some were asked").expect("no panic");
         refused.assert_problem(429, "bandwidth_exceeded");
+        assert_comes_again(&refused);
         let line = gateway.log_of(&refused).await;
         assert_eq!(
             (&line["flag"], &line["fault"]),
@@ -191,9 +285,15 @@ async fn a_response_that_would_wait_for_too_long_is_none() {
     }
     let refused = within("one is refused", asked.join_next()).await;
     let refused = refused.expect("some were asked").expect("no panic");
-    refused
-        .expect("an answer")
-        .assert_problem(429, "bandwidth_exceeded");
+    let refused = refused.expect("an answer");
+    refused.assert_problem(429, "bandwidth_exceeded");
+    assert_comes_again(&refused);
+}
+
+/// It is said when there may be room, which is not in more than the time of the part that was let through last.
+fn assert_comes_again(refused: &Answer) {
+    let later: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=64).contains(&later), "{later}");
 }
 
 #[tokio::test]

@@ -103,6 +103,33 @@ async fn a_caller_has_so_many_at_a_time_and_others_do_not_notice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_is_charged_for_nothing() {
+    let (gate, shop) = held(Protocol::Http1);
+    let limits = "}\npolicies.rate_limit = { by = [\"path:tenant\"], rate = \"1/h\", burst = 3 }\n\
+                  policies.quota = { by = [\"path:tenant\"], requests = 3, per = \"month\"";
+    let gateway = draft(&shop, Protocol::Http1, limits).start().await;
+    let client = Arc::new(gateway.http2());
+    let first = [asking(&client, "/acme/1"), asking(&client, "/acme/2")];
+    in_flight(&shop, 2).await;
+    for _ in 0..5 {
+        let refused = client.send(get("/acme/quick")).await;
+        refused.assert_problem(429, "concurrency_exceeded");
+    }
+    gate.add_permits(2);
+    for answer in first {
+        assert_eq!(answer.await.unwrap().status, 200);
+    }
+    places(&gateway, LIMIT, [0, 0, 0]).await;
+    assert_eq!(
+        client.send(get("/acme/quick")).await.status,
+        200,
+        "the third"
+    );
+    let refused = client.send(get("/acme/quick")).await;
+    refused.assert_problem(429, "rate_limited");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_has_its_turn() {
     let (gate, shop) = held(Protocol::Http1);
     let queue = ", queue = { size = 1, timeout = \"1m\" }";

@@ -254,6 +254,48 @@ async fn a_limit_that_is_gone_is_gone_with_its_overrides() {
 }
 
 #[tokio::test]
+async fn what_is_in_use_is_shown_by_its_name_and_as_the_newest_has_it() {
+    let shop = RawOrigin::serving(|stream, _| async move {
+        let _open = stream;
+        std::future::pending::<()>().await;
+    });
+    let draft = |rate: &str| {
+        let gateway = r#"
+            [upstreams.shop]
+            endpoints = ["$shop"]
+            max_in_flight = 7
+
+            [routes.shop]
+            match = { path = "/" }
+            upstream = "shop"
+            policies.bandwidth = { by = "all", response = "$rate" }
+            "#;
+        Gateway::draft(gateway)
+            .with("shop", &shop)
+            .with("rate", rate)
+    };
+    let mut gateway = draft("8KiB").start().await;
+    for target in ["/limits/upstreams.shop", "/limits/upstreams.shop?"] {
+        let shown = json_of(&gateway, get(target)).await;
+        assert_eq!(shown["limit"], 7, "{target}: {shown}");
+    }
+    // A request keeps the configuration that it came to.
+    let mut waiting = RawClient::connect(gateway.address()).await;
+    waiting.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("it is at the upstream", async || {
+        let shown = json_of(&gateway, get("/limits/upstreams.shop")).await;
+        (shown["in_flight"] == 1).then_some(())
+    })
+    .await;
+    draft("4KiB").apply(&mut gateway).await.unwrap();
+    let all = json_of(&gateway, get("/limits")).await;
+    let all = all.as_array().unwrap().iter();
+    let bandwidths: Vec<_> = all.filter(|it| it["kind"] == "bandwidth").collect();
+    assert_eq!(bandwidths.len(), 1, "{bandwidths:?}");
+    assert_eq!(bandwidths[0]["limit"], 4096);
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_said() {
     let gateway = draft(GATEWAY).start().await;
     let far = in_days(32);

@@ -112,6 +112,12 @@ async fn what_matters_less_is_refused_first_and_comes_back() {
         .unwrap();
     assert_eq!(statuses(&client).await, [200; 4]);
     assert_eq!(client.send(get("/locked")).await.status, 401);
+    // And its metrics do not say for ever what it was like.
+    let metrics = gateway.metrics().await;
+    for name in ["level", "in_flight", "lag_seconds", "cpu_ratio"] {
+        let line = format!("northgate_overload_{name} 0\n");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
     draft(on)
         .with("held", &held)
         .apply(&mut gateway)
