@@ -1,6 +1,5 @@
 //! The words of state of every key: sharded, bounded, and without a lock that is held for longer than a decision takes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use smallvec::SmallVec;
@@ -12,14 +11,12 @@ use crate::observability::LimitMetrics;
 const SHARDS: usize = 64;
 /// Of how many keys the one is forgotten that is nearest to fresh.
 const SAMPLE: usize = 16;
-/// How many keys are not worth a look at all of them.
+/// How many keys are added at least before all are looked at again.
 const LEAST_SWEPT: usize = 4;
 /// How many places a shard has that has any.
 const LEAST_PLACES: usize = 4;
-
-/// Tables differ in where they look for a key: one that takes over another meets its keys in the order of their places, and
-/// with the same order in both they would all come to be beside each other first.
-static TABLES: AtomicU64 = AtomicU64::new(0);
+/// A shard gives back memory where it has more places than so many for each key.
+const MOST_SPARE: usize = 8;
 
 /// Keys and their words. Those of a key that is not there are zero.
 #[derive(Debug)]
@@ -106,9 +103,10 @@ impl Table {
     fn shards(&self) -> &[Mutex<Shard>] {
         self.shards.get_or_init(|| {
             let most = self.keys.div_ceil(SHARDS).max(1);
-            let number = TABLES.fetch_add(1, Ordering::Relaxed);
-            // Any odd number keeps apart what is; this one, the golden ratio, spreads what is near (Knuth, the same section).
-            let salt = (2 * number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            // Tables differ in where they look for a key: one that takes over another meets its keys in the order of their
+            // places, and with the same order in both, or one and three times that, they would come to be beside each
+            // other first. Any odd number keeps apart what is.
+            let salt = rand::random::<u64>() | 1;
             let shard = || Mutex::new(Shard::new(self.words, most, salt));
             std::iter::repeat_with(shard).take(SHARDS).collect()
         })
@@ -147,7 +145,7 @@ struct Shard {
     salt: u64,
     /// Where the next look for a key that can be forgotten begins.
     hand: usize,
-    /// How many keys are added before all are looked at again.
+    /// How many keys are added before all places are looked at again.
     until_sweep: usize,
 }
 
@@ -183,20 +181,30 @@ impl Shard {
     /// The place of a key that was not there.
     #[cold]
     fn add(&mut self, key: Key, fresh_in: impl Fn(&[u64]) -> u64) -> usize {
-        if self.until_sweep == 0 {
-            self.sweep(&fresh_in);
-            // As many are added before the next time as were kept, at the bound as well: so that one look at a key is paid
-            // for by one that was added.
-            self.until_sweep = self.keys.max(LEAST_SWEPT);
-        }
+        self.tidy(&fresh_in);
         self.until_sweep -= 1;
         if self.keys >= self.most {
             let place = self.nearest(&fresh_in);
             self.remove(place);
         } else if self.keys >= most_keys(self.places) {
-            self.grow();
+            self.rebuild(self.places * 2);
         }
         self.insert(key)
+    }
+
+    /// Forgets every key whose words say nothing, and gives back the memory that they had, if it is time. Gives how many
+    /// places it has looked at.
+    fn tidy(&mut self, fresh_in: impl Fn(&[u64]) -> u64) -> usize {
+        if self.until_sweep > 0 {
+            return 0;
+        }
+        let looked = self.sweep(fresh_in);
+        if self.keys < self.places / MOST_SPARE {
+            self.rebuild(self.keys * MOST_SPARE / 2);
+        }
+        // A key that is added pays for a look at four places, and at the bound as well.
+        self.until_sweep = self.keys.max(self.places / 4).max(LEAST_SWEPT);
+        looked
     }
 
     fn insert(&mut self, key: Key) -> usize {
@@ -209,10 +217,11 @@ impl Shard {
         place
     }
 
-    fn grow(&mut self) {
-        let places = (self.places * 2).clamp(LEAST_PLACES, places_for(self.most));
+    /// With about so many places, which are enough for the keys that there are.
+    fn rebuild(&mut self, places: usize) {
+        let places = places.clamp(LEAST_PLACES, places_for(self.most));
         let before = std::mem::replace(&mut self.slots, vec![0; places * self.stride]);
-        (self.places, self.keys) = (places, 0);
+        (self.places, self.keys, self.hand) = (places, 0, 0);
         for slot in before.chunks_exact(self.stride) {
             if let Some(key) = Key::of_hash(slot[0]) {
                 let place = self.insert(key);
@@ -221,14 +230,15 @@ impl Shard {
         }
     }
 
-    /// Forgets every key whose words say nothing.
-    fn sweep(&mut self, fresh_in: impl Fn(&[u64]) -> u64) {
+    fn sweep(&mut self, fresh_in: impl Fn(&[u64]) -> u64) -> usize {
+        let before = self.keys;
         for place in 0..self.places {
             // Another one may have come into its place.
             while self.key_at(place).is_some() && fresh_in(self.words_of(place)) == 0 {
                 self.remove(place);
             }
         }
+        self.places + before - self.keys
     }
 
     /// Of a few keys, which are neighbours by nothing but their hashes, the one that is nearest to fresh.
@@ -295,136 +305,4 @@ fn places_for(keys: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::observability::Metrics;
-
-    fn table(words: usize, keys: usize) -> Table {
-        Table::new(words, keys, Arc::new(Metrics::new().limit("table")))
-    }
-
-    fn key(number: u64) -> Key {
-        let mut hasher = Key::hasher();
-        hasher.part(&number.to_le_bytes());
-        hasher.finish()
-    }
-
-    /// Words that say how long they have to go.
-    fn fresh_in(words: &[u64]) -> u64 {
-        words[0]
-    }
-
-    #[test]
-    fn words_stay_with_their_key() {
-        let table = table(2, 100_000);
-        for number in 0..10_000 {
-            table.with(key(number), fresh_in, |words| {
-                words.copy_from_slice(&[1, number])
-            });
-        }
-        for number in (0..10_000).step_by(3) {
-            assert!(table.forget(key(number)));
-            assert!(!table.forget(key(number)));
-        }
-        for number in 0..10_000 {
-            let expected = (number % 3 != 0).then_some(number);
-            table.look(key(number), |words| {
-                assert_eq!(words.map(|it| it[1]), expected)
-            });
-        }
-        assert_eq!(table.len(), 6666);
-    }
-
-    #[test]
-    fn whatever_comes_and_goes_a_shard_has_what_a_map_has() {
-        use std::collections::HashMap;
-        let mut shard = Shard::new(2, 60, 1);
-        let mut model = HashMap::new();
-        let mut chance = 1_u64;
-        for step in 0..100_000_u64 {
-            // Knuth's generator: what comes is the same each time.
-            chance = chance
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let number = (chance >> 33) % 59;
-            match (shard.find(key(number)), chance >> 63) {
-                (Some(place), 0) => {
-                    shard.remove(place);
-                    assert!(model.remove(&number).is_some());
-                }
-                (Some(place), _) => assert_eq!(shard.words_of(place), model[&number]),
-                (None, _) => {
-                    assert!(!model.contains_key(&number));
-                    let place = shard.add(key(number), |_| 1);
-                    assert_eq!(shard.words_of(place), [0, 0]);
-                    shard.words_of(place).copy_from_slice(&[number, step]);
-                    model.insert(number, [number, step]);
-                }
-            }
-            assert_eq!(shard.keys, model.len());
-        }
-    }
-
-    #[test]
-    fn what_is_taken_over_is_there_and_was_not_looked_for_long() {
-        let from = table(1, 1_000_000);
-        for number in 0..200_000 {
-            from.with(key(number), fresh_in, |words| words[0] = number + 1);
-        }
-        for keys in [1_000_000, 100_000] {
-            let to = table(1, keys);
-            let began = std::time::Instant::now();
-            to.take_over(&from, |before, words| words.copy_from_slice(before));
-            // Where keys came to be beside each other it was minutes.
-            assert!(began.elapsed().as_secs() < 20);
-            assert_eq!(to.len(), 200_000.min(keys.next_multiple_of(64)));
-        }
-    }
-
-    #[test]
-    fn what_says_nothing_is_forgotten_before_memory_grows() {
-        let table = table(1, 1 << 30);
-        for number in 0..1_000_000 {
-            table.with(key(number), fresh_in, |_| ());
-        }
-        assert!(table.len() <= SHARDS * 4, "{}", table.len());
-    }
-
-    #[test]
-    fn a_key_that_is_added_pays_for_a_few_looks_at_most() {
-        let looks = std::cell::Cell::new(0);
-        let counted = |words: &[u64]| {
-            looks.set(looks.get() + 1);
-            words[0]
-        };
-        for most in [1 << 20, 4096] {
-            looks.set(0);
-            let mut shard = Shard::new(1, most, 1);
-            for number in 0..20_000 {
-                let place = shard.add(key(number), counted);
-                // So that there is always one to be forgotten, and never many.
-                shard.words_of(place)[0] = u64::from(number % 4000 != 3999);
-            }
-            // One of the sweeps, and at the bound those of a few more.
-            let most = 20_000 * (2 + SAMPLE);
-            assert!(looks.get() <= most, "{}", looks.get());
-        }
-    }
-
-    #[test]
-    fn at_its_bound_it_forgets_those_nearest_to_fresh() {
-        let table = table(1, SHARDS * 100);
-        for number in 0..2_000 {
-            table.with(key(number), fresh_in, |words| words[0] = 1_000_000);
-        }
-        for number in 2_000..300_000 {
-            table.with(key(number), fresh_in, |words| words[0] = 1);
-        }
-        assert!(table.len() <= SHARDS * 100, "{}", table.len());
-        let kept = |number: &u64| table.look(key(*number), |words| words.is_some());
-        let kept = (0..2_000).filter(kept).count();
-        // It looks at sixteen only, which may all be of this kind: of a shard with half of its keys such ones, one is lost
-        // with a chance of 0.07, and hardly any shard has so many.
-        assert!(kept > 1_980, "{kept}");
-    }
-}
+mod tests;
