@@ -11,13 +11,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::stream::{self, StreamExt as _};
 use rand::seq::SliceRandom as _;
-use redis::{Cmd, RedisError, Value, cmd};
+use redis::{RedisError, Value, cmd};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::StoreError;
 use super::dial::Dialer;
-use super::node::{Node, Prefix, Target, pause};
+use super::node::{Node, Prefix, Request, Target, pause};
 use super::place::address_beside;
 use super::slots::{Ranges, most_agreed, parse, slot_of};
 use crate::observability::StoreMetrics;
@@ -92,14 +92,14 @@ impl Cluster {
     pub(super) async fn ask(
         self: &Arc<Self>,
         key: &[u8],
-        command: &Cmd,
-        deadline: Instant,
+        request: &Request<'_>,
     ) -> Result<Value, StoreError> {
+        let deadline = request.deadline;
         let mut server = self.owner(slot_of(key), deadline).await?;
         let (mut prefix, mut redirections) = (Prefix::None, 0);
         let mut pause = SHORTEST_PAUSE;
         loop {
-            let error = match server.node.ask(command, prefix, deadline).await {
+            let error = match server.node.ask(request, prefix).await {
                 Err(StoreError::Redis(error)) => error,
                 Err(error) => {
                     // Another one may have its keys by now.
@@ -204,11 +204,15 @@ impl Cluster {
 
     /// Who has what, as this one sees it.
     async fn view_of(&self, at: EndpointAddress) -> Option<Ranges<EndpointAddress>> {
-        let deadline = Instant::now() + self.dialer.timeout();
         let mut question = cmd("CLUSTER");
         question.arg("SLOTS");
+        let request = Request {
+            command: &question,
+            is_repeatable: true,
+            deadline: Instant::now() + self.dialer.timeout(),
+        };
         let server = self.server(at);
-        let answer = server.node.ask(&question, Prefix::None, deadline).await;
+        let answer = server.node.ask(&request, Prefix::None).await;
         parse(answer.ok()?, &server.at)
     }
 

@@ -74,6 +74,11 @@ impl Link {
         answers.pop().unwrap_or(Ok(Value::Nil))
     }
 
+    /// Whether nothing is sent over it any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.line.driver.is_finished()
+    }
+
     /// Whether the server says something within the time. Answers come in order: so everything has come that was asked
     /// before. Of those who want to know it at the same time only the first asks; the others are told yes.
     pub(super) async fn is_alive(&self, patience: Duration) -> bool {

@@ -32,6 +32,9 @@
 //! as one that does not answer. It counts from the beginning where a connection was good for a fifth of a second, and for
 //! four times as long as the server was left alone.
 //!
+//! What was under way on such a connection is sent again, once, and so may be done twice, as a request that is counted twice
+//! with `exact`. What must not be, as what is charged beside a request, ends with an error; only what was never sent ends as refused.
+//!
 //! In a cluster all of this is so for each server by itself. Only keys whose slot nobody has, and those of a server that is
 //! gone, have no answer; who has them now is found out at the first sign, and then as often as above. Servers of a
 //! cluster that are not told `cluster-require-full-coverage no` all refuse everything then, of their own will.

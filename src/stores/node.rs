@@ -69,6 +69,14 @@ struct Pace {
     number: u64,
 }
 
+/// A command that has to be done.
+pub(super) struct Request<'a> {
+    pub(super) command: &'a Cmd,
+    /// Whether it may be done twice.
+    pub(super) is_repeatable: bool,
+    pub(super) deadline: Instant,
+}
+
 /// Whether a command is for the server whatever it says of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prefix {
@@ -100,29 +108,35 @@ impl Node {
         matches!(&*self.state.borrow(), State::Down(_))
     }
 
-    /// Has a command done. It is sent again, once, where the connection turns out to be broken, so that it may be
-    /// done twice.
+    /// Has a command done. Where the connection breaks that it was sent over it is sent again, once, so that it may be done
+    /// twice; unless it must not be. Only what was never sent ends with [`StoreError::Down`].
     pub(super) async fn ask(
         self: &Arc<Self>,
-        command: &Cmd,
+        request: &Request<'_>,
         prefix: Prefix,
-        deadline: Instant,
     ) -> Result<Value, StoreError> {
-        match self.ask_once(command, prefix, deadline).await {
-            Err(StoreError::Redis(error)) if is_broken(&error) => {
-                self.ask_once(command, prefix, deadline).await
-            }
+        let broken = match self.ask_once(request, prefix).await {
+            Err(StoreError::Redis(error)) if request.is_repeatable && is_broken(&error) => error,
+            answer => return answer,
+        };
+        match self.ask_once(request, prefix).await {
+            Err(StoreError::Down(_)) => Err(broken.into()),
             answer => answer,
         }
     }
 
     async fn ask_once(
         self: &Arc<Self>,
-        command: &Cmd,
+        request: &Request<'_>,
         prefix: Prefix,
-        deadline: Instant,
     ) -> Result<Value, StoreError> {
-        let (link, number) = self.link(deadline).await?;
+        let deadline = request.deadline;
+        let (mut link, mut number) = self.link(deadline).await?;
+        if link.has_ended() {
+            // As of a server that was started anew while nobody asked.
+            self.lose(number, Loss::Broken("the connection has ended".into()));
+            (link, number) = self.link(deadline).await?;
+        }
         let mut waiting = Waiting {
             node: self,
             link: &link,
@@ -132,8 +146,8 @@ impl Node {
         };
         let sent = async {
             match prefix {
-                Prefix::None => link.send(command).await,
-                Prefix::Asking => link.send_asking(command).await,
+                Prefix::None => link.send(request.command).await,
+                Prefix::Asking => link.send_asking(request.command).await,
             }
         };
         let Ok(answer) = timeout_at(deadline, sent).await else {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::config::{Built, Config, Parts};
-use super::node::{Node, Prefix, Target};
+use super::node::{Node, Prefix, Request, Target};
 use super::place::Places;
 use super::script::Call;
 use super::sentinel::Sentinels;
@@ -25,6 +25,7 @@ pub enum StoreError {
     /// It was not asked, because it did not answer before.
     #[error("{0}")]
     Down(Arc<str>),
+    /// The server says so, or the connection broke: then the command may have been done.
     #[error("{0}")]
     Redis(#[from] RedisError),
 }
@@ -113,27 +114,39 @@ impl Redis {
             _ => &[],
         };
         let began = Instant::now();
-        let answer = self.ask(key, command, began + self.timeout).await;
+        let request = Request {
+            command,
+            is_repeatable: true,
+            deadline: began + self.timeout,
+        };
+        let answer = self.ask(key, &request).await;
         self.observe(began, &answer);
         Ok(T::from_redis_value(answer?)?)
     }
 
-    /// As [`Redis::command`], for a script.
+    /// As [`Redis::command`], for a script; but see [`Call::once`].
     pub async fn script<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, StoreError> {
         let began = Instant::now();
-        let (key, deadline) = (call.first_key(), began + self.timeout);
-        let mut answer = self.ask(key, &call.by_digest(), deadline).await;
+        let ask = async |command| {
+            let request = Request {
+                command: &command,
+                is_repeatable: call.is_repeatable(),
+                deadline: began + self.timeout,
+            };
+            self.ask(call.first_key(), &request).await
+        };
+        let mut answer = ask(call.by_digest()).await;
         if answer.as_ref().is_err_and(is_unknown) {
-            answer = self.ask(key, &call.whole(), deadline).await;
+            answer = ask(call.whole()).await;
         }
         self.observe(began, &answer);
         Ok(T::from_redis_value(answer?)?)
     }
 
-    async fn ask(&self, key: &[u8], command: &Cmd, deadline: Instant) -> Result<Value, StoreError> {
+    async fn ask(&self, key: &[u8], request: &Request<'_>) -> Result<Value, StoreError> {
         match &self.place {
-            Place::Node(server) => server.ask(command, Prefix::None, deadline).await,
-            Place::Cluster(cluster) => cluster.ask(key, command, deadline).await,
+            Place::Node(server) => server.ask(request, Prefix::None).await,
+            Place::Cluster(cluster) => cluster.ask(key, request).await,
         }
     }
 

@@ -22,6 +22,7 @@ impl Script {
             script: self,
             keys: Vec::new(),
             args: Vec::new(),
+            is_repeatable: true,
         }
     }
 }
@@ -31,6 +32,7 @@ pub struct Call<'s> {
     script: &'s Script,
     keys: Vec<Vec<u8>>,
     args: Vec<Vec<u8>>,
+    is_repeatable: bool,
 }
 
 impl Call<'_> {
@@ -44,6 +46,16 @@ impl Call<'_> {
     pub fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
         arg.write_redis_args(&mut self.args);
         self
+    }
+
+    /// It is not done twice: where the connection breaks after it may have been sent, that is an error.
+    pub fn once(&mut self) -> &mut Self {
+        self.is_repeatable = false;
+        self
+    }
+
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.is_repeatable
     }
 
     /// For a server that knows the script.

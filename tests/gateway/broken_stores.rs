@@ -336,3 +336,72 @@ async fn connections_that_break_at_once_are_made_less_and_less_often() {
     .await;
     assert!(began.elapsed() < NOTICED * 2, "{:?}", began.elapsed());
 }
+
+/// Counts its calls.
+const COUNT: &str = "return redis.call('INCR', KEYS[1])";
+
+#[tokio::test]
+async fn who_may_have_been_heard_is_not_told_that_nobody_was_asked() {
+    let redis = Redis::start().await;
+    let relay = Relay::to(redis.address()).await;
+    let url = relay.url();
+    let store = store(&format!("{{ url = \"{url}\", timeout = \"2s\" }}"));
+    let mut count = redis::cmd("INCR");
+    count.arg("a");
+    let first: u64 = store.command(&count).await.expect("it answers");
+    assert_eq!(first, 1);
+    // It is done, the answer is lost, and it cannot be sent again: nobody answers the new connection either.
+    relay.pass(Passing::Unanswered);
+    let lost = store.command::<u64>(&count).await;
+    assert!(matches!(lost, Err(StoreError::Redis(_))), "{lost:?}");
+    assert_eq!(redis.ask(&["GET", "a"]).await, "2");
+    let refused = store.command::<u64>(&count).await;
+    assert!(matches!(refused, Err(StoreError::Down(_))), "{refused:?}");
+    assert_eq!(redis.ask(&["GET", "a"]).await, "2");
+}
+
+#[tokio::test]
+async fn what_must_not_be_done_twice_is_not_sent_again() {
+    let redis = Redis::start().await;
+    let script = Script::new(COUNT);
+    for (is_once, expected) in [(false, "3"), (true, "2")] {
+        redis.ask(&["DEL", "a"]).await;
+        let relay = Relay::to(redis.address()).await;
+        let url = relay.url();
+        let store = store(&format!("{{ url = \"{url}\", timeout = \"2s\" }}"));
+        let mut call = script.call();
+        call.key("a");
+        if is_once {
+            call.once();
+        }
+        let first: u64 = store.script(&call).await.expect("it answers");
+        assert_eq!(first, 1);
+        relay.pass_on_old(Passing::Unanswered);
+        let again = store.script::<u64>(&call).await;
+        match is_once {
+            true => assert!(matches!(again, Err(StoreError::Redis(_))), "{again:?}"),
+            false => assert_eq!(again.expect("it is sent again"), 3),
+        }
+        assert_eq!(redis.ask(&["GET", "a"]).await, expected);
+        let next: u64 = store.script(&call).await.expect("it answers");
+        assert_eq!(next.to_string(), redis.ask(&["GET", "a"]).await);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_while_nobody_asked_is_made_anew_before_anything_is_sent() {
+    let redis = Redis::start().await;
+    let store = store(&format!("{{ url = \"{}\" }}", redis.url()));
+    let script = Script::new(COUNT);
+    let mut call = script.call();
+    call.key("a").once();
+    let first: u64 = store.script(&call).await.expect("it answers");
+    assert_eq!(first, 1);
+    redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    // So that what reads from the connection has its turn.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let second: u64 = store.script(&call).await.expect("it was not sent before");
+    assert_eq!(second, 2);
+}

@@ -174,6 +174,11 @@ impl Decider {
         unix: u64,
     ) -> Call<'_> {
         let mut call = self.script.call();
+        if act == Act::Charge {
+            // Nobody waits for it, so that it need not be counted twice. Who takes has a request that waits, and what is
+            // added has a mark.
+            call.once();
+        }
         call.key(key).arg(match act {
             Act::Take => "take",
             Act::Charge => "charge",

@@ -17,6 +17,8 @@ pub enum Passing {
     Slow(Duration),
     /// It goes nowhere, and nobody is told.
     Never,
+    /// It goes on to the server. When that answers the connection ends instead.
+    Unanswered,
 }
 
 /// A relay on a loopback port. Dropping it ends it.
@@ -86,8 +88,8 @@ async fn relay(
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::select! {
-        () = copy(from_client, to_server, passing.clone(), old.clone()) => {}
-        () = copy(from_server, to_client, passing, old) => {}
+        () = copy(from_client, to_server, passing.clone(), old.clone(), false) => {}
+        () = copy(from_server, to_client, passing, old, true) => {}
     }
 }
 
@@ -97,6 +99,7 @@ async fn copy(
     mut to: impl AsyncWrite + Unpin,
     passing: watch::Receiver<Passing>,
     old: watch::Receiver<Passing>,
+    is_answer: bool,
 ) {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -116,6 +119,8 @@ async fn copy(
             Passing::Fast => {}
             Passing::Slow(time) => tokio::time::sleep(time).await,
             Passing::Never => continue,
+            Passing::Unanswered if is_answer => return,
+            Passing::Unanswered => {}
         }
         if to.write_all(&buffer[..count]).await.is_err() {
             return;
