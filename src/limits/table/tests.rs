@@ -59,11 +59,11 @@ fn whatever_comes_and_goes_a_shard_has_what_a_map_has() {
         let (mut now, mut evicted, mut forgotten, mut smaller) = (0, 0, 0, 0);
         for _ in 0..20_000 {
             // All of them are fresh at once, now and then.
-            now += if next() % 200 == 0 { 1000 } else { 1 };
+            now += if next().is_multiple_of(200) { 1000 } else { 1 };
             let fresh_in = |words: &[u64]| words[1].saturating_sub(now);
             let (number, before) = (next() % numbers, (shard.keys, shard.places));
             match shard.find(key(number)) {
-                Some(place) if next() % 2 == 0 => {
+                Some(place) if next().is_multiple_of(2) => {
                     shard.remove(place);
                     assert!(model.remove(&number).is_some());
                 }
