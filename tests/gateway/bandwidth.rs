@@ -118,6 +118,12 @@ async fn bodies_that_wait_take_nothing_from_others_on_their_connection() {
     for number in 0..40 {
         let (client, ask) = (client.clone(), get(&format!("/slow/{number}")));
         opening.spawn(async move { client.open(ask).await });
+        // Of several at once one may find the connection taken by another, which is about to give it back, and have another
+        // one made.
+        eventually("the origin has the request", async || {
+            (shop.seen().len() == number + 2).then_some(())
+        })
+        .await;
     }
     let paused = within("they have begun", opening.join_all()).await;
     // Each time, what the origin may still send of the others has come a bit further.
