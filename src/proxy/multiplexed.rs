@@ -42,9 +42,11 @@ const DISPERSAL: Duration = Duration::from_secs(60);
 
 /// What a client may send of a body before any of it was taken. The connection has room for as much of each of its streams:
 /// uploads that wait, for their upstream or because they are slowed down, take it from no other. So `limits.streams` bounds
-/// what a connection can make the gateway hold of bodies, which is 25 MiB as a rule; and this does where there are very many.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const LARGEST_CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+/// what a connection can make the gateway hold of bodies, which is 6 MiB as a rule; and this does where there are very many.
+/// A stream has what the protocol gives it by itself (RFC 9113 section 6.9.2): anybody may open a connection, and with more a few
+/// of them could take the memory of everybody.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const LARGEST_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// What is held of a response that the client has opened its windows for but does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client may take back before they were even looked at (CVE-2023-44487).
