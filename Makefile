@@ -5,8 +5,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TOOLS := $(abspath $(TARGET)/tools)
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin
 
-# cmake and a C compiler build zlib-ng, zstd, mimalloc and aws-lc.
-BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev
+# cmake and a C compiler build zlib-ng, zstd, mimalloc and aws-lc; protoc the client of etcd.
+BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev protoc:protobuf-compiler :libprotobuf-dev
 TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl node:nodejs npm:npm curl:curl ip:iproute2 unshare:util-linux redis-server:redis-server chromium:chromium
 TESTSSL_NEEDS := $(BUILD_NEEDS) testssl:testssl.sh
 DEB_NEEDS := $(BUILD_NEEDS) dpkg-shlibdeps:dpkg-dev

@@ -72,7 +72,8 @@
 //! | | [`limits`] | how much a key may take in a time, and what it has taken; how much there may be at a time |
 //! | 4 | [`facts`] | what is known of one request, and templates over it |
 //! | | [`http1`] | the grammar of HTTP/1.1 messages, checked strictly |
-//! | 5 | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
+//! | 5 | [`discovery`] | where the endpoints of upstreams are |
+//! | | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
 //! | 6 | [`upstream`] | endpoints, balancing, health, attempts and their deadlines |
 //! | 7 | [`policies`] | declared behaviour: scopes, order, hooks, pipelines |
 //! | | [`actions`] | what answers a request: forward, redirect, respond |
@@ -233,6 +234,7 @@ pub mod routing;
 
 // What a route does with a request.
 pub mod actions;
+pub mod discovery;
 pub mod policies;
 pub mod upstream;
 

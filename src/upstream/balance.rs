@@ -157,9 +157,9 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discovery::Member;
     use crate::observability::Metrics;
     use crate::upstream::peer::PeerTemplate;
-    use crate::upstream::resolve::Resolved;
 
     fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
         let metrics = Metrics::new().upstream("u");
@@ -167,7 +167,7 @@ mod tests {
         let at = |(index, &weight): (usize, &u32)| {
             let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1000 + index as u16));
             Arc::new(Endpoint::new(
-                Resolved::socket(address, weight),
+                Member::at(address, weight),
                 &template,
                 &metrics,
             ))

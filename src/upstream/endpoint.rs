@@ -8,14 +8,14 @@ use prometheus::IntGauge;
 
 use super::handshake::Handshake;
 use super::peer::PeerTemplate;
-use super::resolve::Resolved;
 use super::spares::Spares;
+use crate::discovery::Member;
 use crate::observability::UpstreamMetrics;
 
 /// One address of an upstream. The state is atomics: requests only ever read and count here.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    resolved: Resolved,
+    member: Member,
     address: Box<str>,
     peer: HttpPeer,
     direct: HttpPeer,
@@ -30,22 +30,22 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(
-        resolved: Resolved,
+        member: Member,
         template: &PeerTemplate,
         metrics: &UpstreamMetrics,
     ) -> Endpoint {
-        let address: Box<str> = resolved.socket_text().into();
+        let address: Box<str> = member.socket.text().into();
         let healthy_gauge = metrics.endpoint_healthy(&address);
         healthy_gauge.set(1);
         Endpoint {
-            peer: template.peer(&resolved),
-            direct: template.direct(&resolved),
+            peer: template.peer(&member),
+            direct: template.direct(&member),
             spares: template.spares(),
-            handshake: template.handshake(&resolved),
+            handshake: template.handshake(&member),
             active: metrics.endpoint_active(&address),
             healthy_gauge,
             address,
-            resolved,
+            member,
             healthy: AtomicBool::new(true),
             contrary: AtomicU32::new(0),
         }
@@ -62,15 +62,15 @@ impl Endpoint {
     }
 
     pub(super) fn weight(&self) -> u32 {
-        self.resolved.weight()
+        self.member.weight
     }
 
-    pub(super) fn is_at(&self, resolved: &Resolved) -> bool {
-        self.resolved == *resolved
+    pub(super) fn is_at(&self, member: &Member) -> bool {
+        self.member == *member
     }
 
-    pub(super) fn resolved(&self) -> &Resolved {
-        &self.resolved
+    pub(super) fn member(&self) -> &Member {
+        &self.member
     }
 
     /// What requests go to.

@@ -51,6 +51,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 
+use crate::discovery::Member;
 use crate::limits::{self, Bulkhead};
 use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
@@ -224,13 +225,13 @@ impl Upstream {
     }
 
     /// Takes over a new set of resolved addresses. An endpoint that was there before keeps its state.
-    fn adopt(&self, resolved: Vec<resolve::Resolved>) {
+    fn adopt(&self, resolved: Vec<Member>) {
         self.adopt_with(resolved, &[]);
     }
 
     /// As [`Upstream::adopt`]; endpoints that are new here, but among those `known` elsewhere, are as healthy as
     /// those.
-    fn adopt_with(&self, resolved: Vec<resolve::Resolved>, known_elsewhere: &[Arc<Endpoint>]) {
+    fn adopt_with(&self, resolved: Vec<Member>, known_elsewhere: &[Arc<Endpoint>]) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let adopted: Vec<Arc<Endpoint>> = resolved
             .into_iter()

@@ -10,9 +10,9 @@ use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 use super::Timeouts;
 use super::config::{Config, Protocol};
 use super::handshake::Handshake;
-use super::resolve::{Resolved, Socket};
 use super::spares::{Room, Spares};
 use super::tls::UpstreamTls;
+use crate::discovery::{Member, Socket};
 
 /// Requests that one HTTP/2 connection to an upstream carries at a time, where the upstream allows it.
 const MAX_H2_STREAMS: usize = 128;
@@ -98,7 +98,7 @@ impl PeerTemplate {
     }
 
     /// How connections that are ours become TLS.
-    pub(super) fn handshake(&self, resolved: &Resolved) -> Option<Arc<Handshake>> {
+    pub(super) fn handshake(&self, resolved: &Member) -> Option<Arc<Handshake>> {
         let tls = self.tls.as_ref().filter(|_| self.kept.is_some())?;
         let name = tls.name(resolved);
         Some(Arc::new(Handshake::new(tls.connector.clone(), name)))
@@ -106,7 +106,7 @@ impl PeerTemplate {
 
     /// What requests go to: TLS is the engine's business only where the connections are, and so is the time that they
     /// may take to open.
-    pub(super) fn peer(&self, resolved: &Resolved) -> HttpPeer {
+    pub(super) fn peer(&self, resolved: &Member) -> HttpPeer {
         if self.kept.is_none() {
             return self.direct(resolved);
         }
@@ -117,11 +117,11 @@ impl PeerTemplate {
     }
 
     /// What the engine reaches without help.
-    pub(super) fn direct(&self, resolved: &Resolved) -> HttpPeer {
+    pub(super) fn direct(&self, resolved: &Member) -> HttpPeer {
         self.peer_over(self.tls.as_ref(), resolved)
     }
 
-    fn peer_over(&self, tls: Option<&UpstreamTls>, resolved: &Resolved) -> HttpPeer {
+    fn peer_over(&self, tls: Option<&UpstreamTls>, resolved: &Member) -> HttpPeer {
         // Never empty with TLS: with an empty name Pingora switches all verification off.
         let sni = tls.map_or("", |tls| tls.name(resolved)).to_owned();
         let mut peer = match &resolved.socket {

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use super::Build;
 use super::config::{CertificateConfig, TlsConfig};
 use super::handshake::{Pair, Trust, connector};
-use super::resolve::Resolved;
+use crate::discovery::Member;
 use crate::identity::{read_chain, read_key, system_authorities, warn_of_readers};
 use crate::text::{Spanned, Subject};
 
@@ -92,7 +92,7 @@ impl UpstreamTls {
     }
 
     /// What an endpoint's certificate must be for.
-    pub(super) fn name<'a>(&'a self, resolved: &'a Resolved) -> &'a str {
+    pub(super) fn name<'a>(&'a self, resolved: &'a Member) -> &'a str {
         self.sni.as_deref().unwrap_or(&resolved.host)
     }
 }

@@ -572,17 +572,19 @@ async fn who_leaves_tells_what_is_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_new_keys_does_not_cut_anybody_off() {
-    const KEYS: u64 = 3000;
+    const KEYS: u64 = 6000;
     let redis = Redis::start().await;
     let relay = Relay::to(redis.address()).await;
-    relay.pass(Passing::Slow(Duration::from_millis(20)));
+    relay.pass(Passing::Slow(Duration::from_millis(100)));
     let shared = "mode = \"fast\", sync = \"3s\", on_store_down = \"allow\"";
     let url = format!("url = \"{}\"", relay.url());
     let toml = configuration(&url, "rate = \"6/h\", burst = 3", shared);
+    // A single exchange has to be in time also on a machine that has much else to do.
+    let toml = toml.replace("timeout = \"300ms\"", "timeout = \"2s\"");
     let gateway = Gateway::start(&toml.replace("$bind", "127.0.0.1:0")).await;
     let client = gateway.http1();
-    for chunk in 0..30 {
-        let asks = (0..KEYS / 30).map(|index| {
+    for chunk in 0..60 {
+        let asks = (0..KEYS / 60).map(|index| {
             let (client, target) = (&client, format!("/key{chunk}x{index}"));
             async move { client.send(get(&target)).await.status }
         });
