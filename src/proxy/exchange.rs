@@ -26,7 +26,7 @@ use crate::listener::{Connection, End, Pace, Rest, connection_of};
 use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
-use crate::upstream::{Attempt, Replay, Verdict};
+use crate::upstream::{Attempt, Replay, Verdict, grpc_status};
 
 /// About how many headers the gateway and its policies add to a message. More make the engine's map grow twice, and
 /// room that is not used makes it a larger one than it need be.
@@ -192,6 +192,9 @@ impl Exchange {
         let upstream = proxy.upstream.clone();
         self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
         let mut attempt = Attempt::new(upstream, self.began, limit, client_idle);
+        if let Some(limit) = limit.filter(|_| limit == self.route.timeout) {
+            attempt.limited_by_route(limit);
+        }
         attempt.read_in_parts(self.route.pipeline.largest_part(self.view(request)));
         self.attempt = Some(attempt);
         None
@@ -291,7 +294,11 @@ impl Exchange {
                 }
             }
             if let Some(attempt) = &mut self.attempt {
-                attempt.answered(now, response.status);
+                let grpc = match self.is_grpc {
+                    true => grpc_status(&response.headers),
+                    false => None,
+                };
+                attempt.answered(now, response.status, grpc);
                 if is_upgrade {
                     attempt.upgraded(now);
                 } else {

@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::connect::Turn;
 use super::dial::{Call, Dial};
 use super::endpoint::Endpoint;
+use super::outcome::Outcome;
 use crate::limits::Permit;
 use crate::response::{Code, Fault, rescue};
 
@@ -66,7 +67,14 @@ pub struct Attempt {
     upstream: Arc<Upstream>,
     /// The end of the whole exchange, retries included.
     deadline: Option<Instant>,
+    /// How long an endpoint must have been silent for the end of the whole exchange to be its own failure. `None` where
+    /// the client has chosen the end.
+    blamed_after: Option<Duration>,
     first_pick: Option<Instant>,
+    /// Since when the endpoint of this try is the one that has to do something: connect, or answer.
+    silent_since: Option<Instant>,
+    /// Whether it has been told how this try went.
+    is_told: bool,
     /// The places that it has taken.
     places: SmallVec<[Permit; 2]>,
     /// When the whole of the request had been sent.
@@ -124,7 +132,10 @@ impl Attempt {
             clock: clock.then(|| Clock::new(deadline, stall)),
             upstream,
             deadline,
+            blamed_after: None,
             first_pick: None,
+            silent_since: None,
+            is_told: false,
             places: SmallVec::new(),
             asked: None,
             heard: None,
@@ -186,6 +197,12 @@ impl Attempt {
         self.deadline
     }
 
+    /// The end of the whole exchange is the route's, so many after its beginning, and not the client's: an endpoint that
+    /// lets half of it pass in silence has failed, and one that was asked late has not.
+    pub fn limited_by_route(&mut self, limit: Duration) {
+        self.blamed_after = Some(limit / 2);
+    }
+
     /// Has this place until its end.
     pub fn hold(&mut self, place: Permit) {
         self.places.push(place);
@@ -208,6 +225,9 @@ impl Attempt {
             return Err(Code::UpstreamTimeout);
         }
         self.first_pick.get_or_insert(now);
+        self.silent_since = Some(now);
+        self.is_told = false;
+        self.asked = None;
         let endpoint = self.upstream.pick(&self.tried)?;
         let mut peer = Box::new(endpoint.peer().clone());
         let mut limit = self.upstream.timeouts().connect.as_std();
@@ -237,6 +257,7 @@ impl Attempt {
 
     /// A connection is there and the header of the request is about to be sent on it.
     pub fn connected(&mut self) {
+        self.silent_since = None;
         self.sending(Instant::now());
     }
 
@@ -245,15 +266,16 @@ impl Attempt {
     pub fn moved(&mut self, now: Instant) -> bool {
         self.awaits_client = false;
         self.heard = Some(now);
+        self.silent_since = None;
         self.allow(now, self.upstream.timeouts().idle.as_std())
     }
 
-    /// The header of a response has come, other than an interim one.
-    pub fn answered(&mut self, now: Instant, status: StatusCode) {
-        // What is answered before it has been sent says nothing about how busy the upstream is.
-        if let (Some(capacity), Some(asked)) = (&self.upstream.capacity, self.asked.take()) {
-            capacity.answered(now, now.saturating_duration_since(asked), status);
-        }
+    /// The header of a response has come, other than an interim one; of a call of gRPC, with its status where it ends
+    /// with that.
+    pub fn answered(&mut self, now: Instant, status: StatusCode, grpc: Option<u8>) {
+        let asked = self.asked.take();
+        let time = asked.map(|asked| now.saturating_duration_since(asked));
+        self.tell(now, Outcome::answered(status, grpc, time));
     }
 
     /// Nothing moves until then, for a reason of the gateway's own. False as for [`Attempt::moved`], where that is later
@@ -294,6 +316,7 @@ impl Attempt {
         };
         let silence = silence.as_std();
         self.asked = Some(now);
+        self.silent_since = Some(now);
         self.allow(now, silence)
     }
 
@@ -363,17 +386,35 @@ impl Attempt {
     }
 
     /// Counts a failure where it is the upstream's: a client that leaves says nothing about it.
-    fn count(&self, code: Code) {
-        if code.fault() == Fault::Upstream {
-            self.upstream.metrics().count_failure(code.slug());
+    fn count(&mut self, code: Code) {
+        if code.fault() != Fault::Upstream {
+            return;
         }
-        // A deadline of the whole exchange may be the client's own, and may be late for what the client has not taken; what
-        // has answered is not overloaded. Otherwise clients could make the limit of everybody else shrink.
-        let is_own = !self.is_late() && self.heard.is_none();
-        if let (Some(capacity), Code::UpstreamTimeout | Code::UpstreamConnectTimeout, true) =
-            (&self.upstream.capacity, code, is_own)
-        {
-            capacity.timed_out(Instant::now());
+        self.upstream.metrics().count_failure(code.slug());
+        let now = Instant::now();
+        if self.is_told {
+            // That a client has not taken all of a response in time is not the endpoint's failure.
+            if !self.is_late() {
+                self.tell(now, Outcome::broken_off(code));
+            }
+        } else if !self.is_late() || self.was_silent(now) {
+            self.tell(now, Outcome::failed(code));
+        }
+    }
+
+    fn tell(&mut self, now: Instant, outcome: Outcome) {
+        self.is_told = true;
+        if let Some(lease) = &self.lease {
+            self.upstream.learn(&lease.0, now, &outcome);
+        }
+    }
+
+    /// Whether the endpoint has let enough of the exchange's time pass in silence for the end of that to be its failure.
+    /// Clients could otherwise make any endpoint fail, by being in a hurry or by taking their time.
+    fn was_silent(&self, now: Instant) -> bool {
+        match (self.blamed_after, self.silent_since) {
+            (Some(needed), Some(since)) => now.saturating_duration_since(since) >= needed,
+            _ => false,
         }
     }
 

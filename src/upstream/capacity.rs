@@ -1,12 +1,14 @@
 //! How many requests an upstream may have at a time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::StatusCode;
 
+use super::outcome::{End, Outcome};
 use super::{Build, Config};
 use crate::limits::{Bulkhead, GradientBounds, Limit};
+use crate::response::Code;
 
 /// The limit of an upstream, and what it is learned from where it is learned.
 #[derive(Debug)]
@@ -57,18 +59,20 @@ impl Capacity {
         &self.bulkhead
     }
 
-    /// The header of a response has come, so long after the whole of the request had been sent.
-    pub(super) fn answered(&self, now: Instant, time: Duration, status: StatusCode) {
-        match Word::of(status) {
-            Word::Served => self.bulkhead.answered(now, time),
-            Word::Overloaded => self.bulkhead.overloaded(now),
-            Word::Nothing => {}
+    /// What a try says of how many requests at a time are good.
+    pub(super) fn learn(&self, now: Instant, outcome: &Outcome) {
+        match (outcome.end, outcome.time) {
+            // What is answered before it has been sent says nothing about how busy the upstream is.
+            (End::Answered { status, .. }, Some(time)) => match Word::of(status) {
+                Word::Served => self.bulkhead.answered(now, time),
+                Word::Overloaded => self.bulkhead.overloaded(now),
+                Word::Nothing => {}
+            },
+            (End::Failed(Code::UpstreamTimeout | Code::UpstreamConnectTimeout), _) => {
+                self.bulkhead.overloaded(now);
+            }
+            _ => {}
         }
-    }
-
-    /// Nothing has come in time.
-    pub(super) fn timed_out(&self, now: Instant) {
-        self.bulkhead.overloaded(now);
     }
 }
 

@@ -41,6 +41,7 @@ mod endpoint;
 mod handshake;
 mod health;
 mod lent;
+mod outcome;
 mod peer;
 mod resolve;
 mod spares;
@@ -61,6 +62,7 @@ pub use attempt::{Attempt, Failure, Replay, Upload, Verdict};
 pub use balance::Balance;
 pub use clock::{Clock, Stall, Timer};
 pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
+pub use outcome::grpc_status;
 pub use spares::Room;
 
 use balance::Available;
