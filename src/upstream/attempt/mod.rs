@@ -1,24 +1,24 @@
 //! One exchange's way through an upstream: which endpoint, how it went, whether to try another.
 
+mod verdict;
+mod waits;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
+use pingora::Error;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, RetryType};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use super::Upstream;
 use super::clock::Clock;
-use super::connect::Turn;
 use super::dial::{Call, Dial};
 use super::endpoint::Endpoint;
-use super::outcome::Outcome;
 use crate::limits::Permit;
-use crate::response::{Code, Fault, rescue};
+use crate::response::Code;
 
 /// How many endpoints one request may be tried on before the client is told.
 const MAX_ATTEMPTS: u32 = 3;
@@ -253,208 +253,5 @@ impl Attempt {
         self.attempts += 1;
         self.upload = upload;
         Ok(peer)
-    }
-
-    /// A connection is there and the header of the request is about to be sent on it.
-    pub fn connected(&mut self) {
-        self.silent_since = None;
-        self.sending(Instant::now());
-    }
-
-    /// Bytes of the response or of a tunnel have moved: the idle clock starts again. False where the whole
-    /// exchange has taken longer than it may.
-    pub fn moved(&mut self, now: Instant) -> bool {
-        self.awaits_client = false;
-        self.heard = Some(now);
-        self.silent_since = None;
-        self.allow(now, self.upstream.timeouts().idle.as_std())
-    }
-
-    /// The header of a response has come, other than an interim one; of a call of gRPC, with its status where it ends
-    /// with that.
-    pub fn answered(&mut self, now: Instant, status: StatusCode, grpc: Option<u8>) {
-        let asked = self.asked.take();
-        let time = asked.map(|asked| now.saturating_duration_since(asked));
-        self.tell(now, Outcome::answered(status, grpc, time));
-    }
-
-    /// Nothing moves until then, for a reason of the gateway's own. False as for [`Attempt::moved`], where that is later
-    /// than the whole exchange may take.
-    pub fn pausing(&mut self, until: Instant) -> bool {
-        self.allow(until, self.upstream.timeouts().idle.as_std())
-    }
-
-    /// From now on the client may be silent for no longer than this. Says nothing where either side may be silent.
-    pub fn limit_client(&mut self, silence: Duration) {
-        if let Some(idle) = &mut self.client_idle {
-            *idle = silence;
-        }
-    }
-
-    /// A part of the request has been sent, and more is to come. False as for [`Attempt::moved`].
-    pub fn sending(&mut self, now: Instant) -> bool {
-        if self.is_tunnel {
-            return self.moved(now);
-        }
-        match self.client_idle {
-            // Once there is a response, what its two sides wait for is their own business.
-            Some(silence) if self.heard.is_none() => {
-                self.awaits_client = true;
-                self.allow(now, silence)
-            }
-            _ => self.allow(now, self.upstream.timeouts().idle.as_std()),
-        }
-    }
-
-    /// The whole request has been sent; the clock for the first byte starts. False as for [`Attempt::moved`].
-    pub fn sent(&mut self, now: Instant) -> bool {
-        self.awaits_client = false;
-        let timeouts = self.upstream.timeouts();
-        let silence = match self.heard {
-            None => timeouts.first_byte,
-            Some(_) => timeouts.idle,
-        };
-        let silence = silence.as_std();
-        self.asked = Some(now);
-        self.silent_since = Some(now);
-        self.allow(now, silence)
-    }
-
-    /// The connection has become a tunnel (101): it may live on as long as it is not silent.
-    pub fn upgraded(&mut self, now: Instant) {
-        self.deadline = None;
-        self.is_tunnel = true;
-        self.upload = Upload::Body;
-        self.moved(now);
-    }
-
-    /// Whether the whole exchange has taken longer than it may.
-    pub fn is_late(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-    }
-
-    /// The exchange is over and its connection may serve others.
-    pub fn finished(&mut self) {
-        if let Some(turn) = self.turn() {
-            turn.lift();
-        }
-    }
-
-    /// The connection could not be made. Nothing has been sent, so any request may go to another endpoint.
-    pub fn failed_to_connect(&mut self, error: &Error) -> Verdict {
-        let code = self.code(error);
-        self.count(code);
-        if let Some(lease) = &self.lease {
-            self.tried.push(lease.0.clone());
-        }
-        let has_another = self.attempts < MAX_ATTEMPTS
-            && !self.is_late()
-            && self.upstream.pick(&self.tried).is_ok();
-        if has_another {
-            Verdict::Retry
-        } else {
-            Verdict::GiveUp(code)
-        }
-    }
-
-    /// The exchange broke. It is tried again where the upstream says that it has not looked at the request
-    /// (RFC 9113 section 8.7), or where a pooled connection had been closed under it.
-    pub fn failed_in_exchange(&mut self, failure: &Failure<'_>) -> Verdict {
-        let code = failure.raised.unwrap_or_else(|| self.code(failure.error));
-        self.count(code);
-        let kind = failure.error.etype();
-        let is_unprocessed =
-            *kind == ErrorType::H2Error && matches!(failure.error.retry, RetryType::Decided(true));
-        let was_spare = self.call.as_ref().is_some_and(|call| call.was_spare());
-        let is_stale = (failure.was_pooled || was_spare)
-            && code == Code::UpstreamReset
-            && matches!(
-                kind,
-                ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-            );
-        let can_retry = match failure.replay {
-            Replay::Never => false,
-            Replay::IfUnprocessed => is_unprocessed,
-            Replay::Always => is_unprocessed || is_stale,
-        };
-        if can_retry && self.attempts < MAX_ATTEMPTS && !self.is_late() {
-            Verdict::Retry
-        } else {
-            Verdict::GiveUp(code)
-        }
-    }
-
-    /// Counts a failure where it is the upstream's: a client that leaves says nothing about it.
-    fn count(&mut self, code: Code) {
-        if code.fault() != Fault::Upstream {
-            return;
-        }
-        self.upstream.metrics().count_failure(code.slug());
-        let now = Instant::now();
-        if self.is_told {
-            // That a client has not taken all of a response in time is not the endpoint's failure.
-            if !self.is_late() {
-                self.tell(now, Outcome::broken_off(code));
-            }
-        } else if !self.is_late() || self.was_silent(now) {
-            self.tell(now, Outcome::failed(code));
-        }
-    }
-
-    fn tell(&mut self, now: Instant, outcome: Outcome) {
-        self.is_told = true;
-        if let Some(lease) = &self.lease {
-            self.upstream.learn(&lease.0, now, &outcome);
-        }
-    }
-
-    /// Whether the endpoint has let enough of the exchange's time pass in silence for the end of that to be its failure.
-    /// Clients could otherwise make any endpoint fail, by being in a hurry or by taking their time.
-    fn was_silent(&self, now: Instant) -> bool {
-        match (self.blamed_after, self.silent_since) {
-            (Some(needed), Some(since)) => now.saturating_duration_since(since) >= needed,
-            _ => false,
-        }
-    }
-
-    /// What an engine error means, given what is known of the deadlines.
-    pub fn code(&self, error: &Error) -> Code {
-        if self.call.as_ref().is_some_and(|call| call.is_refused()) {
-            Code::UpstreamProtocol
-        } else if self.is_late() {
-            Code::UpstreamTimeout
-        } else if !self.has_fired() {
-            rescue(error)
-        } else if self.awaits_client && !self.is_stalled() {
-            Code::RequestTimeout
-        } else {
-            Code::UpstreamTimeout
-        }
-    }
-
-    /// Whether a deadline of this exchange has ended it, whatever the engine makes of the end.
-    fn has_fired(&self) -> bool {
-        let turn = self.turn().is_some_and(Turn::has_fired);
-        let clock = self.clock.as_ref().is_some_and(|clock| clock.has_fired());
-        turn || clock || self.is_stalled()
-    }
-
-    fn turn(&self) -> Option<&Turn> {
-        self.call.as_ref()?.turn()
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.clock.as_ref().is_some_and(|clock| clock.is_stalled())
-    }
-
-    fn allow(&self, now: Instant, silence: Duration) -> bool {
-        if let Some(turn) = self.turn() {
-            turn.wait(now, silence, self.deadline);
-        }
-        if let Some(clock) = &self.clock {
-            clock.restart(now, silence);
-        }
-        self.deadline.is_none_or(|deadline| now < deadline)
     }
 }

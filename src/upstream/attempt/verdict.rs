@@ -1,0 +1,103 @@
+//! What becomes of an exchange whose try has failed.
+
+use std::time::Instant;
+
+use pingora::{Error, ErrorType, RetryType};
+
+use super::{Attempt, Failure, MAX_ATTEMPTS, Replay, Verdict};
+use crate::response::{Code, Fault, rescue};
+use crate::upstream::outcome::Outcome;
+
+impl Attempt {
+    /// The connection could not be made. Nothing has been sent, so any request may go to another endpoint.
+    pub fn failed_to_connect(&mut self, error: &Error) -> Verdict {
+        let code = self.code(error);
+        self.count(code);
+        if let Some(lease) = &self.lease {
+            self.tried.push(lease.0.clone());
+        }
+        let has_another = self.attempts < MAX_ATTEMPTS
+            && !self.is_late()
+            && self.upstream.pick(&self.tried).is_ok();
+        if has_another {
+            Verdict::Retry
+        } else {
+            Verdict::GiveUp(code)
+        }
+    }
+
+    /// The exchange broke. It is tried again where the upstream says that it has not looked at the request
+    /// (RFC 9113 section 8.7), or where a pooled connection had been closed under it.
+    pub fn failed_in_exchange(&mut self, failure: &Failure<'_>) -> Verdict {
+        let code = failure.raised.unwrap_or_else(|| self.code(failure.error));
+        self.count(code);
+        let kind = failure.error.etype();
+        let is_unprocessed =
+            *kind == ErrorType::H2Error && matches!(failure.error.retry, RetryType::Decided(true));
+        let was_spare = self.call.as_ref().is_some_and(|call| call.was_spare());
+        let is_stale = (failure.was_pooled || was_spare)
+            && code == Code::UpstreamReset
+            && matches!(
+                kind,
+                ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+            );
+        let can_retry = match failure.replay {
+            Replay::Never => false,
+            Replay::IfUnprocessed => is_unprocessed,
+            Replay::Always => is_unprocessed || is_stale,
+        };
+        if can_retry && self.attempts < MAX_ATTEMPTS && !self.is_late() {
+            Verdict::Retry
+        } else {
+            Verdict::GiveUp(code)
+        }
+    }
+
+    /// Counts a failure where it is the upstream's: a client that leaves says nothing about it.
+    fn count(&mut self, code: Code) {
+        if code.fault() != Fault::Upstream {
+            return;
+        }
+        self.upstream.metrics().count_failure(code.slug());
+        let now = Instant::now();
+        if self.is_told {
+            // That a client has not taken all of a response in time is not the endpoint's failure.
+            if !self.is_late() {
+                self.tell(now, Outcome::broken_off(code));
+            }
+        } else if !self.is_late() || self.was_silent(now) {
+            self.tell(now, Outcome::failed(code));
+        }
+    }
+
+    pub(super) fn tell(&mut self, now: Instant, outcome: Outcome) {
+        self.is_told = true;
+        if let Some(lease) = &self.lease {
+            self.upstream.learn(&lease.0, now, &outcome);
+        }
+    }
+
+    /// Whether the endpoint has let enough of the exchange's time pass in silence for the end of that to be its failure.
+    /// Clients could otherwise make any endpoint fail, by being in a hurry or by taking their time.
+    fn was_silent(&self, now: Instant) -> bool {
+        match (self.blamed_after, self.silent_since) {
+            (Some(needed), Some(since)) => now.saturating_duration_since(since) >= needed,
+            _ => false,
+        }
+    }
+
+    /// What an engine error means, given what is known of the deadlines.
+    pub fn code(&self, error: &Error) -> Code {
+        if self.call.as_ref().is_some_and(|call| call.is_refused()) {
+            Code::UpstreamProtocol
+        } else if self.is_late() {
+            Code::UpstreamTimeout
+        } else if !self.has_fired() {
+            rescue(error)
+        } else if self.awaits_client && !self.is_stalled() {
+            Code::RequestTimeout
+        } else {
+            Code::UpstreamTimeout
+        }
+    }
+}
