@@ -53,6 +53,7 @@ mod percent;
 mod pieces;
 mod problem;
 mod rate;
+mod ratio;
 mod reader;
 mod regex_pattern;
 mod render;
@@ -93,6 +94,7 @@ pub use path::{
 pub use percent::Percent;
 pub use pieces::read;
 pub use rate::Rate;
+pub use ratio::Ratio;
 pub use reader::{Broken, Named, Read, Section, Table};
 pub use regex_pattern::{RegexError, RegexPattern};
 pub use render::Report;
