@@ -186,7 +186,7 @@
 //! | Whatever became of the files, a gateway that runs serves on, and one that served once serves again where `STATE_DIRECTORY` says what it kept (systemd, the container) or the files can still be read as far as `gateway.state_dir`; an empty file cannot say that | `tests/cli/last_good.rs`: `whatever_became_of_the_file`, `a_file_with_mistakes_can_still_say_where` |
 //! | A reload that takes over what has not changed comes out as if everything were read | `src/config/kept.rs` |
 //! | A route with mistakes hands its requests to no other route | `tests/gateway/quarantine.rs`: `what_is_bad_answers_503_and_goes_to_nobody_else` |
-//! | Nothing that is forged, altered, borrowed, out of time or written in two ways is taken for a token, and no token says how it is checked | `tests/gateway/jwt_attacks.rs`; `tests/vectors.rs`: the vectors of Wycheproof and the examples of the RFCs |
+//! | Nothing that is forged, altered, borrowed, out of time or written in two ways is taken for a token, and no token says how it is checked | `tests/gateway/jwt_attacks.rs`; `src/identity/jwt/token_vectors.rs` and `tests/vectors.rs`: the vectors of Wycheproof and the examples of the RFCs |
 //! | A remembered token ends with itself, with its key and with the configuration | `tests/gateway/jwt.rs`: `a_remembered_token_ends_when_it_says`, `a_withdrawn_key_takes_the_remembered_tokens_with_it`, `who_is_whom_is_told_anew_with_each_configuration` |
 //! | What is shown of a configuration shows no secret | `src/config/secrets.rs` |
 //! | The package installs, serves low ports with a key of root's, reloads, is upgraded without losing a request, comes back after a crash and leaves nothing, under a real systemd | `tests/package/run`; the image: `tests/package/container` |

@@ -2,6 +2,11 @@
 //! by every algorithm of RSA, ECDSA, EdDSA and HMAC, whether tokens can be signed by it or not; and the examples of the
 //! RFCs themselves, from the tests of jwcrypto, which the package index of Python has.
 //!
+//! The vectors of project Wycheproof for whole tokens and for sets of keys are run in `src/identity/jwt/token_vectors.rs`,
+//! where tokens are judged. Looked into as well, in the indexes of Rust, Python and Node: joserfc, Authlib, PyJWT, python-jose,
+//! python-jwt, josepy, cryptojwt, pyjwkest, jwskate, jose, node-jose, jsonwebtoken, jws, jwa and jsrsasign. What they carry is
+//! the examples of the same RFCs, or tokens that their own tests have made, most of them with secrets of a few characters.
+//!
 //! Signatures by what no token is signed with must be refused by all that the key is otherwise good for. Valid ones
 //! that are refused are refused for a reason that stands here.
 

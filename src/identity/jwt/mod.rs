@@ -10,6 +10,8 @@ mod refused;
 mod remembered;
 mod rules;
 mod token;
+#[cfg(test)]
+mod token_vectors;
 mod verifier;
 
 pub use config::Config;

@@ -28,10 +28,31 @@ pub(super) struct Header {
     pub(super) typ: Option<Box<str>>,
 }
 
+/// A signed message in compact form (RFC 7515 section 7.1), whatever its payload is.
+#[derive(Debug)]
+pub(super) struct Signed<'t> {
+    pub(super) header: Header,
+    pub(super) payload: Vec<u8>,
+    pub(super) message: &'t [u8],
+    pub(super) signature: Vec<u8>,
+}
+
 impl<'t> Token<'t> {
     pub(super) fn parse(token: &'t [u8]) -> Result<Token<'t>, Refused> {
-        let mut parts = token.split(|&byte| byte == b'.');
-        let (Some(header), Some(claims), Some(signature), None) =
+        let signed = Signed::parse(token)?;
+        Ok(Token {
+            header: signed.header,
+            claims: parse_object(&signed.payload).map_err(|_| Refused::Claims)?,
+            message: signed.message,
+            signature: signed.signature,
+        })
+    }
+}
+
+impl<'t> Signed<'t> {
+    pub(super) fn parse(text: &'t [u8]) -> Result<Signed<'t>, Refused> {
+        let mut parts = text.split(|&byte| byte == b'.');
+        let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(Refused::Parts);
@@ -39,11 +60,12 @@ impl<'t> Token<'t> {
         if header.len() > LONGEST_HEADER {
             return Err(Refused::HeaderTooLong);
         }
-        Ok(Token {
-            header: Header::read(&object(header, Refused::Header)?)?,
-            claims: object(claims, Refused::Claims)?,
-            message: token
-                .get(..header.len() + 1 + claims.len())
+        let members = parse_object(&decode(header)?).map_err(|_| Refused::Header)?;
+        Ok(Signed {
+            header: Header::read(&members)?,
+            payload: decode(payload)?,
+            message: text
+                .get(..header.len() + 1 + payload.len())
                 .unwrap_or_default(),
             signature: decode(signature)?,
         })
@@ -54,10 +76,6 @@ impl<'t> Token<'t> {
 /// would let two texts be one token.
 fn decode(part: &[u8]) -> Result<Vec<u8>, Refused> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| Refused::Base64)
-}
-
-fn object(part: &[u8], otherwise: Refused) -> Result<Map<String, Value>, Refused> {
-    parse_object(&decode(part)?).map_err(|_| otherwise)
 }
 
 /// Members by which a token would bring its own key. One that does is an attack or a mistake, and both are worth

@@ -10,6 +10,7 @@ use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use subtle::ConstantTimeEq as _;
 
 use super::algorithm::{Algorithm, Algorithms, Hash, Kind};
+use super::roca;
 
 /// A key and what it may be used for.
 #[derive(Debug, PartialEq)]
@@ -46,6 +47,8 @@ pub enum Unfit {
     PublicSecret,
     #[error("RSA keys have from 2048 to 8192 bits")]
     RsaSize,
+    #[error("its private half can be computed from it (ROCA, CVE-2017-15361)")]
+    Roca,
     #[error("it is malformed")]
     Malformed,
     #[error("the same key stands before it")]
@@ -199,6 +202,9 @@ impl PublicKey {
         let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
         if !is_odd(modulus) || !is_odd(exponent) || exponent == [1] || exponent.len() > 8 {
             return Err(Unfit::Malformed);
+        }
+        if roca::is_made_so(modulus) {
+            return Err(Unfit::Roca);
         }
         Ok(PublicKey {
             decoding: DecodingKey::from_rsa_raw_components(modulus, exponent),

@@ -17,6 +17,7 @@ mod key;
 mod local;
 mod pem;
 mod renewal;
+mod roca;
 mod set;
 #[cfg(test)]
 mod set_tests;
