@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Request, State as Shared};
 use axum::middleware::{self, Next};
@@ -17,6 +18,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
 use super::{Admin, Command, Outcome, Report, State, limits};
+use crate::discovery::Shown as Standing;
 use crate::observability::Metrics;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -180,12 +182,30 @@ async fn upstreams(Shared(state): Shared<Arc<State>>) -> Json<Value> {
             .into_iter()
             .map(|(address, is_healthy)| json!({ "address": address, "healthy": is_healthy }))
             .collect();
-        (
-            upstream.name().to_owned(),
-            json!({ "endpoints": endpoints }),
-        )
+        let mut shown = json!({ "endpoints": endpoints });
+        if let Some(standing) = upstream.discovery() {
+            shown["discovery"] = discovery(standing);
+        }
+        (upstream.name().to_owned(), shown)
     });
     Json(Value::Object(upstreams.collect()))
+}
+
+/// How things stand with the registry that knows the endpoints.
+fn discovery(shown: Standing) -> Value {
+    let unix = |at: SystemTime| {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_secs_f64()
+    };
+    let age = |heard: SystemTime| heard.elapsed().unwrap_or_default().as_secs_f64();
+    json!({
+        "source": shown.source,
+        "up": shown.is_up,
+        "age_seconds": shown.heard.map(age),
+        "last_change": shown.changed.map(unix),
+        "last_error": shown.trouble.map(|it| json!({ "at": unix(it.at), "error": it.what })),
+        "from_disk": shown.is_from_disk,
+    })
 }
 
 async fn routes(Shared(state): Shared<Arc<State>>) -> Json<Value> {

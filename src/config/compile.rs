@@ -165,7 +165,7 @@ fn compile_on(
         document,
         sources,
         metrics,
-        (&room, &limits, before),
+        (&room, &limits, state_dir.as_deref(), before),
         &mut quarantine,
         diagnostics,
     );
@@ -358,7 +358,12 @@ fn compile_upstreams(
     document: &Document,
     sources: &Sources,
     metrics: &Metrics,
-    (room, limits, before): (&Arc<upstream::Room>, &limits::Room, Option<&Snapshot>),
+    (room, limits, state_dir, before): (
+        &Arc<upstream::Room>,
+        &limits::Room,
+        Option<&Path>,
+        Option<&Snapshot>,
+    ),
     quarantine: &mut Quarantine,
     diagnostics: &mut Diagnostics,
 ) -> Upstreams {
@@ -371,6 +376,7 @@ fn compile_upstreams(
         let mut build = upstream::Build {
             span: place,
             base: &folder,
+            state_dir,
             metrics,
             room,
             limits,

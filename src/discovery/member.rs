@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Where an endpoint is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Socket {
     Inet(SocketAddr),
     Unix(Box<Path>),

@@ -13,6 +13,7 @@ use prometheus::{
 
 use super::CertificateMetrics;
 use super::bulkhead_metrics::{BulkheadCatalog, Kind};
+use super::discovery_metrics::DiscoveryCatalog;
 use super::overload_metrics::OverloadCatalog;
 use super::register::Register;
 use super::series::Series;
@@ -55,6 +56,7 @@ pub(super) struct Catalog {
     pub(super) limit_decisions: IntCounterVec,
     pub(super) limit_keys: IntGaugeVec,
     pub(super) stores: StoreCatalog,
+    pub(super) discovery: DiscoveryCatalog,
     upgrades: IntCounterVec,
 }
 
@@ -212,6 +214,7 @@ impl Metrics {
                 &["northgate_limit"],
             ),
             stores: StoreCatalog::new(&register),
+            discovery: DiscoveryCatalog::new(&register),
             upgrades: register.counters(
                 "northgate_upgrades_total",
                 "Times that another program was to take the place of this one: handed_over, failed, or taken_back.",

@@ -51,6 +51,9 @@ impl Metrics {
             &all.route_bulkheads.refused,
             &all.concurrency.refused,
             &all.limit_decisions,
+            &all.discovery.changes,
+            &all.discovery.empty,
+            &all.discovery.failures,
         ] {
             retain(counters, &is_there);
         }
@@ -65,6 +68,11 @@ impl Metrics {
             &all.keys_fetched,
             &all.limit_keys,
             &all.stores.down,
+            &all.discovery.up,
+            &all.discovery.endpoints,
+            &all.discovery.heard,
+            &all.discovery.changed,
+            &all.discovery.from_disk,
         ] {
             retain(gauges, &is_there);
         }
@@ -133,6 +141,12 @@ mod tests {
             let limit = metrics.limit(name);
             limit.count(Decision::Admitted);
             limit.add_keys(1);
+            let discovery = metrics.discovery(name, "dns");
+            discovery.heard();
+            discovery.failed("refused");
+            discovery.changed(1);
+            discovery.left_empty_aside();
+            discovery.is_from_disk(true);
             let store = metrics.store(name);
             store.observe(StoreResult::Ok, Duration::from_millis(1));
             store.server_fails();

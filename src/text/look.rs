@@ -27,6 +27,11 @@ impl Look {
         })
     }
 
+    /// Whether it is the same file, whatever has been written to it since.
+    pub fn is_same_file(&self, other: &Look) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
     /// When anything of it was changed last, in Unix time.
     pub fn changed_at(&self) -> i64 {
         self.changed.0

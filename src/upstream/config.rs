@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::Balance;
+use crate::discovery;
 use crate::limits::{GradientConfig, QueueConfig};
 use crate::text::{
     Bounded, Duration, EndpointAddress, Host, ParsedText, Secret, Shorthand, Span, Spanned,
@@ -20,8 +21,11 @@ use crate::text::{
 pub struct Config {
     /// Where to send requests: `"host:port"` or `{ address = "host:port", weight = 2 }`. A host name is resolved
     /// at start and again every ten seconds; each of its addresses is an endpoint. `"unix:/path"` is a Unix
-    /// socket.
-    pub endpoints: Spanned<Vec<Spanned<EndpointConfig>>>,
+    /// socket. Either this or `discovery` must be there.
+    pub endpoints: Option<Spanned<Vec<Spanned<EndpointConfig>>>>,
+    /// Who knows where to send requests, instead of `endpoints`. Its last answer stays in use while it does not answer,
+    /// and is kept in `gateway.state_dir` for a start in that time.
+    pub discovery: Option<Spanned<discovery::Config>>,
     /// How an endpoint is chosen.
     #[serde(default)]
     pub balance: Balance,
@@ -48,25 +52,7 @@ pub struct Config {
 impl Config {
     /// Reports what its parts cannot see.
     pub(super) fn check(&self, name: &str, span: Span, subject: &mut Subject<'_>) {
-        let mut endpoints = subject.key("endpoints");
-        if self.endpoints.is_empty() {
-            endpoints
-                .error(
-                    self.endpoints.span,
-                    "is empty; an upstream needs at least one",
-                )
-                .help("write endpoints = [\"10.0.0.5:8002\"]");
-        }
-        let mut known = HashMap::new();
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
-            if let Some(first) = known.insert(&endpoint.address, endpoint.span) {
-                endpoints
-                    .index(index)
-                    .warning(endpoint.span, "is in the list twice")
-                    .also(first, "first here")
-                    .help("for a larger share, write { address = \"…\", weight = 2 }");
-            }
-        }
+        self.check_endpoints(span, subject);
         match (self.protocol, &self.tls) {
             (Protocol::H2, None) => {
                 subject
@@ -85,6 +71,43 @@ impl Config {
                     ));
             }
             _ => {}
+        }
+    }
+
+    fn check_endpoints(&self, span: Span, subject: &mut Subject<'_>) {
+        let list = match (&self.endpoints, &self.discovery) {
+            (Some(list), None) => list,
+            (None, Some(_)) => return,
+            (None, None) => {
+                subject
+                    .error(span, "needs endpoints or discovery")
+                    .help("write endpoints = [\"10.0.0.5:8002\"]");
+                return;
+            }
+            (Some(list), Some(discovery)) => {
+                subject
+                    .key("discovery")
+                    .error(discovery.span, "is set, and so is endpoints")
+                    .also(list.span, "the endpoints")
+                    .help("remove one of the two");
+                return;
+            }
+        };
+        let mut endpoints = subject.key("endpoints");
+        if list.is_empty() {
+            endpoints
+                .error(list.span, "is empty; an upstream needs at least one")
+                .help("write endpoints = [\"10.0.0.5:8002\"]");
+        }
+        let mut known = HashMap::new();
+        for (index, endpoint) in list.iter().enumerate() {
+            if let Some(first) = known.insert(&endpoint.address, endpoint.span) {
+                endpoints
+                    .index(index)
+                    .warning(endpoint.span, "is in the list twice")
+                    .also(first, "first here")
+                    .help("for a larger share, write { address = \"…\", weight = 2 }");
+            }
         }
     }
 }

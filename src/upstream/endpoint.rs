@@ -57,6 +57,13 @@ impl Endpoint {
         self.healthy_gauge.set(i64::from(other.is_healthy()));
     }
 
+    /// It is chosen no more: connections that nobody uses are closed, those in use when their exchange is over.
+    pub(super) fn depart(&self) {
+        if let Some(spares) = &self.spares {
+            spares.close();
+        }
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }

@@ -36,6 +36,7 @@ mod capacity;
 mod clock;
 mod config;
 mod connect;
+mod departed;
 mod dial;
 mod endpoint;
 mod handshake;
@@ -47,12 +48,14 @@ mod resolve;
 mod spares;
 mod tls;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 
-use crate::discovery::Member;
+use crate::discovery::{self, Discovery, Member};
 use crate::limits::{self, Bulkhead};
 use crate::observability::{Metrics, UpstreamMetrics};
 use crate::response::Code;
@@ -67,6 +70,7 @@ pub use spares::Room;
 
 use balance::Available;
 use capacity::Capacity;
+use departed::Departed;
 use endpoint::Endpoint;
 use peer::PeerTemplate;
 use resolve::Address;
@@ -80,11 +84,15 @@ pub struct Upstream {
     timeouts: Timeouts,
     protocol: Protocol,
     addresses: Box<[Address]>,
+    /// Who knows the endpoints, where they are not written.
+    discovery: Option<Arc<Discovery>>,
     template: PeerTemplate,
     health: Option<health::Checks>,
     available: ArcSwap<Available>,
     members: Mutex<Vec<Arc<Endpoint>>>,
-    /// Health checks and the refresh of host names.
+    /// Endpoints that are gone, for a while.
+    departed: Mutex<Departed>,
+    /// Health checks, the refresh of host names, and the following of a registry.
     tasks: Mutex<JoinSet<()>>,
     /// How many requests it may have at a time, where that is limited.
     capacity: Option<Capacity>,
@@ -111,6 +119,16 @@ impl Upstream {
         };
         config.check(name, context.span, &mut context.subject);
         let capacity = Capacity::build(name, config, context);
+        let discovery = config.discovery.as_ref().and_then(|config| {
+            let context = discovery::Build {
+                name,
+                base: context.base,
+                state_dir: context.state_dir,
+                metrics: context.metrics,
+                subject: context.subject.key("discovery"),
+            };
+            Discovery::build(config, context)
+        });
         if context.subject.error_count() > errors {
             return None;
         }
@@ -130,8 +148,10 @@ impl Upstream {
             addresses: config
                 .endpoints
                 .iter()
+                .flat_map(|list| list.iter())
                 .map(|endpoint| Address::of(endpoint))
                 .collect(),
+            discovery,
             template: PeerTemplate::new(name, config, tls, context.room),
             health: config
                 .health
@@ -139,6 +159,7 @@ impl Upstream {
                 .map(|health| health::Checks::new(health, config)),
             available: ArcSwap::from_pointee(Available::default()),
             members: Mutex::default(),
+            departed: Mutex::default(),
             tasks: Mutex::default(),
             capacity,
             metrics: context.metrics.upstream(name),
@@ -168,29 +189,57 @@ impl Upstream {
 
     /// Takes it into service, in place of the one that had its name `before`: endpoints that stay are as healthy as
     /// they were, and host names have the addresses that they had until they are resolved. Names of which nothing is
-    /// known are waited for, as long as the resolver has: one that does not resolve has no endpoints yet.
+    /// known are waited for, as long as the resolver has: one that does not resolve has no endpoints yet. So is the
+    /// first answer of a registry ([`discovery`](crate::discovery)).
     pub async fn prepare(self: &Arc<Self>, before: Option<&Upstream>) {
         let known = before.map_or_else(Vec::new, |before| before.current());
-        let addresses = resolve::without_resolver(&self.addresses, &known);
+        self.remember(&known);
+        if let Some(discovery) = &self.discovery {
+            self.follow(discovery, before).await;
+        } else {
+            self.resolve(&known).await;
+        }
+        if self.health.is_some() {
+            self.tasks().spawn(health::watch(Arc::downgrade(self)));
+        }
+    }
+
+    async fn resolve(self: &Arc<Self>, known: &[Arc<Endpoint>]) {
+        let addresses = resolve::without_resolver(&self.addresses, known);
         let is_known = resolve::has_all(&self.addresses, &addresses);
-        self.adopt_with(addresses, &known);
+        self.adopt(addresses);
         if !is_known {
             self.adopt(resolve::all(&self.addresses, &self.current()).await);
         }
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.health.is_some() {
-            tasks.spawn(health::watch(Arc::downgrade(self)));
-        }
         if self.addresses.iter().any(Address::is_name) {
-            tasks.spawn(resolve::watch(Arc::downgrade(self), is_known));
+            let watch = resolve::watch(Arc::downgrade(self), is_known);
+            self.tasks().spawn(watch);
         }
+    }
+
+    async fn follow(self: &Arc<Self>, discovery: &Arc<Discovery>, before: Option<&Upstream>) {
+        let before = before.and_then(|before| before.discovery.as_ref());
+        if let Some(set) = before.and_then(|before| discovery.follow_on(before)) {
+            self.adopt(set);
+        }
+        let upstream = Arc::downgrade(self);
+        let take = move |set| {
+            if let Some(upstream) = alive(&upstream) {
+                upstream.adopt(set);
+            }
+        };
+        self.tasks().spawn(discovery.clone().run(take));
+        discovery.begun().await;
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes it out of service: `now` has come in its place, if any has. Requests in flight go on with what is known.
     /// It is checked and resolved no more, and series of endpoints that are gone end.
     pub fn retire(&self, now: Option<&Upstream>) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.abort_all();
+        self.tasks().abort_all();
         let kept = now.map_or_else(Vec::new, |now| now.current());
         for gone in self.current() {
             if !kept.iter().any(|it| it.address() == gone.address()) {
@@ -226,40 +275,54 @@ impl Upstream {
             .clone()
     }
 
-    /// Takes over a new set of resolved addresses. An endpoint that was there before keeps its state.
-    fn adopt(&self, resolved: Vec<Member>) {
-        self.adopt_with(resolved, &[]);
+    /// Who knows the endpoints and how that goes, where they are not written.
+    pub fn discovery(&self) -> Option<discovery::Shown> {
+        self.discovery.as_ref().map(|discovery| discovery.shown())
     }
 
-    /// As [`Upstream::adopt`]; endpoints that are new here, but among those `known` elsewhere, are as healthy as
-    /// those.
-    fn adopt_with(&self, resolved: Vec<Member>, known_elsewhere: &[Arc<Endpoint>]) {
+    /// Takes over a new set of endpoints. One that was there before keeps its state, and one that comes back within a
+    /// minute is as healthy as it was. One that is gone is not chosen any more: requests in flight go on to their end,
+    /// connections that nobody uses are closed.
+    fn adopt(&self, set: Vec<Member>) {
+        let now = Instant::now();
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let adopted: Vec<Arc<Endpoint>> = resolved
-            .into_iter()
-            .map(|resolved| {
-                let known = members.iter().find(|endpoint| endpoint.is_at(&resolved));
-                known.cloned().unwrap_or_else(|| {
-                    let endpoint = Endpoint::new(resolved, &self.template, &self.metrics);
-                    let mut elsewhere = known_elsewhere.iter();
-                    // Without checks nothing would ever find it healthy again.
-                    if let Some(known) = elsewhere.find(|it| it.address() == endpoint.address())
-                        && self.health.is_some()
-                    {
-                        endpoint.take_after(known);
-                    }
-                    Arc::new(endpoint)
-                })
-            })
-            .collect();
-        for gone in members
-            .iter()
-            .filter(|known| !adopted.iter().any(|kept| kept.address() == known.address()))
-        {
+        let known: HashMap<&str, &Arc<Endpoint>> =
+            members.iter().map(|it| (it.address(), it)).collect();
+        let adopt = |member: Member| {
+            let address = member.socket.text();
+            let known = known.get(&*address);
+            if let Some(same) = known.filter(|known| known.is_at(&member)) {
+                return Arc::clone(same);
+            }
+            let endpoint = Endpoint::new(member, &self.template, &self.metrics);
+            // Without checks nothing would ever find it healthy again.
+            if self.health.is_some()
+                && let Some(known) = known.copied().or_else(|| departed.at(now, &address))
+            {
+                endpoint.take_after(known);
+            }
+            Arc::new(endpoint)
+        };
+        let adopted: Vec<Arc<Endpoint>> = set.into_iter().map(adopt).collect();
+        let kept: HashSet<&str> = adopted.iter().map(|it| it.address()).collect();
+        let is_gone = |it: &&Arc<Endpoint>| !kept.contains(it.address());
+        for gone in members.iter().filter(is_gone) {
+            gone.depart();
+            departed.remember(now, gone.clone());
             self.metrics.forget_endpoint(gone.address());
         }
         *members = adopted;
         self.available.store(Arc::new(Available::of(&members)));
+    }
+
+    /// What is known of these counts for endpoints that come here.
+    fn remember(&self, known: &[Arc<Endpoint>]) {
+        let now = Instant::now();
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        for known in known {
+            departed.remember(now, known.clone());
+        }
     }
 
     /// Builds the available set anew after a health change.
@@ -281,6 +344,8 @@ pub struct Build<'a> {
     /// Where its name stands.
     pub span: Span,
     pub base: &'a std::path::Path,
+    /// Where what registries say is kept, if it is.
+    pub state_dir: Option<&'a std::path::Path>,
     pub metrics: &'a Metrics,
     /// For unused connections.
     pub room: &'a Arc<Room>,

@@ -55,6 +55,7 @@ struct Kept {
     /// The last one in is the first one out, so that those that are not needed grow old.
     spares: Vec<Spare>,
     is_swept: bool,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +95,9 @@ impl Spares {
             _place: place,
         };
         let mut kept = self.kept();
+        if kept.is_closed {
+            return;
+        }
         kept.spares.push(spare);
         // Where there is no runtime any more, everything is about to be closed anyway.
         if !kept.is_swept
@@ -102,6 +106,16 @@ impl Spares {
             kept.is_swept = true;
             runtime.spawn(sweep(Arc::downgrade(self)));
         }
+    }
+
+    /// Closes all, and keeps none any more.
+    pub(super) fn close(&self) {
+        let mut kept = self.kept();
+        kept.is_closed = true;
+        let spares = std::mem::take(&mut kept.spares);
+        // Not under the lock.
+        drop(kept);
+        drop(spares);
     }
 
     fn is_good(&self, spare: &mut Spare, now: Instant) -> bool {
@@ -136,7 +150,7 @@ async fn sweep(spares: Weak<Spares>) {
 #[cfg(test)]
 mod tests {
     use pingora::protocols::l4::socket::SocketAddr;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -179,6 +193,19 @@ mod tests {
         assert!(spares.take(Instant::now()).is_none());
         drop(spares);
         assert_eq!(room.left.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_closed_keeps_nothing() {
+        let room = Room::new(10);
+        let spares = Spares::new(room.clone(), LONG);
+        let ((one, mut peer), (two, _two)) = (wire().await, wire().await);
+        spares.put(one, Instant::now());
+        spares.close();
+        assert_eq!(peer.read(&mut [0; 8]).await.unwrap(), 0);
+        spares.put(two, Instant::now());
+        assert!(spares.take(Instant::now()).is_none());
+        assert_eq!(room.left.load(Ordering::Relaxed), 10);
     }
 
     #[tokio::test]

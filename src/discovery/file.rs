@@ -1,0 +1,154 @@
+//! A file that lists endpoints and is looked at again and again.
+
+use std::convert::Infallible;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use super::listed::{Listed, of_json, of_toml};
+use super::names::{self, Names};
+use super::{Build, Failure, OnEmpty, Sink, Source};
+use crate::text::{Look, Spanned, open_file};
+
+/// How often the file is looked at, which costs a microsecond or two. A change is to be in force within 100 ms, and a file
+/// that is written in place is read one look later, when it has come to rest.
+const INTERVAL: Duration = Duration::from_millis(35);
+/// Looks take this part of the time at most, however slow the disk is.
+const SHARE: u32 = 100;
+/// How often it is said that the file is as it was.
+const WORD: Duration = Duration::from_secs(1);
+const MOST_BYTES: u64 = 16 << 20;
+
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+}
+
+/// A file that is not there yet, or has mistakes, is no mistake of the configuration: it may change at any time.
+pub(super) fn build(file: &Spanned<PathBuf>, context: &mut Build<'_>) -> Option<Arc<dyn Source>> {
+    if file.value.as_os_str().is_empty() {
+        let mut subject = context.subject.key("file");
+        subject.error(file.span, "is empty; it must be the path of a file");
+        return None;
+    }
+    let path = context.base.join(&file.value);
+    Some(Arc::new(Watched { path }))
+}
+
+#[async_trait]
+impl Source for Watched {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn describe(&self) -> String {
+        format!("file {}", self.path.display())
+    }
+
+    /// Somebody has written that there are none.
+    fn on_empty(&self) -> OnEmpty {
+        OnEmpty::Drop
+    }
+
+    async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
+        let mut eye = Eye::default();
+        let mut list: Option<Vec<Listed>> = None;
+        let mut names = Names::default();
+        let mut resolve_at = None;
+        let mut word_at = Instant::now();
+        loop {
+            let (path, began) = (self.path.clone(), Instant::now());
+            let look = spawn_blocking(move || Look::at(&path)).await;
+            let look = look.map_err(Failure::unreachable)?;
+            let took = began.elapsed();
+            let mut is_due = resolve_at.is_some_and(|at| at <= began);
+            if eye.is_news(look) {
+                match self.read().await {
+                    Ok(read) => (list, is_due) = (Some(read), true),
+                    Err(failure) => {
+                        list = None;
+                        sink.failed(&failure);
+                    }
+                }
+            }
+            if let Some(list) = &list {
+                if is_due {
+                    let (members, failure) = names.resolve(list).await;
+                    sink.publish(members);
+                    failure.iter().for_each(|failure| sink.failed(failure));
+                    let has_names = list.iter().any(|it| names::name(it).is_some());
+                    resolve_at = has_names.then(|| Instant::now() + names::REFRESH);
+                } else if word_at <= began && resolve_at.is_none() {
+                    sink.alive();
+                    word_at = began + WORD;
+                }
+            }
+            sleep(INTERVAL.max(took * SHARE)).await;
+        }
+    }
+}
+
+impl Watched {
+    async fn read(&self) -> Result<Vec<Listed>, Failure> {
+        let path = self.path.clone();
+        let read = spawn_blocking(move || read(&path)).await;
+        read.unwrap_or_else(|error| Err(Failure::unreachable(error)))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Listed>, Failure> {
+    let mut text = String::new();
+    let length = open_file(path)
+        .and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text))
+        .map_err(Failure::unreachable)?;
+    if length as u64 > MOST_BYTES {
+        return Err(Failure::malformed(format!(
+            "it is larger than {MOST_BYTES} bytes"
+        )));
+    }
+    let shown = path.to_string_lossy();
+    let is_json = path
+        .extension()
+        .is_some_and(|it| it.eq_ignore_ascii_case("json"));
+    let listed = match is_json {
+        true => of_json(&shown, &text),
+        false => of_toml(&shown, &text),
+    };
+    listed.map_err(Failure::malformed)
+}
+
+/// What was seen of a file.
+#[derive(Debug, Default)]
+struct Eye {
+    /// As it was when it was read; `None` inside where it was not there.
+    read: Option<Option<Look>>,
+    /// As it was at the last look.
+    last: Option<Option<Look>>,
+}
+
+impl Eye {
+    /// Whether it is to be read. A file that takes the place of another is whole: so files are replaced that mean
+    /// something together, and so container platforms do it. One that is written in place is only read once it has
+    /// not changed from one look to the next, or half of it could pass for all.
+    fn is_news(&mut self, look: Option<Look>) -> bool {
+        let last = self.last.replace(look);
+        if self.read == Some(look) {
+            return false;
+        }
+        let is_another = match (self.read.flatten(), look) {
+            (Some(read), Some(look)) => !read.is_same_file(&look),
+            _ => false,
+        };
+        let is_first = self.read.is_none();
+        let is_news = is_first || is_another || last == Some(look);
+        if is_news {
+            self.read = Some(look);
+        }
+        is_news
+    }
+}

@@ -1,0 +1,208 @@
+//! The last set of an upstream on disk, for a start while its registry is down.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Member, Socket};
+use crate::text::{EndpointAddress, open_file};
+
+/// Another format will have another number.
+const FORMAT: u32 = 1;
+/// Ten thousand endpoints with all that may be said of them.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Where the last set of one upstream is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    folder: PathBuf,
+    name: String,
+    /// What is followed: a set of another registry is not one of this.
+    source: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    format: u32,
+    source: String,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Endpoint {
+    address: String,
+    host: Box<str>,
+    weight: u32,
+    priority: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Kept {
+    /// `upstream` is a name that is good for a part of a file name.
+    pub(super) fn new(folder: &Path, upstream: &str, source: &str) -> Kept {
+        Kept {
+            folder: folder.to_owned(),
+            name: format!("endpoints.{upstream}.json"),
+            source: source.to_owned(),
+        }
+    }
+
+    /// Writes it in the place of the one before: whenever the machine stops, there is one or the other, whole. Blocks
+    /// until it is on the disk. Nobody but the process's user may read it.
+    pub(super) fn write(&self, members: &[Member]) -> io::Result<()> {
+        let written = Written {
+            format: FORMAT,
+            source: self.source.clone(),
+            endpoints: members.iter().map(Endpoint::of).collect(),
+        };
+        let bytes = serde_json::to_vec(&written).map_err(io::Error::other)?;
+        // Of the process, since the one that it takes over from may write at the same time.
+        let part = format!("{}.{}", self.name, std::process::id());
+        let part = self.folder.join(part);
+        let done = write(&part, &bytes)
+            .and_then(|()| fs::rename(&part, self.path()))
+            .and_then(|()| File::open(&self.folder)?.sync_all());
+        if done.is_err() {
+            // It may not even be there.
+            let _ = fs::remove_file(&part);
+        }
+        done
+    }
+
+    /// The set that was written last, and when. `None` where there is none of this registry. Blocks on the file
+    /// system.
+    pub(super) fn read(&self) -> io::Result<Option<(Vec<Member>, SystemTime)>> {
+        let file = match open_file(&self.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let at = file.metadata()?.modified()?;
+        let mut bytes = Vec::new();
+        file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+        let written: Written = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+        if written.format != FORMAT || written.source != self.source {
+            return Ok(None);
+        }
+        let members = written.endpoints.into_iter().map(Endpoint::member);
+        let members: Option<Vec<Member>> = members.collect();
+        let members = members.ok_or_else(|| io::Error::other("an address in it is none"))?;
+        Ok(Some((members, at)))
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // What a killed process of the same number has left.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+impl Endpoint {
+    fn of(member: &Member) -> Endpoint {
+        Endpoint {
+            address: member.socket.text(),
+            host: member.host.clone(),
+            weight: member.weight,
+            priority: member.priority,
+            zone: member.zone.as_deref().map(str::to_owned),
+            labels: member.labels.to_vec(),
+        }
+    }
+
+    fn member(self) -> Option<Member> {
+        let socket = match self.address.parse().ok()? {
+            EndpointAddress::Socket(address) => Socket::Inet(address),
+            EndpointAddress::Unix(path) => Socket::Unix(path),
+            EndpointAddress::Name { .. } => return None,
+        };
+        Some(Member {
+            socket,
+            host: self.host,
+            weight: self.weight,
+            priority: self.priority,
+            zone: self.zone.map(Arc::from),
+            labels: self.labels.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn members() -> Vec<Member> {
+        let full = Member {
+            priority: 2,
+            zone: Some("a".into()),
+            labels: [("version".into(), "v1".into())].into(),
+            ..Member::at("[::1]:80".parse().unwrap(), 7)
+        };
+        let path = Path::new("/run/a.sock");
+        let unix = Member::new(Socket::Unix(path.into()), "localhost".into(), 1);
+        vec![full, unix]
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::new(folder.path(), "users", "a test");
+        assert_eq!(kept.read().unwrap(), None);
+        for set in [members(), Vec::new(), members()] {
+            kept.write(&set).unwrap();
+            assert_eq!(kept.read().unwrap().unwrap().0, set);
+        }
+        let mode = fs::metadata(kept.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn another_registrys_set_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        Kept::new(folder.path(), "users", "one")
+            .write(&members())
+            .unwrap();
+        let other = Kept::new(folder.path(), "users", "another");
+        assert_eq!(other.read().unwrap(), None);
+    }
+
+    #[test]
+    fn damage_is_an_error_and_failure_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::new(folder.path(), "users", "a test");
+        kept.write(&members()).unwrap();
+        let whole = fs::read(kept.path()).unwrap();
+        for end in 0..whole.len() {
+            fs::write(kept.path(), &whole[..end]).unwrap();
+            assert!(kept.read().is_err(), "{end}");
+        }
+        fs::write(kept.path(), &whole).unwrap();
+        let part = format!("{}.{}", kept.name, std::process::id());
+        fs::create_dir(folder.path().join(part)).unwrap();
+        assert!(kept.write(&[]).is_err());
+        assert_eq!(kept.read().unwrap().unwrap().0, members());
+    }
+}
