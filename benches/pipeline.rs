@@ -359,6 +359,8 @@ fn records(criterion: &mut Criterion) {
         fault: None,
         flag: None,
         cause: None,
+        degraded: None,
+        fallback: None,
         limit: None,
         limit_rule: None,
         limit_decision: None,

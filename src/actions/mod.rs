@@ -3,10 +3,13 @@
 //! In: an action's config and, per request, a [`View`] of its facts. Out: a [`Reply`] that the gateway makes
 //! itself, at once or after asking others, or where and how to forward. An action must never know sessions: the proxy room writes its reply.
 
+mod fallback;
 mod login;
 mod redirect;
 mod respond;
 mod rewrite;
+mod split;
+mod upstream_name;
 
 use std::sync::Arc;
 
@@ -15,10 +18,13 @@ use crate::limits::Bulkhead;
 use crate::response::{Code, Reply};
 use crate::upstream::Upstream;
 
+pub use fallback::{Answer, Config as FallbackConfig, Fallback, Step, Why};
 pub use login::Login;
 pub use redirect::{Config as RedirectConfig, Redirect};
 pub use respond::{Config as RespondConfig, Respond};
 pub use rewrite::{Config as RewriteConfig, Rewrite};
+pub use split::{Branch, Config as SplitConfig, Split};
+pub use upstream_name::some_upstream;
 
 /// What a route does with a request.
 #[derive(Debug)]
@@ -40,10 +46,52 @@ pub enum Action {
 /// Forwarding to an upstream.
 #[derive(Debug)]
 pub struct Proxy {
-    pub upstream: Arc<Upstream>,
+    pub to: To,
     pub rewrite: Option<Rewrite>,
     /// The places of the route, where they are limited.
     pub bulkhead: Option<Arc<Bulkhead>>,
+    /// What answers where the upstream cannot.
+    pub fallback: Fallback,
+}
+
+/// Where a route forwards to.
+#[derive(Debug)]
+pub enum To {
+    One(Arc<Upstream>),
+    Split(Box<Split>),
+}
+
+impl Proxy {
+    /// Every upstream that its requests may come to.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let (one, split) = match &self.to {
+            To::One(upstream) => (Some(upstream), None),
+            To::Split(split) => (None, Some(split.branches())),
+        };
+        let branches = split.into_iter().flatten().map(|branch| &branch.upstream);
+        one.into_iter()
+            .chain(branches)
+            .chain(self.fallback.upstreams())
+    }
+
+    /// The upstream that this request is for.
+    pub fn choose(&self, view: View<'_>) -> Option<&Arc<Upstream>> {
+        match &self.to {
+            To::One(upstream) => Some(upstream),
+            To::Split(split) => split.choose(view).map(|branch| &branch.upstream),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match &self.to {
+            To::One(upstream) => format!("upstream {}", upstream.name()),
+            To::Split(split) => {
+                let branch = |it: &Branch| format!("{} {}", it.upstream.name(), it.weight());
+                let branches: Vec<_> = split.branches().iter().map(branch).collect();
+                format!("split {}", branches.join(", "))
+            }
+        }
+    }
 }
 
 impl Action {
@@ -68,7 +116,7 @@ impl Action {
     /// One line for people.
     pub fn describe(&self) -> String {
         match self {
-            Action::Proxy(proxy) => format!("upstream {}", proxy.upstream.name()),
+            Action::Proxy(proxy) => proxy.describe(),
             Action::Redirect(redirect) => format!("redirect {}", redirect.status()),
             Action::Respond(respond) => format!("respond {}", respond.status()),
             Action::Login(login) => format!("login {}", login.provider().core().name()),

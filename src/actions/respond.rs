@@ -83,6 +83,14 @@ impl Respond {
         Reply::content(self.status, self.headers.clone(), self.body.clone())
     }
 
+    pub(super) fn has_header(&self, name: &http::HeaderName) -> bool {
+        self.headers.iter().any(|(known, _)| known == name)
+    }
+
+    pub(super) fn push_header(&mut self, name: http::HeaderName, value: HeaderValue) {
+        self.headers.push((name, value));
+    }
+
     pub fn status(&self) -> u16 {
         self.status.as_u16()
     }

@@ -90,7 +90,7 @@ pub(super) fn check(
         now.is_some_and(|now| Arc::ptr_eq(now, upstream))
     };
     let is_kept = |route: &Arc<Route>| match &*route.action {
-        Action::Proxy(proxy) => is_same(&proxy.upstream),
+        Action::Proxy(proxy) => proxy.upstreams().all(is_same),
         _ => true,
     };
     let routes = views.iter().take(1).flat_map(|view| view.table.routes());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::changes::Kind;
 use super::document::Document;
 use super::quarantine::Quarantine;
-use crate::actions::{Action, Login, Proxy, Redirect, Respond, Rewrite};
+use crate::actions::{Action, Fallback, Login, Proxy, Redirect, Respond, Rewrite, Split, To};
 use crate::facts::Variables;
 use crate::identity::Directory;
 use crate::limits::{Bulkhead, Criticality, Limit};
@@ -86,7 +86,7 @@ pub(super) fn compile(
             let bulkhead = bulkhead(name, config, (references, metrics), &mut subject);
             wanted.build(
                 config,
-                (parameters, bulkhead),
+                (parameters, bulkhead, upstreams),
                 references.identity,
                 &mut subject,
             )
@@ -149,8 +149,8 @@ fn names(listeners: &[Spanned<Name>]) -> Vec<Name> {
 
 /// The one action of a route, resolved but not compiled.
 enum Wanted<'d> {
-    /// `None` for an upstream with errors or an unknown one.
-    Proxy(Option<Arc<Upstream>>),
+    /// `None` where there is an upstream with errors or an unknown one.
+    Proxy(Option<To>),
     Redirect(&'d crate::actions::RedirectConfig),
     Respond(&'d Spanned<crate::actions::RespondConfig>),
     Login(&'d Spanned<Name>),
@@ -164,6 +164,7 @@ fn resolve_action<'d>(
 ) -> Option<Wanted<'d>> {
     let places = [
         ("upstream", config.upstream.as_ref().map(|it| it.span)),
+        ("split", config.split.as_ref().map(|it| it.span)),
         ("redirect", config.redirect.as_ref().map(|it| it.span)),
         ("respond", config.respond.as_ref().map(|it| it.span)),
         ("login", config.login.as_ref().map(|it| it.span)),
@@ -172,7 +173,7 @@ fn resolve_action<'d>(
         .into_iter()
         .filter_map(|(key, span)| Some((key, span?)))
         .collect();
-    if config.upstream.is_none() && !actions.is_empty() {
+    if !config.forwards() && !actions.is_empty() {
         refuse_needless(config, subject);
     }
     if let [_, _, ..] = *actions {
@@ -191,20 +192,37 @@ fn resolve_action<'d>(
     if let Some(login) = &config.login {
         return Some(Wanted::Login(login));
     }
+    if let Some(split) = &config.split {
+        let find = |named: &_, subject: &mut Subject<'_>| find(named, upstreams, subject);
+        let split = Split::build(split, find, &mut subject.key("split"));
+        return Some(Wanted::Proxy(split.map(|split| To::Split(split.into()))));
+    }
     match (&config.upstream, &config.redirect, &config.respond) {
-        (Some(named), ..) => Some(Wanted::Proxy(match upstreams.get(&named.value) {
-            Some(upstream) => upstream.clone(),
-            None => {
-                let known = upstreams.keys().map(Name::as_str);
-                unknown("upstream", named, known, &mut subject.key("upstream"));
-                None
-            }
-        })),
+        (Some(named), ..) => {
+            let upstream = find(named, upstreams, &mut subject.key("upstream"));
+            Some(Wanted::Proxy(upstream.map(To::One)))
+        }
         (_, Some(redirect), _) => Some(Wanted::Redirect(redirect)),
         (.., Some(respond)) => Some(Wanted::Respond(respond)),
         (None, None, None) => {
             let problem = subject.error(span, "has no action");
-            problem.help("give it upstream, redirect, respond or login");
+            problem.help("give it upstream, split, redirect, respond or login");
+            None
+        }
+    }
+}
+
+/// The upstream of this name. `None` for one with errors, or after a diagnostic.
+fn find(
+    named: &Spanned<Name>,
+    upstreams: &Upstreams,
+    subject: &mut Subject<'_>,
+) -> Option<Arc<Upstream>> {
+    match upstreams.get(&named.value) {
+        Some(upstream) => upstream.clone(),
+        None => {
+            let known = upstreams.keys().map(Name::as_str);
+            unknown("upstream", named, known, subject);
             None
         }
     }
@@ -212,7 +230,8 @@ fn resolve_action<'d>(
 
 fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
     let timeout = config.timeout.as_ref().filter(|_| config.login.is_none());
-    let upstream = "is of use only beside upstream";
+    let upstream = "is of use only beside upstream or split";
+    let fallback = config.fallback.as_ref().and_then(|steps| steps.first());
     let needless = [
         (
             "rewrite",
@@ -222,7 +241,7 @@ fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
         (
             "timeout",
             timeout.map(|it| it.span),
-            "is of use only beside upstream or login",
+            "is of use only beside upstream, split or login",
         ),
         (
             "max_in_flight",
@@ -230,6 +249,7 @@ fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
             upstream,
         ),
         ("queue", config.queue.as_ref().map(|it| it.span), upstream),
+        ("fallback", fallback.map(|it| it.span), upstream),
     ];
     for (key, span, what) in needless {
         if let Some(span) = span {
@@ -252,7 +272,7 @@ fn bulkhead(
     if let Some(queue) = queue {
         let mut subject = subject.key("queue");
         queue.check(&mut subject);
-        if config.max_in_flight.is_none() && config.upstream.is_some() {
+        if config.max_in_flight.is_none() && config.forwards() {
             let problem = subject.error(queue.span, "nobody waits where nothing is limited");
             problem.help("add max_in_flight = 100, or remove queue");
         }
@@ -274,7 +294,7 @@ impl Wanted<'_> {
     fn build(
         self,
         config: &routing::Config,
-        (parameters, bulkhead): (&[Box<str>], Option<Arc<Bulkhead>>),
+        (parameters, bulkhead, upstreams): (&[Box<str>], Option<Arc<Bulkhead>>, &Upstreams),
         identity: &Directory,
         subject: &mut Subject<'_>,
     ) -> Option<Action> {
@@ -283,17 +303,26 @@ impl Wanted<'_> {
                 let provider = identity.oidc.named(name, &mut subject.key("login"))?;
                 Some(Action::Login(Login::new(provider)))
             }
-            Wanted::Proxy(upstream) => {
+            Wanted::Proxy(to) => {
                 let rewrite = match &config.rewrite {
                     None => Some(None),
                     Some(rewrite) => {
                         Rewrite::build(rewrite, parameters, &mut subject.key("rewrite")).map(Some)
                     }
                 };
+                let fallback = match &config.fallback {
+                    None => Some(Fallback::default()),
+                    Some(steps) => {
+                        let find =
+                            |named: &_, subject: &mut Subject<'_>| find(named, upstreams, subject);
+                        Fallback::build(steps, parameters, find, &mut subject.key("fallback"))
+                    }
+                };
                 Some(Action::Proxy(Proxy {
-                    upstream: upstream?,
+                    to: to?,
                     rewrite: rewrite?,
                     bulkhead,
+                    fallback: fallback?,
                 }))
             }
             Wanted::Redirect(redirect) => {

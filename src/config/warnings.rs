@@ -20,15 +20,17 @@ pub(super) fn of_unused(
     before: Option<&Snapshot>,
     diagnostics: &mut Diagnostics,
 ) {
-    let named = document.routes.values();
-    let named = named.filter_map(|route| Some(route.config.upstream.as_ref()?.as_str()));
+    let routes = document.routes.values();
+    let named = routes.flat_map(|route| route.config.upstreams());
+    let named = named.map(|name| name.as_str());
     let views = before.map_or(&[][..], |before| &before.listeners);
     let views = views.iter().take(usize::from(!document.kept.is_empty()));
     let kept = views.flat_map(|view| kept::routes(document, view));
     let kept = kept.filter_map(|(_, _, route)| match &*route.action {
-        Action::Proxy(proxy) => Some(proxy.upstream.name()),
+        Action::Proxy(proxy) => Some(proxy.upstreams()),
         _ => None,
     });
+    let kept = kept.flatten().map(|upstream| upstream.name());
     let used: HashSet<&str, RandomState> = named.chain(kept).collect();
     // A route that names an upstream that is not there was probably meant for one of the unused; what routes with
     // mistakes name is not known.

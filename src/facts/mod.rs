@@ -6,6 +6,7 @@
 
 mod expression;
 mod ids;
+mod json_template;
 mod template;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use crate::limits::{Criticality, Taken};
 
 pub use expression::{Answer, EvaluationError, Expression, ExpressionError, Problem};
 pub use ids::{RequestId, TraceContext};
+pub use json_template::JsonTemplate;
 pub use template::{Template, TemplateError, TemplateProblem, Variables, View};
 
 pub(crate) use ids::draw;

@@ -288,6 +288,8 @@ mod tests {
             fault: None,
             flag: None,
             cause: None,
+            degraded: None,
+            fallback: None,
             limit: None,
             limit_rule: None,
             limit_decision: None,

@@ -48,6 +48,9 @@ pub struct AccessRecord<'a> {
     pub flag: Option<&'static str>,
     /// Why, for operators: the engine's cause, never shown to the client.
     pub cause: Option<&'a str>,
+    /// Why a step of the route's fallback answers and not its upstream, and which.
+    pub degraded: Option<&'a str>,
+    pub fallback: Option<&'a str>,
     /// The limit that has refused the request, or would have if it did not only watch; as the configuration has it.
     pub limit: Option<&'a str>,
     /// The window of it that has no room.
@@ -108,6 +111,8 @@ impl AccessRecord<'_> {
         quoted(out, b",\"fault\":", self.fault);
         quoted(out, b",\"flag\":", self.flag);
         quoted(out, b",\"cause\":", self.cause);
+        quoted(out, b",\"degraded\":", self.degraded);
+        quoted(out, b",\"fallback\":", self.fallback);
         quoted(out, b",\"limit\":", self.limit);
         quoted(out, b",\"limit_rule\":", self.limit_rule);
         quoted(out, b",\"limit_decision\":", self.limit_decision);
@@ -318,6 +323,8 @@ mod tests {
             fault: None,
             flag: None,
             cause: None,
+            degraded: None,
+            fallback: None,
             limit: None,
             limit_rule: None,
             limit_decision: None,

@@ -17,6 +17,7 @@ use super::discovery_metrics::DiscoveryCatalog;
 use super::overload_metrics::OverloadCatalog;
 use super::register::Register;
 use super::series::Series;
+use super::shaping_metrics::ShapingCatalog;
 use super::store_metrics::StoreCatalog;
 
 /// Every metric of one gateway. Cloning costs a reference.
@@ -57,6 +58,7 @@ pub(super) struct Catalog {
     pub(super) limit_keys: IntGaugeVec,
     pub(super) stores: StoreCatalog,
     pub(super) discovery: DiscoveryCatalog,
+    pub(super) shaping: ShapingCatalog,
     upgrades: IntCounterVec,
 }
 
@@ -215,6 +217,7 @@ impl Metrics {
             ),
             stores: StoreCatalog::new(&register),
             discovery: DiscoveryCatalog::new(&register),
+            shaping: ShapingCatalog::new(&register),
             upgrades: register.counters(
                 "northgate_upgrades_total",
                 "Times that another program was to take the place of this one: handed_over, failed, or taken_back.",
@@ -318,8 +321,8 @@ fn register_process(_: &Registry) {}
 /// they are used.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    route: Box<str>,
-    metrics: Metrics,
+    pub(super) route: Box<str>,
+    pub(super) metrics: Metrics,
     durations: Series<(MethodLabel, u16, &'static str), Histogram>,
     bytes: Series<(), (IntCounter, IntCounter)>,
 }
@@ -400,17 +403,10 @@ impl UpstreamMetrics {
 
     /// Ends the series of an endpoint that is gone.
     pub fn forget_endpoint(&self, endpoint: &str) {
+        let (catalog, labels) = (&self.metrics.0, [&*self.upstream, endpoint]);
         // It is not an error if nothing was ever counted for it.
-        let _ = self
-            .metrics
-            .0
-            .endpoint_healthy
-            .remove_label_values(&[&*self.upstream, endpoint]);
-        let _ = self
-            .metrics
-            .0
-            .endpoint_active
-            .remove_label_values(&[&*self.upstream, endpoint]);
+        let _ = catalog.endpoint_healthy.remove_label_values(&labels);
+        let _ = catalog.endpoint_active.remove_label_values(&labels);
     }
 }
 

@@ -18,6 +18,7 @@ mod overload_metrics;
 mod register;
 mod retain;
 mod series;
+mod shaping_metrics;
 mod store_metrics;
 mod wall;
 mod watched;

@@ -12,9 +12,11 @@ use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
 use super::bodies::Bodies;
+use super::fallback::{Degraded, X_NORTHGATE_DEGRADED};
 use super::names::Names;
 use super::timed::Seat;
 use super::{admission, deadline, error_of, flag_retry, forwarding};
@@ -26,7 +28,7 @@ use crate::listener::{Connection, End, Pace, Rest, connection_of};
 use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
-use crate::upstream::{Attempt, Replay, Verdict, grpc_status};
+use crate::upstream::{Attempt, Replay, Upload, Upstream, Verdict, grpc_status};
 
 /// About how many headers the gateway and its policies add to a message. More make the engine's map grow twice, and
 /// room that is not used makes it a larger one than it need be.
@@ -64,6 +66,10 @@ pub struct Exchange {
     pub(super) upstream_status: Option<StatusCode>,
     /// How slow the client may still be with its body, and when the last part of it came.
     pub(super) pace: Option<(Pace, Instant)>,
+    /// Why a step of the route's fallback answers, once one does.
+    pub(super) degraded: Option<Box<Degraded>>,
+    /// The status of a response that a step of the fallback is to answer in the place of.
+    pub(super) falls_for: Option<StatusCode>,
     /// What the log says of a reply of the gateway's own.
     pub(super) cause: Option<Cow<'static, str>>,
     /// The failure that the gateway reported, or noticed too late to report.
@@ -90,6 +96,8 @@ impl Exchange {
             first_byte: None,
             upstream_status: None,
             pace: None,
+            degraded: None,
+            falls_for: None,
             cause: None,
             outcome: None,
         }
@@ -183,21 +191,34 @@ impl Exchange {
         let Action::Proxy(proxy) = &*self.route.action else {
             return self.route.action.reply(self.view(request));
         };
-        let limit = deadline::limit(self, request);
+        let Some(upstream) = proxy.choose(self.view(request)).cloned() else {
+            return Some(Reply::failure(Code::UpstreamUnhealthy));
+        };
         // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
         self.is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
+        self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
+        self.attempt = Some(self.attempt_on(upstream, request));
+        None
+    }
+
+    /// An attempt on an upstream, with what is left of the time for the whole exchange.
+    pub(super) fn attempt_on(&self, upstream: Arc<Upstream>, request: &RequestHeader) -> Attempt {
+        let limit = deadline::limit(self, request);
         let idle =
             |connection: &Arc<Connection>| connection.listener.timeouts.request_body_idle.as_std();
         let client_idle = self.connection.as_ref().filter(|_| !self.is_grpc).map(idle);
-        let upstream = proxy.upstream.clone();
-        self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
         let mut attempt = Attempt::new(upstream, self.began, limit, client_idle);
         if let Some(limit) = limit.filter(|_| limit == self.route.timeout) {
             attempt.limited_by_route(limit);
         }
         attempt.read_in_parts(self.route.pipeline.largest_part(self.view(request)));
-        self.attempt = Some(attempt);
-        None
+        attempt
+    }
+
+    /// Chooses an endpoint of the upstream.
+    pub(super) fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
+        let attempt = self.attempt.as_mut();
+        attempt.map_or(Err(Code::Internal), |attempt| attempt.pick(upload))
     }
 
     /// Whether there is a limit to come past on the way to the upstream.
@@ -272,9 +293,10 @@ impl Exchange {
     /// The header of an upstream's response has come; makes it the client's.
     pub(super) fn received(
         &mut self,
-        request: &RequestHeader,
+        session: &Session,
         response: &mut ResponseHeader,
     ) -> Result<()> {
+        let request = session.req_header();
         let is_upgrade = response.status == StatusCode::SWITCHING_PROTOCOLS;
         // An interim response promises a real one and is none: it stops no clock.
         if is_upgrade || !response.status.is_informational() {
@@ -305,9 +327,12 @@ impl Exchange {
                     attempt.moved(now);
                 }
             }
+            self.accept(session, response.status)?;
         }
         let mut parts = take_response(response);
-        if !is_upgrade {
+        if is_upgrade {
+            parts.headers.remove(X_NORTHGATE_DEGRADED);
+        } else {
             forwarding::strip_hop_by_hop(&mut parts.headers);
         }
         if parts.status == StatusCode::NO_CONTENT {
@@ -366,6 +391,10 @@ impl Exchange {
         }
         // In one step: each of the headers below would otherwise find the map full in turn.
         response.headers.reserve(ADDED_TO_RESPONSE);
+        if let Some(degraded) = self.degraded.as_ref().filter(|_| is_final) {
+            let reason = degraded.reason.clone();
+            response.headers.insert(X_NORTHGATE_DEGRADED, reason);
+        }
         let view = self.view(request);
         let pipeline = &self.route.pipeline;
         pipeline.response(&mut response.headers, view, is_final);

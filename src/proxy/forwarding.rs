@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::client_address;
 use super::exchange::X_REQUEST_ID;
+use super::fallback::X_NORTHGATE_DEGRADED;
 use super::names::{Names, drop_suspects};
 use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host_header};
 use crate::listener::Connection;
@@ -169,18 +170,24 @@ pub(super) fn allow_trailers(request: &RequestHeader, headers: &mut HeaderMap) {
 }
 
 /// Removes what concerns only the connection to the upstream (RFC 9110 section 7.6.1): the fields that its
-/// `Connection` names, `Connection` itself, and those that older software sends without naming them.
+/// `Connection` names, `Connection` itself, and those that older software sends without naming them. And what only the
+/// gateway says.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.keys().any(is_hop_by_hop) {
+    if headers.keys().any(is_for_this_hop) {
         strip(headers);
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+fn is_for_this_hop(name: &HeaderName) -> bool {
     // As text, which tells most names apart by their length.
     matches!(
         name.as_str(),
-        "connection" | "keep-alive" | "proxy-connection" | "trailer" | "upgrade"
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "trailer"
+            | "upgrade"
+            | "x-northgate-degraded"
     )
 }
 
@@ -199,7 +206,15 @@ fn strip(headers: &mut HeaderMap) {
         }
     }
     // `Trailer` announces what the engine drops, or what HTTP/2 needs no announcement for.
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRAILER, UPGRADE] {
+    let always = [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TRAILER,
+        UPGRADE,
+        X_NORTHGATE_DEGRADED,
+    ];
+    for name in always {
         headers.remove(name);
     }
 }

@@ -19,6 +19,7 @@ mod doors;
 mod early_body;
 mod engine;
 mod exchange;
+mod fallback;
 mod forwarding;
 mod h2_request;
 mod later;
@@ -53,7 +54,7 @@ use tokio::sync::mpsc;
 use crate::policies::Flow;
 use crate::response::Code;
 use crate::routing::Snapshot;
-use crate::upstream::{Failure, Upload, Verdict};
+use crate::upstream::{Failure, Replay, Upload, Verdict};
 
 use deadline::Deadline;
 pub use engine::Engine;
@@ -106,7 +107,7 @@ impl ProxyHttp for Proxy {
             None if exchange.attempt.is_none() => {
                 Some(Box::pin(later::reply(session, exchange)).await)
             }
-            None if exchange.has_doors() => doors::enter(exchange).await,
+            None if exchange.has_doors() => fallback::enter(session, exchange).await,
             reply => reply,
         };
         match reply {
@@ -123,21 +124,27 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
-        timed::seat(session, exchange);
         let upload = match session.is_body_empty() {
             true => Upload::Nothing,
             false => Upload::Body,
         };
-        let picked = exchange
-            .attempt
-            .as_mut()
-            .map_or(Err(Code::Internal), |attempt| attempt.pick(upload));
-        picked.map_err(|code| exchange.give_up(code))
+        if exchange.has_doors() {
+            // Those of another upstream, for which the route's own was given up. Boxed, as above.
+            return Box::pin(fallback::pick(session, exchange, upload, None)).await;
+        }
+        timed::seat(session, exchange);
+        match exchange.pick(upload) {
+            Ok(peer) => Ok(peer),
+            Err(code) if exchange.has_fallback() => {
+                Box::pin(fallback::pick(session, exchange, upload, Some(code))).await
+            }
+            Err(code) => Err(exchange.give_up(code)),
+        }
     }
 
     fn fail_to_connect(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _: &HttpPeer,
         exchange: &mut Box<Exchange>,
         error: Box<Error>,
@@ -146,6 +153,8 @@ impl ProxyHttp for Proxy {
             return error;
         };
         let verdict = attempt.failed_to_connect(&error);
+        let can_be_sent = exchange::replay(session) != Replay::Never;
+        let verdict = fallback::reconsider(session, exchange, verdict, can_be_sent);
         exchange.judge(error, verdict)
     }
 
@@ -227,7 +236,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        exchange.received(session.req_header(), response)?;
+        exchange.received(session, response)?;
         if exchange.bodies.may_be_bodiless {
             session.downstream_modules_ctx = bodiless::modules();
         }
@@ -280,12 +289,21 @@ impl ProxyHttp for Proxy {
         let Some(attempt) = &mut exchange.attempt else {
             return error;
         };
-        let verdict = attempt.failed_in_exchange(&Failure {
+        let failure = Failure {
             error: &error,
             raised: exchange.outcome,
             was_pooled: client_reused,
             replay: exchange::replay(session),
-        });
+        };
+        let (verdict, can_be_sent) = match exchange.falls_for {
+            // It is no failure of this try: it has answered, and something else is to answer in its place.
+            Some(_) => (
+                Verdict::GiveUp(Code::UpstreamUnhealthy),
+                failure.replay == Replay::Always,
+            ),
+            None => (attempt.failed_in_exchange(&failure), failure.can_be_sent()),
+        };
+        let verdict = fallback::reconsider(session, exchange, verdict, can_be_sent);
         exchange.judge(error, verdict)
     }
 

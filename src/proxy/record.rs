@@ -1,7 +1,7 @@
 //! The end of an exchange: one access record, one metrics update, everything released.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Version;
 use pingora::proxy::Session;
@@ -14,6 +14,7 @@ use crate::limits::Taken;
 use crate::listener::Connection;
 use crate::observability::{AccessRecord, Decision, unix_time};
 use crate::response::Code;
+use crate::upstream::Attempt;
 
 /// Says what happened, once.
 pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&Error>) {
@@ -33,15 +34,11 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         .observe(&request.method, status, slug, total);
     exchange.route.metrics.count_bytes(received, sent);
     let mut upstream_time = None;
-    if let Some(attempt) = &mut exchange.attempt {
-        let answered = exchange.upstream_status.map_or(0, |status| status.as_u16());
-        upstream_time = attempt.spent(now, error.is_some());
-        if let Some(spent) = upstream_time {
-            attempt.upstream().metrics().observe(answered, spent);
-        }
-        if error.is_none() {
-            attempt.finished();
-        }
+    if let Some(attempt) = &exchange.attempt {
+        upstream_time = observe_upstream(exchange, attempt, error.is_some());
+    }
+    if let Some(attempt) = exchange.attempt.as_mut().filter(|_| error.is_none()) {
+        attempt.finished();
     }
     if let Some(log) = &exchange.access_log {
         let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
@@ -53,6 +50,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             },
         };
         let attempt = exchange.attempt.as_ref();
+        let degraded = exchange.degraded.as_ref();
         let identity = exchange.facts.identity.as_deref();
         let exceeded = exchange.facts.taken.exceeded();
         log.append(&AccessRecord {
@@ -92,6 +90,8 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             fault: code.map(|code| code.fault().as_str()),
             flag: code.map(Code::flag),
             cause: cause.as_deref(),
+            degraded: degraded.and_then(|it| it.reason.to_str().ok()),
+            fallback: degraded.map(|it| &*it.answer),
             limit: exceeded.map(|it| it.limit),
             limit_rule: exceeded.map(|it| it.rule),
             limit_decision: exceeded.map(|it| match it.is_shadow {
@@ -116,6 +116,18 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         }
         connection.exchange_ended(now);
     }
+}
+
+/// Counts what an upstream has done, and says how long that took.
+pub(super) fn observe_upstream(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    has_failed: bool,
+) -> Option<Duration> {
+    let answered = exchange.upstream_status.map_or(0, |status| status.as_u16());
+    let spent = attempt.spent(Instant::now(), has_failed)?;
+    attempt.upstream().metrics().observe(answered, spent);
+    Some(spent)
 }
 
 /// Counts a connection that is closed with this response because it has served its turn.

@@ -106,6 +106,20 @@ pub(super) async fn fail(
     error: &Error,
 ) -> FailToProxy {
     let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
+    if refusal.is_none()
+        && !is_of_client(error)
+        && !has_begun(session.as_ref())
+        && let Some(reply) = exchange.fixed_reply(session.req_header())
+    {
+        let error_code = reply.status.as_u16();
+        if let Err(cause) = write(session, exchange, reply.closing()).await {
+            log::debug!("cannot reply: {cause}");
+        }
+        return FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        };
+    }
     let code = match exchange.outcome {
         // The engine was told of an error in the middle of the request, and this is what it was about.
         _ if refusal.is_some() => refusal.map_or(Code::BadRequest, |refusal| refusal.code),

@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::matcher::{Matcher, MatcherBuilder};
 use super::path::{PathError, PathProblem, PathTemplate};
 use super::value_condition::ValueCondition;
-use crate::actions::{RedirectConfig, RespondConfig, RewriteConfig};
+use crate::actions::{
+    FallbackConfig, RedirectConfig, RespondConfig, RewriteConfig, SplitConfig, some_upstream,
+};
 use crate::limits::{Criticality, QueueConfig};
 use crate::policies;
 use crate::text::{
-    Duration, EndpointAddress, Headers, HostPattern, Invalid, MethodName, Name, ParsedText, Span,
-    Spanned, Subject, parsed_text, quoted,
+    Duration, Headers, HostPattern, MethodName, Name, Several, Span, Spanned, Subject, quoted,
 };
 
-/// What a request must be like, and what happens to it then. Exactly one action: `upstream`, `redirect` or
+/// What a request must be like, and what happens to it then. Exactly one action: `upstream`, `split`, `redirect` or
 /// `respond`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -30,8 +30,13 @@ pub struct Config {
     #[serde(default)]
     pub listeners: Vec<Spanned<Name>>,
     /// Forwards to this upstream.
-    #[serde(default, deserialize_with = "upstream_name")]
+    #[serde(default, deserialize_with = "some_upstream")]
     pub upstream: Option<Spanned<Name>>,
+    /// Forwards to one of several upstreams: by weight, and to the same one for the same caller.
+    pub split: Option<Box<Spanned<SplitConfig>>>,
+    /// What answers where the upstream cannot: one step, or several of which the first that is for the failure and
+    /// can be taken is. Each marks its response with `X-Northgate-Degraded` and the reason. Default: the client is told.
+    pub fallback: Option<Box<Several<FallbackConfig>>>,
     /// What the upstream is asked for instead.
     pub rewrite: Option<Spanned<RewriteConfig>>,
     /// Sends the client elsewhere.
@@ -59,60 +64,28 @@ pub struct Config {
     pub policies: policies::Config,
 }
 
+impl Config {
+    /// Every upstream that it names.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Spanned<Name>> {
+        let split = self.split.iter().flat_map(|split| split.to.iter());
+        let fallback = self.fallback.iter().flat_map(|steps| steps.iter());
+        let one = self.upstream.iter();
+        one.chain(split.map(|branch| &branch.upstream))
+            .chain(fallback.filter_map(|step| step.upstream.as_ref()))
+    }
+
+    /// Whether it forwards anything.
+    pub fn forwards(&self) -> bool {
+        self.upstream.is_some() || self.split.is_some()
+    }
+}
+
 /// What of a route says which requests are its own: enough for one that has mistakes elsewhere.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Reach {
     pub r#match: Spanned<MatchConfig>,
     #[serde(default)]
     pub listeners: Vec<Spanned<Name>>,
-}
-
-/// The name of an upstream, where many would write an address.
-struct UpstreamName(Name);
-
-#[derive(Debug, thiserror::Error)]
-enum InvalidUpstream {
-    #[error("{0}")]
-    Name(#[from] Invalid),
-    #[error(
-        "must be the name of an upstream, got {}\ndefine one, [upstreams.NAME] with endpoints = [{address:?}], and write \
-         its name here", quoted(.got)
-    )]
-    Address { got: Box<str>, address: Box<str> },
-}
-
-impl FromStr for UpstreamName {
-    type Err = InvalidUpstream;
-
-    fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
-        let address = text.split_once("://").map_or(text, |(_, address)| address);
-        match text.parse::<Name>() {
-            Ok(name) => Ok(UpstreamName(name)),
-            Err(_) if address.parse::<EndpointAddress>().is_ok() => Err(InvalidUpstream::Address {
-                got: text.into(),
-                address: address.into(),
-            }),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl ParsedText for UpstreamName {
-    const EXPECTED: &'static str = "the name of an upstream";
-}
-
-parsed_text!(
-    UpstreamName,
-    "string",
-    ".",
-    "Never shown: the schema has a name."
-);
-
-fn upstream_name<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Spanned<Name>>, D::Error> {
-    let named = Spanned::<UpstreamName>::deserialize(deserializer)?;
-    Ok(Some(named.map(|UpstreamName(name)| name)))
 }
 
 /// Which requests a route is for.

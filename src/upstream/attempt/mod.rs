@@ -208,6 +208,13 @@ impl Attempt {
         self.places.push(place);
     }
 
+    /// Takes over the first of the places that `failed` has.
+    pub fn inherit_place(&mut self, failed: &mut Attempt) {
+        if !failed.places.is_empty() {
+            self.places.push(failed.places.remove(0));
+        }
+    }
+
     /// Gives back the places that it has: nothing more is asked of the upstream.
     pub fn leave(&mut self) {
         self.places.clear();

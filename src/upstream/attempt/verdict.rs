@@ -8,6 +8,23 @@ use super::{Attempt, Failure, MAX_ATTEMPTS, Replay, Verdict};
 use crate::response::{Code, Fault, rescue};
 use crate::upstream::outcome::Outcome;
 
+impl Failure<'_> {
+    /// Whether the request can be sent once more, to whomever.
+    pub fn can_be_sent(&self) -> bool {
+        match self.replay {
+            Replay::Never => false,
+            Replay::IfUnprocessed => self.is_unprocessed(),
+            Replay::Always => true,
+        }
+    }
+
+    /// Whether the upstream says that it has not looked at the request (RFC 9113 section 8.7).
+    fn is_unprocessed(&self) -> bool {
+        let is_refused = matches!(self.error.retry, RetryType::Decided(true));
+        *self.error.etype() == ErrorType::H2Error && is_refused
+    }
+}
+
 impl Attempt {
     /// The connection could not be made. Nothing has been sent, so any request may go to another endpoint.
     pub fn failed_to_connect(&mut self, error: &Error) -> Verdict {
@@ -32,8 +49,7 @@ impl Attempt {
         let code = failure.raised.unwrap_or_else(|| self.code(failure.error));
         self.count(code);
         let kind = failure.error.etype();
-        let is_unprocessed =
-            *kind == ErrorType::H2Error && matches!(failure.error.retry, RetryType::Decided(true));
+        let is_unprocessed = failure.is_unprocessed();
         let was_spare = self.call.as_ref().is_some_and(|call| call.was_spare());
         let is_stale = (failure.was_pooled || was_spare)
             && code == Code::UpstreamReset
