@@ -3,6 +3,7 @@
 //! In: an action's config and, per request, a [`View`] of its facts. Out: a [`Reply`] that the gateway makes
 //! itself, at once or after asking others, or where and how to forward. An action must never know sessions: the proxy room writes its reply.
 
+mod affinity;
 mod fallback;
 mod login;
 mod redirect;
@@ -18,6 +19,7 @@ use crate::limits::Bulkhead;
 use crate::response::{Code, Reply};
 use crate::upstream::Upstream;
 
+pub use affinity::Affinities;
 pub use fallback::{Answer, Config as FallbackConfig, Fallback, Step, Why};
 pub use login::Login;
 pub use redirect::{Config as RedirectConfig, Redirect};
@@ -48,6 +50,8 @@ pub enum Action {
 pub struct Proxy {
     pub to: To,
     pub rewrite: Option<Rewrite>,
+    /// What of a request chooses the endpoint, where an upstream hashes.
+    pub affinities: Affinities,
     /// The places of the route, where they are limited.
     pub bulkhead: Option<Arc<Bulkhead>>,
     /// What answers where the upstream cannot.

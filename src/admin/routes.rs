@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::{Admin, Command, Outcome, Report, State, limits};
 use crate::discovery::Shown as Standing;
 use crate::observability::Metrics;
+use crate::upstream::Shown as Endpoint;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -177,18 +178,31 @@ async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
 async fn upstreams(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     let snapshot = state.snapshot.load();
     let upstreams = snapshot.upstreams.iter().map(|upstream| {
-        let endpoints: Vec<Value> = upstream
-            .endpoints()
-            .into_iter()
-            .map(|(address, is_healthy)| json!({ "address": address, "healthy": is_healthy }))
-            .collect();
-        let mut shown = json!({ "endpoints": endpoints });
+        let endpoints: Vec<Value> = upstream.endpoints().into_iter().map(endpoint).collect();
+        let mut shown = json!({ "endpoints": endpoints, "panic": upstream.is_in_panic() });
         if let Some(standing) = upstream.discovery() {
             shown["discovery"] = discovery(standing);
         }
         (upstream.name().to_owned(), shown)
     });
     Json(Value::Object(upstreams.collect()))
+}
+
+/// What there is to know of an endpoint.
+fn endpoint(shown: Endpoint) -> Value {
+    let labels = shown.labels.iter();
+    let labels = labels.map(|(name, value)| (name.to_string(), value.to_string().into()));
+    json!({
+        "address": shown.address,
+        "healthy": shown.is_healthy,
+        "weight": shown.weight,
+        "warmth_percent": shown.warmth_percent,
+        "priority": shown.priority,
+        "zone": shown.zone.as_deref(),
+        "labels": Value::Object(labels.collect()),
+        "in_flight": shown.in_flight,
+        "latency_seconds": shown.latency.map(|latency| latency.as_secs_f64()),
+    })
 }
 
 /// How things stand with the registry that knows the endpoints.

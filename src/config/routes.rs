@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::changes::Kind;
 use super::document::Document;
 use super::quarantine::Quarantine;
-use crate::actions::{Action, Fallback, Login, Proxy, Redirect, Respond, Rewrite, Split, To};
+use crate::actions::{
+    Action, Affinities, Fallback, Login, Proxy, Redirect, Respond, Rewrite, Split, To,
+};
 use crate::facts::Variables;
 use crate::identity::Directory;
 use crate::limits::{Bulkhead, Criticality, Limit};
@@ -318,12 +320,17 @@ impl Wanted<'_> {
                         Fallback::build(steps, parameters, find, &mut subject.key("fallback"))
                     }
                 };
-                Some(Action::Proxy(Proxy {
+                let mut proxy = Proxy {
                     to: to?,
                     rewrite: rewrite?,
+                    affinities: Affinities::default(),
                     bulkhead,
                     fallback: fallback?,
-                }))
+                };
+                let path = (parameters, config.r#match.span);
+                let mut subject = subject.key("match");
+                proxy.affinities = Affinities::build(proxy.upstreams(), path, &mut subject);
+                Some(Action::Proxy(proxy))
             }
             Wanted::Redirect(redirect) => {
                 Redirect::build(redirect, parameters, &mut subject.key("redirect"))

@@ -4,9 +4,11 @@
 //! found out. Out: [`Facts`] for policies, actions and the access log, and [`Template`]s and [`Expression`]s that name
 //! them in configuration. There are no string keys and no `Any` maps here: what policies tell each other is a field.
 
+mod affinity;
 mod expression;
 mod ids;
 mod json_template;
+mod key_part;
 mod template;
 
 use std::net::IpAddr;
@@ -18,9 +20,11 @@ use smallvec::SmallVec;
 use crate::identity::{ClientCertificate, Identity};
 use crate::limits::{Criticality, Taken};
 
+pub use affinity::{Affinity, HashBy, UnknownHash};
 pub use expression::{Answer, EvaluationError, Expression, ExpressionError, Problem};
 pub use ids::{RequestId, TraceContext};
 pub use json_template::JsonTemplate;
+pub use key_part::{KeyPart, cookies};
 pub use template::{Template, TemplateError, TemplateProblem, Variables, View};
 
 pub(crate) use ids::draw;

@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use super::CertificateMetrics;
+use super::balance_metrics;
 use super::bulkhead_metrics::{BulkheadCatalog, Kind};
 use super::discovery_metrics::DiscoveryCatalog;
 use super::overload_metrics::OverloadCatalog;
@@ -35,6 +36,7 @@ pub(super) struct Catalog {
     pub(super) client_failures: IntCounterVec,
     pub(super) endpoint_healthy: IntGaugeVec,
     pub(super) endpoint_active: IntGaugeVec,
+    pub(super) upstream_panic: IntGaugeVec,
     pub(super) connections: IntGaugeVec,
     pub(super) connections_total: IntCounterVec,
     pub(super) connections_refused: IntCounterVec,
@@ -130,6 +132,7 @@ impl Metrics {
                 "Requests that the endpoint is serving now.",
                 &["northgate_upstream", "server_address"],
             ),
+            upstream_panic: balance_metrics::panic(&register),
             connections: register.gauges(
                 "northgate_connections",
                 "Client connections open now.",
@@ -359,8 +362,8 @@ impl RouteMetrics {
 /// The handles of one upstream.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
-    upstream: Box<str>,
-    metrics: Metrics,
+    pub(super) upstream: Box<str>,
+    pub(super) metrics: Metrics,
     durations: Series<u16, Histogram>,
 }
 

@@ -7,6 +7,8 @@
 
 mod access_log;
 mod access_record;
+mod balance_metrics;
+
 mod bulkhead_metrics;
 mod certificate_metrics;
 mod config_metrics;

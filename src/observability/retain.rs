@@ -62,6 +62,7 @@ impl Metrics {
             &all.server_passive,
             &all.endpoint_healthy,
             &all.endpoint_active,
+            &all.upstream_panic,
             &all.connections,
             &all.certificate_not_after,
             &all.keys,

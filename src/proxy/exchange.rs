@@ -212,6 +212,7 @@ impl Exchange {
             attempt.limited_by_route(limit);
         }
         attempt.read_in_parts(self.route.pipeline.largest_part(self.view(request)));
+        self.direct(request, &mut attempt);
         attempt
     }
 
@@ -342,6 +343,9 @@ impl Exchange {
         if request.version == Version::HTTP_10 {
             // A client of HTTP/1.0 knows no chunks (RFC 9112 section 6.1); the end of the connection ends the body.
             parts.headers.remove(TRANSFER_ENCODING);
+        }
+        if is_final(parts.status) {
+            self.mark_session(&mut parts.headers);
         }
         self.finish(request, &mut parts);
         if is_upgrade {

@@ -10,6 +10,7 @@
 //! whatever happens ends in `logging`, which writes the one access record.
 
 mod admission;
+mod affinity;
 mod bodies;
 mod bodiless;
 mod client_address;

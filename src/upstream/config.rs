@@ -1,17 +1,18 @@
 //! `[upstreams.NAME]` as written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use super::Balance;
+use super::{Balance, StickyConfig, SubsetConfig, ZonesConfig};
 use crate::discovery;
 use crate::limits::{GradientConfig, QueueConfig};
 use crate::text::{
-    Bounded, Duration, EndpointAddress, Host, ParsedText, Secret, Shorthand, Span, Spanned,
+    Bounded, Duration, EndpointAddress, Host, ParsedText, Ratio, Secret, Shorthand, Span, Spanned,
     Subject, parsed_text, quoted, shorthand, shorthand_schema,
 };
 
@@ -26,9 +27,23 @@ pub struct Config {
     /// Who knows where to send requests, instead of `endpoints`. Its last answer stays in use while it does not answer,
     /// and is kept in `gateway.state_dir` for a start in that time.
     pub discovery: Option<Spanned<discovery::Config>>,
-    /// How an endpoint is chosen.
+    /// How an endpoint is chosen. Default `"round_robin"`.
     #[serde(default)]
     pub balance: Balance,
+    /// Sessions that stay with an endpoint, by a cookie. Default: they do not.
+    pub sticky: Option<Spanned<StickyConfig>>,
+    /// Endpoints of the local zone come first. Default: zones make no difference.
+    pub zones: Option<ZonesConfig>,
+    /// Only endpoints with certain labels are used. Default: all of them.
+    pub subset: Option<Spanned<SubsetConfig>>,
+    /// For how long an endpoint that is new, or healthy again, gets less than its share: a tenth at first, and more in
+    /// proportion to the time. It makes no difference to hashing. Default: it gets its share at once.
+    pub slow_start: Option<Duration>,
+    /// With a smaller part of the endpoints healthy than this (by weight), and no other priority that could take their
+    /// requests, all of them are used: then many checks are more likely to be wrong than so many endpoints. `0.5` is
+    /// what other proxies do. Default: never, so that nothing goes to an endpoint that is known to be down while another
+    /// one is up, and 503 comes at once where none is.
+    pub panic_threshold: Option<Ratio>,
     /// What the endpoints speak.
     #[serde(default)]
     pub protocol: Protocol,
@@ -117,6 +132,9 @@ impl Config {
 pub struct EndpointConfig {
     pub address: EndpointAddress,
     pub weight: NonZeroU16,
+    pub priority: u8,
+    pub zone: Option<Arc<str>>,
+    pub labels: discovery::Labels,
 }
 
 /// An endpoint as a table.
@@ -129,13 +147,28 @@ pub struct LongEndpoint {
     /// The share of requests that it gets, relative to the others: 1 to 1000.
     #[serde(default = "one")]
     weight: Weight,
+    /// Endpoints of a lower number come first; those of the next one get what they cannot take, as soon as less than
+    /// 72 % of them (by weight) are healthy: 0 to 255. Default 0.
+    #[serde(default)]
+    priority: u8,
+    /// Where it is, for `zones`.
+    zone: Option<String>,
+    /// What else there is to say of it, for `subset`.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 impl From<LongEndpoint> for EndpointConfig {
-    fn from(LongEndpoint { address, weight }: LongEndpoint) -> Self {
+    fn from(long: LongEndpoint) -> Self {
+        let labels = long.labels.into_iter();
         EndpointConfig {
-            address,
-            weight: NonZeroU16::new(weight.get()).unwrap_or(NonZeroU16::MIN),
+            address: long.address,
+            weight: NonZeroU16::new(long.weight.get()).unwrap_or(NonZeroU16::MIN),
+            priority: long.priority,
+            zone: long.zone.map(Arc::from),
+            labels: labels
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
         }
     }
 }
@@ -175,6 +208,9 @@ impl std::str::FromStr for EndpointConfig {
         Ok(EndpointConfig {
             address: text.parse()?,
             weight: NonZeroU16::MIN,
+            priority: 0,
+            zone: None,
+            labels: discovery::Labels::default(),
         })
     }
 }

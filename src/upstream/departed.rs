@@ -26,6 +26,10 @@ impl Departed {
         self.endpoints.push_back((now, endpoint));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+
     /// The one that was last at this address.
     pub(super) fn at(&self, now: Instant, address: &str) -> Option<&Arc<Endpoint>> {
         let mut latest_first = self.endpoints.iter().rev();

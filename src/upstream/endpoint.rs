@@ -1,11 +1,14 @@
 //! One endpoint and what is known of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
 
+use super::balance::{Latency, Mark, Now, Rules, Tag, Warmth};
 use super::handshake::Handshake;
 use super::peer::PeerTemplate;
 use super::spares::Spares;
@@ -15,7 +18,8 @@ use crate::observability::UpstreamMetrics;
 /// One address of an upstream. The state is atomics: requests only ever read and count here.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    member: Member,
+    /// What is said of it; where it is never changes.
+    member: ArcSwap<Member>,
     address: Box<str>,
     peer: HttpPeer,
     direct: HttpPeer,
@@ -26,6 +30,12 @@ pub(super) struct Endpoint {
     healthy: AtomicBool,
     /// Check results in a row that speak against the present state.
     contrary: AtomicU32,
+    warmth: Warmth,
+    latency: Latency,
+    /// With sticky sessions.
+    mark: Option<Box<Mark>>,
+    /// Requests in flight on all endpoints, where it is looked at.
+    in_flight: Option<Arc<AtomicI64>>,
 }
 
 impl Endpoint {
@@ -45,10 +55,31 @@ impl Endpoint {
             active: metrics.endpoint_active(&address),
             healthy_gauge,
             address,
-            member,
+            member: ArcSwap::from_pointee(member),
             healthy: AtomicBool::new(true),
             contrary: AtomicU32::new(0),
+            warmth: Warmth::warm(),
+            latency: Latency::default(),
+            mark: None,
+            in_flight: None,
         }
+    }
+
+    /// With what these rules look at.
+    pub(super) fn chosen_by(self, rules: &Rules, in_flight: &Arc<AtomicI64>) -> Endpoint {
+        let sticky = rules.sticky.as_ref();
+        let mark = sticky.and_then(|sticky| sticky.mark(&self.address));
+        Endpoint {
+            mark: mark.map(Box::new),
+            in_flight: rules.bounds_load().then(|| in_flight.clone()),
+            ..self
+        }
+    }
+
+    /// Is as quick and as warm as another one at the same address.
+    pub(super) fn choose_as(&self, other: &Endpoint) {
+        self.latency.take_after(&other.latency);
+        self.warmth.take_after(&other.warmth);
     }
 
     /// Is as healthy as another one at the same address.
@@ -68,16 +99,50 @@ impl Endpoint {
         &self.address
     }
 
+    /// At least 1.
     pub(super) fn weight(&self) -> u32 {
-        self.member.weight
+        self.member.load().weight.max(1)
     }
 
+    pub(super) fn priority(&self) -> u8 {
+        self.member.load().priority
+    }
+
+    /// Whether that is the same endpoint, whatever is said of it.
     pub(super) fn is_at(&self, member: &Member) -> bool {
-        self.member == *member
+        self.member.load().is_same_place(member)
     }
 
-    pub(super) fn member(&self) -> &Member {
-        &self.member
+    /// Says something else of it. Its state stays, and its connections.
+    pub(super) fn say(&self, member: Member) {
+        if **self.member.load() != member {
+            self.member.store(Arc::new(member));
+        }
+    }
+
+    pub(super) fn member(&self) -> Arc<Member> {
+        self.member.load_full()
+    }
+
+    pub(super) fn warmth(&self) -> &Warmth {
+        &self.warmth
+    }
+
+    pub(super) fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    pub(super) fn latency_now(&self, now: Instant) -> Option<Duration> {
+        self.latency.at(Now::of(now)).map(Duration::from_secs_f32)
+    }
+
+    /// What its sessions have, where they are sticky.
+    pub(super) fn mark(&self) -> Option<&Mark> {
+        self.mark.as_deref()
+    }
+
+    pub(super) fn tag(&self) -> Option<Tag> {
+        self.mark.as_ref().map(|mark| mark.tag)
     }
 
     /// What requests go to.
@@ -109,12 +174,24 @@ impl Endpoint {
         self.active.get()
     }
 
+    /// Requests that all endpoints of the upstream are serving, where it is looked at.
+    pub(super) fn active_of_all(&self) -> i64 {
+        let all = self.in_flight.as_ref();
+        all.map_or(0, |all| all.load(Ordering::Relaxed))
+    }
+
     pub(super) fn begin(&self) {
         self.active.inc();
+        if let Some(all) = &self.in_flight {
+            all.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn end(&self) {
         self.active.dec();
+        if let Some(all) = &self.in_flight {
+            all.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Takes in the result of one check; true where the state changed. Checks of one endpoint never overlap.

@@ -57,7 +57,8 @@ impl Checks {
                 Box::new(check)
             }
             Some(path) => {
-                let host = self.host.as_deref().unwrap_or(&endpoint.member().host);
+                let member = endpoint.member();
+                let host = self.host.as_deref().unwrap_or(&member.host);
                 let mut check = HttpHealthCheck::new(host, false);
                 check.req.set_uri(path.clone());
                 // A header of a constant name and value is always accepted.

@@ -6,8 +6,9 @@
 //! [`Code`]s and leaves what to tell the client to others. It is the only user of `HttpPeer`.
 //!
 //! # What is chosen from
-//! Selection reads one immutable set of the endpoints that are available now (`balance.rs`); health changes build
-//! a new set beside it. So a pick costs one atomic load and one atomic add, whatever the state of the others.
+//! Selection reads one immutable set of the endpoints that are available now (`balance/`); whatever is told of
+//! endpoints builds a new set beside it. So a pick costs an atomic load and, taking turns, an atomic add, whatever the
+//! state of the others.
 //!
 //! # Deadlines
 //! Pingora has one timeout per read and none for a whole exchange. HTTP/1.1 connections are therefore opened by
@@ -33,6 +34,7 @@
 mod attempt;
 mod balance;
 mod capacity;
+mod choosing;
 mod clock;
 mod config;
 mod connect;
@@ -49,26 +51,30 @@ mod spares;
 mod tls;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::discovery::{self, Discovery, Member};
 use crate::limits::{self, Bulkhead};
 use crate::observability::{Metrics, UpstreamMetrics};
-use crate::response::Code;
 use crate::text::{Fingerprint, Span, Subject};
 
 pub use attempt::{Attempt, Failure, Replay, Upload, Verdict};
-pub use balance::Balance;
+pub use balance::{
+    Balance, HashConfig, SameSite, Sticky, StickyConfig, SubsetConfig, SubsetFallback, ZonesConfig,
+};
+pub use choosing::{Choice, Shown};
 pub use clock::{Clock, Stall, Timer};
 pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
 pub use outcome::grpc_status;
 pub use spares::Room;
 
-use balance::Available;
+use balance::{Available, Rules, Tag};
 use capacity::Capacity;
 use departed::Departed;
 use endpoint::Endpoint;
@@ -80,15 +86,19 @@ use resolve::Address;
 pub struct Upstream {
     name: Box<str>,
     definition: Definition,
-    balance: Balance,
+    rules: Rules,
     timeouts: Timeouts,
     protocol: Protocol,
     addresses: Box<[Address]>,
+    /// Requests in flight on all endpoints, where it is looked at.
+    in_flight: Arc<AtomicI64>,
     /// Who knows the endpoints, where they are not written.
     discovery: Option<Arc<Discovery>>,
     template: PeerTemplate,
     health: Option<health::Checks>,
     available: ArcSwap<Available>,
+    /// Another available set is in its place.
+    has_news: Arc<Notify>,
     members: Mutex<Vec<Arc<Endpoint>>>,
     /// Endpoints that are gone, for a while.
     departed: Mutex<Departed>,
@@ -99,11 +109,14 @@ pub struct Upstream {
     metrics: UpstreamMetrics,
 }
 
-/// What tells an upstream from another of its name: what is written, and what stands in the files of its TLS.
+/// What tells an upstream from another of its name: what is written, and what stands in the files of its TLS and
+/// of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Definition {
     written: Fingerprint,
     tls: Option<u64>,
+    /// The key of sticky sessions.
+    sticky: Option<Tag>,
 }
 
 impl Upstream {
@@ -118,6 +131,7 @@ impl Upstream {
             Some(tls) => tls::UpstreamTls::build(tls, context),
         };
         config.check(name, context.span, &mut context.subject);
+        let rules = Rules::build(name, config, context);
         let capacity = Capacity::build(name, config, context);
         let discovery = config.discovery.as_ref().and_then(|config| {
             let context = discovery::Build {
@@ -135,6 +149,7 @@ impl Upstream {
         let definition = Definition {
             written: context.written,
             tls: tls.as_ref().map(|tls| tls.fingerprint),
+            sticky: rules.as_ref().and_then(Rules::fingerprint),
         };
         if let Some(before) = context.before.filter(|it| it.definition == definition) {
             return Some(before.clone());
@@ -142,7 +157,7 @@ impl Upstream {
         Some(Arc::new(Upstream {
             name: name.into(),
             definition,
-            balance: config.balance,
+            rules: rules?,
             timeouts: config.timeouts.clone(),
             protocol: config.protocol,
             addresses: config
@@ -151,6 +166,7 @@ impl Upstream {
                 .flat_map(|list| list.iter())
                 .map(|endpoint| Address::of(endpoint))
                 .collect(),
+            in_flight: Arc::default(),
             discovery,
             template: PeerTemplate::new(name, config, tls, context.room),
             health: config
@@ -158,6 +174,7 @@ impl Upstream {
                 .as_ref()
                 .map(|health| health::Checks::new(health, config)),
             available: ArcSwap::from_pointee(Available::default()),
+            has_news: Arc::default(),
             members: Mutex::default(),
             departed: Mutex::default(),
             tasks: Mutex::default(),
@@ -201,6 +218,10 @@ impl Upstream {
         }
         if self.health.is_some() {
             self.tasks().spawn(health::watch(Arc::downgrade(self)));
+        }
+        if let Some(window) = self.rules.slow_start {
+            let watch = balance::watch_slow_start(Arc::downgrade(self), window);
+            self.tasks().spawn(watch);
         }
     }
 
@@ -260,14 +281,6 @@ impl Upstream {
         )
     }
 
-    /// Each endpoint's address and whether it is healthy, for the admin listener.
-    pub fn endpoints(&self) -> Vec<(String, bool)> {
-        self.current()
-            .iter()
-            .map(|endpoint| (endpoint.address().to_owned(), endpoint.is_healthy()))
-            .collect()
-    }
-
     fn current(&self) -> Vec<Arc<Endpoint>> {
         self.members
             .lock()
@@ -287,20 +300,29 @@ impl Upstream {
         let now = Instant::now();
         let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = members.is_empty() && departed.is_empty();
         let known: HashMap<&str, &Arc<Endpoint>> =
             members.iter().map(|it| (it.address(), it)).collect();
         let adopt = |member: Member| {
             let address = member.socket.text();
             let known = known.get(&*address);
             if let Some(same) = known.filter(|known| known.is_at(&member)) {
+                same.say(member);
                 return Arc::clone(same);
             }
             let endpoint = Endpoint::new(member, &self.template, &self.metrics);
-            // Without checks nothing would ever find it healthy again.
-            if self.health.is_some()
-                && let Some(known) = known.copied().or_else(|| departed.at(now, &address))
-            {
-                endpoint.take_after(known);
+            let endpoint = endpoint.chosen_by(&self.rules, &self.in_flight);
+            match known.copied().or_else(|| departed.at(now, &address)) {
+                Some(known) => {
+                    endpoint.choose_as(known);
+                    // Without checks nothing would ever find it healthy again.
+                    if self.health.is_some() {
+                        endpoint.take_after(known);
+                    }
+                }
+                // The first that there are have nobody to leave requests to.
+                None if !is_first => endpoint.warmth().begin(now),
+                None => {}
             }
             Arc::new(endpoint)
         };
@@ -313,7 +335,7 @@ impl Upstream {
             self.metrics.forget_endpoint(gone.address());
         }
         *members = adopted;
-        self.available.store(Arc::new(Available::of(&members)));
+        self.build_available(&members, now);
     }
 
     /// What is known of these counts for endpoints that come here.
@@ -323,19 +345,6 @@ impl Upstream {
         for known in known {
             departed.remember(now, known.clone());
         }
-    }
-
-    /// Builds the available set anew after a health change.
-    fn refresh(&self) {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        self.available.store(Arc::new(Available::of(&members)));
-    }
-
-    fn pick(&self, tried: &[Arc<Endpoint>]) -> Result<Arc<Endpoint>, Code> {
-        let available = self.available.load();
-        available
-            .pick(self.balance, tried)
-            .ok_or(Code::UpstreamUnhealthy)
     }
 }
 

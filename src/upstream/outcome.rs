@@ -59,10 +59,11 @@ impl Upstream {
     ///
     /// It is told once in each try, when the header comes or it is known that none will; and once more where the
     /// response then breaks off.
-    pub(super) fn learn(&self, _endpoint: &Arc<Endpoint>, now: Instant, outcome: &Outcome) {
+    pub(super) fn learn(&self, endpoint: &Arc<Endpoint>, now: Instant, outcome: &Outcome) {
         if let Some(capacity) = &self.capacity {
             capacity.learn(now, outcome);
         }
+        self.learn_latency(endpoint, now, outcome);
     }
 }
 

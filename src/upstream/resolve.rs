@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use super::config::EndpointConfig;
 use super::endpoint::Endpoint;
 use super::{Upstream, alive};
-use crate::discovery::{Member, Socket};
+use crate::discovery::{Labels, Member, Socket};
 use crate::text::EndpointAddress;
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
@@ -19,14 +19,42 @@ const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Address {
     address: EndpointAddress,
+    /// What is said of it, at no particular place.
+    said: Said,
+}
+
+/// What is written of an endpoint beside where it is.
+#[derive(Clone, Debug)]
+struct Said {
     weight: u32,
+    priority: u8,
+    zone: Option<Arc<str>>,
+    labels: Labels,
+}
+
+impl Said {
+    fn of(&self, socket: Socket, host: Box<str>) -> Member {
+        Member {
+            socket,
+            host,
+            weight: self.weight,
+            priority: self.priority,
+            zone: self.zone.clone(),
+            labels: self.labels.clone(),
+        }
+    }
 }
 
 impl Address {
     pub(super) fn of(config: &EndpointConfig) -> Address {
         Address {
             address: config.address.clone(),
-            weight: u32::from(config.weight.get()),
+            said: Said {
+                weight: u32::from(config.weight.get()),
+                priority: config.priority,
+                zone: config.zone.clone(),
+                labels: config.labels.clone(),
+            },
         }
     }
 
@@ -37,10 +65,13 @@ impl Address {
     /// `None` where it is a name.
     fn literal(&self) -> Option<Member> {
         match &self.address {
-            EndpointAddress::Socket(socket) => Some(Member::at(*socket, self.weight)),
+            EndpointAddress::Socket(socket) => {
+                let host = socket.ip().to_string().into();
+                Some(self.said.of(Socket::Inet(*socket), host))
+            }
             EndpointAddress::Unix(path) => {
                 let socket = Socket::Unix(path.clone());
-                Some(Member::new(socket, "localhost".into(), self.weight))
+                Some(self.said.of(socket, "localhost".into()))
             }
             EndpointAddress::Name { .. } => None,
         }
@@ -51,7 +82,7 @@ impl Address {
 pub(super) fn without_resolver(addresses: &[Address], known: &[Arc<Endpoint>]) -> Vec<Member> {
     let each = addresses.iter();
     each.flat_map(|configured| match &configured.address {
-        EndpointAddress::Name { host, port } => of_name(known, host, *port, configured.weight),
+        EndpointAddress::Name { host, port } => of_name(known, host, *port, &configured.said),
         _ => configured.literal().into_iter().collect(),
     })
     .collect()
@@ -66,7 +97,6 @@ pub(super) async fn all(addresses: &[Address], current: &[Arc<Endpoint>]) -> Vec
 
 /// What one configured address is now.
 async fn one(configured: &Address, current: &[Arc<Endpoint>]) -> Vec<Member> {
-    let weight = configured.weight;
     let EndpointAddress::Name { host, port } = &configured.address else {
         return configured.literal().into_iter().collect();
     };
@@ -76,7 +106,7 @@ async fn one(configured: &Address, current: &[Arc<Endpoint>]) -> Vec<Member> {
             let mut sockets: Vec<SocketAddr> = found.collect();
             sockets.sort_unstable();
             sockets.dedup();
-            let at = |socket| Member::new(Socket::Inet(socket), host.clone(), weight);
+            let at = |socket| configured.said.of(Socket::Inet(socket), host.clone());
             return sockets.into_iter().map(at).collect();
         }
         Ok(Err(error)) => {
@@ -86,7 +116,7 @@ async fn one(configured: &Address, current: &[Arc<Endpoint>]) -> Vec<Member> {
             "cannot resolve {host} within {RESOLVE_DEADLINE:?}; its last known addresses stay"
         ),
     }
-    of_name(current, host, *port, weight)
+    of_name(current, host, *port, &configured.said)
 }
 
 /// Whether each address has been resolved to something.
@@ -101,14 +131,11 @@ pub(super) fn has_all(addresses: &[Address], resolved: &[Member]) -> bool {
         })
 }
 
-fn of_name(current: &[Arc<Endpoint>], host: &str, port: u16, weight: u32) -> Vec<Member> {
+fn of_name(current: &[Arc<Endpoint>], host: &str, port: u16, said: &Said) -> Vec<Member> {
     let known = current.iter().map(|endpoint| endpoint.member());
     known
         .filter(|resolved| *resolved.host == *host && resolved.socket.port() == Some(port))
-        .map(|resolved| Member {
-            weight,
-            ..resolved.clone()
-        })
+        .map(|resolved| said.of(resolved.socket.clone(), resolved.host.clone()))
         .collect()
 }
 

@@ -6,18 +6,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
-use http::header::COOKIE;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
-use serde_json::Value;
 
-use crate::facts::{Variables, View};
-use crate::identity::{Identity, is_credential, text_of};
-use crate::limits::{Key, KeyName, KeyParts};
+use crate::facts::{KeyPart, Variables, View};
+use crate::identity::is_credential;
+use crate::limits::{Key, KeyName, KeyParts as _};
 use crate::text::{ParsedText, Span, Spanned, Subject, parsed_text, quoted};
 
 /// One thing that tells callers apart.
@@ -158,14 +155,9 @@ pub struct Counted {
 
 #[derive(Clone, Debug)]
 enum Part {
-    Consumer,
-    Credential,
-    Client,
+    /// The route's name.
     Route,
-    Claim(Box<str>),
-    Header(HeaderName),
-    Cookie(Box<str>),
-    Path(usize),
+    Of(KeyPart),
 }
 
 impl Counted {
@@ -185,9 +177,9 @@ impl Counted {
         let mut parts = Vec::with_capacity(by.len());
         for (index, one) in by.iter().enumerate() {
             parts.push(match &one.value {
-                By::Consumer => Part::Consumer,
-                By::Credential => Part::Credential,
-                By::Client => Part::Client,
+                By::Consumer => Part::Of(KeyPart::Caller),
+                By::Credential => Part::Of(KeyPart::Credential),
+                By::Client => Part::Of(KeyPart::Client),
                 By::Route => Part::Route,
                 By::All if by.len() == 1 => continue,
                 By::All => {
@@ -195,7 +187,7 @@ impl Counted {
                     subject.index(index).error(one.span, what);
                     continue;
                 }
-                By::Claim(name) => Part::Claim(name.clone()),
+                By::Claim(name) => Part::Of(KeyPart::Claim(name.clone())),
                 By::Header(name) if is_credential(name) => {
                     // Authenticators take it out, and who varies it would be somebody else each time.
                     let what = format!("must not be the credential {name} itself");
@@ -206,10 +198,10 @@ impl Counted {
                     };
                     continue;
                 }
-                By::Header(name) => Part::Header(name.clone()),
-                By::Cookie(name) => Part::Cookie(name.clone()),
+                By::Header(name) => Part::Of(KeyPart::Header(name.clone())),
+                By::Cookie(name) => Part::Of(KeyPart::Cookie(name.clone())),
                 By::Path(name) => match parameter(name, variables) {
-                    Ok(place) => Part::Path(place),
+                    Ok(place) => Part::Of(KeyPart::Path(place)),
                     Err(problem) => {
                         match is_one {
                             true => subject.error(one.span, problem),
@@ -244,7 +236,9 @@ impl Counted {
         for part in &self.parts {
             match part {
                 Part::Route => key.part(route.as_bytes()),
-                part => part.add(&mut key, view),
+                Part::Of(part) => {
+                    part.add(&mut key, view);
+                }
             }
         }
         key.finish()
@@ -256,103 +250,13 @@ impl Counted {
         for part in &self.parts {
             match part {
                 Part::Route => name.part(route.as_bytes()),
-                part => part.add(&mut name, view),
+                Part::Of(part) => {
+                    part.add(&mut name, view);
+                }
             }
         }
         name.finish()
     }
-}
-
-impl Part {
-    fn add(&self, key: &mut impl KeyParts, view: View<'_>) {
-        let identity = view.facts.identity.as_deref();
-        match self {
-            Part::Consumer => add_caller(key, identity, view.facts.client),
-            Part::Credential => match identity.and_then(|it| Some((it, it.credential.as_deref()?)))
-            {
-                Some((identity, credential)) => {
-                    key.part(b"credential");
-                    key.part(identity.provider.as_bytes());
-                    key.part(credential.as_bytes());
-                }
-                None => add_caller(key, identity, view.facts.client),
-            },
-            Part::Client => add_client(key, view.facts.client),
-            Part::Route => {}
-            Part::Claim(name) => add_claim(key, identity, name),
-            Part::Header(name) => {
-                let lines = view.request.headers.get_all(name).iter();
-                add_all(key, lines.map(HeaderValue::as_bytes));
-            }
-            Part::Cookie(name) => add_all(key, cookies(view, name)),
-            Part::Path(place) => {
-                let range = view.facts.captures.get(*place);
-                let range = range.map(|(start, end)| *start as usize..*end as usize);
-                match range.and_then(|range| view.request.uri.path().get(range)) {
-                    Some(value) => key.part(value.as_bytes()),
-                    None => key.absent(),
-                }
-            }
-        }
-    }
-}
-
-fn add_caller(key: &mut impl KeyParts, identity: Option<&Identity>, client: IpAddr) {
-    match identity {
-        Some(identity) => match &identity.consumer {
-            Some(consumer) => {
-                key.part(b"consumer");
-                key.part(consumer.name.as_bytes());
-            }
-            None => {
-                key.part(b"subject");
-                key.part(identity.provider.as_bytes());
-                key.part(identity.subject.as_bytes());
-            }
-        },
-        None => add_client(key, client),
-    }
-}
-
-fn add_claim(key: &mut impl KeyParts, identity: Option<&Identity>, name: &str) {
-    let claim = identity.and_then(|identity| identity.claim(name));
-    if let Some(Value::String(text)) = claim {
-        return key.part(text.as_bytes());
-    }
-    match claim.and_then(text_of) {
-        Some(text) => key.part(text.as_bytes()),
-        None => key.absent(),
-    }
-}
-
-/// Of IPv6 the first 64 bits: what a subscriber is given (RFC 6177) is at least as much, and all of it is one caller.
-fn add_client(key: &mut impl KeyParts, client: IpAddr) {
-    key.part(b"client");
-    match client.to_canonical() {
-        IpAddr::V4(address) => key.part(&address.octets()),
-        IpAddr::V6(address) => key.part(&address.octets()[..8]),
-    }
-}
-
-/// All of the values: which of several an upstream takes is not known, and one before it must not make another caller.
-fn add_all<'v>(key: &mut impl KeyParts, mut values: impl Iterator<Item = &'v [u8]>) {
-    match values.next() {
-        None => key.absent(),
-        Some(first) => {
-            key.part(first);
-            values.for_each(|value| key.part(value));
-        }
-    }
-}
-
-/// The values of the cookies of this name.
-fn cookies<'r>(view: View<'r>, name: &str) -> impl Iterator<Item = &'r [u8]> {
-    let values = view.request.headers.get_all(COOKIE).iter();
-    let pairs = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
-    pairs.filter_map(move |pair| {
-        let rest = pair.trim_ascii().strip_prefix(name.as_bytes())?;
-        rest.strip_prefix(b"=")
-    })
 }
 
 /// Which of the captures a parameter of the path is.

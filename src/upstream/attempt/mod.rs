@@ -1,5 +1,6 @@
 //! One exchange's way through an upstream: which endpoint, how it went, whether to try another.
 
+mod affinity;
 mod verdict;
 mod waits;
 
@@ -12,6 +13,8 @@ use pingora::Error;
 use pingora::upstreams::peer::HttpPeer;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
+
+use affinity::Affinity;
 
 use super::Upstream;
 use super::clock::Clock;
@@ -97,6 +100,7 @@ pub struct Attempt {
     /// Whether it has become a tunnel, in which neither side has to say anything.
     is_tunnel: bool,
     largest_part: Option<NonZeroU32>,
+    affinity: Affinity,
 }
 
 /// One request in flight on an endpoint.
@@ -148,6 +152,7 @@ impl Attempt {
             awaits_client: false,
             is_tunnel: false,
             largest_part: None,
+            affinity: Affinity::default(),
         }
     }
 
@@ -235,7 +240,7 @@ impl Attempt {
         self.silent_since = Some(now);
         self.is_told = false;
         self.asked = None;
-        let endpoint = self.upstream.pick(&self.tried)?;
+        let endpoint = self.upstream.pick(&self.affinity.wish(now), &self.tried)?;
         let mut peer = Box::new(endpoint.peer().clone());
         let mut limit = self.upstream.timeouts().connect.as_std();
         if let Some(deadline) = self.deadline {

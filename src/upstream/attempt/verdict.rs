@@ -35,7 +35,10 @@ impl Attempt {
         }
         let has_another = self.attempts < MAX_ATTEMPTS
             && !self.is_late()
-            && self.upstream.pick(&self.tried).is_ok();
+            && self
+                .upstream
+                .pick(&self.affinity.wish(Instant::now()), &self.tried)
+                .is_ok();
         if has_another {
             Verdict::Retry
         } else {

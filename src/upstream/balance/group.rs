@@ -1,0 +1,250 @@
+//! Endpoints of which one is as good as another, and the order in which they are chosen.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::dice::{below, roll};
+use super::draws::Draws;
+use super::latency::Now;
+use super::maglev::Maglev;
+use super::turns::smooth_sequence;
+use super::{Algorithm, Wish};
+use crate::text::StableHash;
+use crate::upstream::endpoint::Endpoint;
+
+/// An endpoint as the group has it: with the weight that it has now.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub endpoint: Arc<Endpoint>,
+    /// At least 1.
+    pub weight: u32,
+}
+
+/// Available endpoints. Immutable but for the turn.
+#[derive(Debug)]
+pub(super) struct Group {
+    candidates: Box<[Candidate]>,
+    weight: u64,
+    order: Order,
+}
+
+#[derive(Debug)]
+enum Order {
+    Turns {
+        /// Indices of candidates, each as often as its weight says.
+        sequence: Box<[u16]>,
+        turn: AtomicUsize,
+    },
+    Random(Draws),
+    LeastRequest(Draws),
+    Ewma(Draws),
+    Hash(Box<Hash>),
+}
+
+#[derive(Debug)]
+struct Hash {
+    table: Arc<Maglev>,
+    /// Which candidate each place of the table is; `None` for one that is not available.
+    places: Box<[Option<u16>]>,
+    /// For requests without a key.
+    draws: Draws,
+    max_load: Option<f64>,
+}
+
+/// As many as an index of 16 bits can name, less one.
+pub(super) const MOST: usize = u16::MAX as usize;
+
+/// What costs less than this part of another is better; between others the weights decide.
+const CLEARLY_LESS: f32 = 0.8;
+/// What an endpoint is believed to take, in seconds, of which nothing is known and that has yet to answer: so that
+/// it gets one request to show itself by, and not all of them.
+const UNKNOWN: f32 = 1000.0;
+
+impl Group {
+    /// `all` are the endpoints that there would be if all were available, and `before` the tables that there are: one
+    /// that still holds is taken over.
+    pub(super) fn new(
+        candidates: Vec<Candidate>,
+        all: &[Arc<Endpoint>],
+        algorithm: &Algorithm,
+        before: &[Arc<Maglev>],
+    ) -> Group {
+        let weights: Vec<u32> = candidates.iter().map(|it| it.weight).collect();
+        let order = match algorithm {
+            Algorithm::RoundRobin => {
+                let sequence = smooth_sequence(&weights);
+                // A random start, so that many gateways that are started together do not all begin with the same one.
+                let turn = AtomicUsize::new(below(roll(), sequence.len()));
+                Order::Turns { sequence, turn }
+            }
+            Algorithm::Random => Order::Random(Draws::new(&weights)),
+            Algorithm::LeastRequest => Order::LeastRequest(Draws::new(&weights)),
+            Algorithm::Ewma => Order::Ewma(Draws::new(&weights)),
+            Algorithm::Hash { max_load } => {
+                let (table, places) = table(&candidates, all, before);
+                Order::Hash(Box::new(Hash {
+                    table,
+                    places,
+                    draws: Draws::new(&weights),
+                    max_load: *max_load,
+                }))
+            }
+        };
+        Group {
+            weight: weights.iter().map(|weight| u64::from(*weight)).sum(),
+            candidates: candidates.into(),
+            order,
+        }
+    }
+
+    /// An endpoint that is not among the `tried`; `None` where there is none left. Allocates nothing.
+    pub(super) fn pick(&self, wish: &Wish, tried: &[Arc<Endpoint>]) -> Option<&Arc<Endpoint>> {
+        let is_left = |place: usize| {
+            let candidate = self.candidates.get(place);
+            candidate.is_some_and(|it| is_untried(&it.endpoint, tried))
+        };
+        let place = match &self.order {
+            Order::Turns { sequence, turn } => next(sequence, turn, is_left)?,
+            Order::Random(draws) => draws.one_of(is_left)?,
+            Order::LeastRequest(draws) => self.of_two(draws, is_left, |one, other| {
+                let [one, other] = [&self.candidates[one], &self.candidates[other]];
+                one.endpoint
+                    .active()
+                    .saturating_mul(i64::from(other.weight))
+                    > other
+                        .endpoint
+                        .active()
+                        .saturating_mul(i64::from(one.weight))
+            })?,
+            Order::Ewma(draws) => {
+                let now = Now::of(wish.now);
+                self.of_two(draws, is_left, |one, other| {
+                    self.cost(other, now) < CLEARLY_LESS * self.cost(one, now)
+                })?
+            }
+            Order::Hash(hash) => match wish.key {
+                Some(key) => self.home_of(key, hash, is_left)?,
+                None => hash.draws.one_of(is_left)?,
+            },
+        };
+        self.candidates.get(place).map(|it| &it.endpoint)
+    }
+
+    pub(super) fn tables(&self) -> impl Iterator<Item = &Arc<Maglev>> {
+        let hash = match &self.order {
+            Order::Hash(hash) => Some(&hash.table),
+            _ => None,
+        };
+        hash.into_iter()
+    }
+
+    pub(super) fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001): comparing two random endpoints
+    /// spreads load almost as well as looking at all, without the herd that runs to the single best. Both are drawn by
+    /// weight, and the first is kept unless the second `is_better`, so that shares are as the weights say where there is
+    /// nothing to choose between.
+    fn of_two(
+        &self,
+        draws: &Draws,
+        is_left: impl Fn(usize) -> bool,
+        is_better: impl Fn(usize, usize) -> bool,
+    ) -> Option<usize> {
+        let one = draws.one_of(&is_left)?;
+        let other = match self.candidates.len() {
+            0 | 1 => None,
+            _ => draws.one_of(|other| other != one && is_left(other)),
+        };
+        Some(match other {
+            Some(other) if is_better(one, other) => other,
+            _ => one,
+        })
+    }
+
+    /// How long an answer will take: as long as of late, after those that are in flight, of which an endpoint of more
+    /// weight can have more for the same.
+    fn cost(&self, place: usize, now: Now) -> f32 {
+        let Candidate { endpoint, weight } = &self.candidates[place];
+        let active = endpoint.active().max(0) as f32;
+        let usual = self.weight as f32 / self.candidates.len() as f32;
+        let ahead = active * usual / *weight as f32;
+        let took = match endpoint.latency().at(now) {
+            Some(took) => took,
+            None if active > 0.0 => UNKNOWN,
+            None => 0.0,
+        };
+        took * (ahead + 1.0)
+    }
+
+    /// With a bound, the first that has room ("Consistent Hashing with Bounded Loads", Mirrokni and others, 2016):
+    /// there is always one that has, but where others come in between.
+    fn home_of(&self, key: u64, hash: &Hash, is_left: impl Fn(usize) -> bool) -> Option<usize> {
+        let home = |place: usize| {
+            let candidate = hash.places.get(place).copied().flatten();
+            candidate.map(usize::from).filter(|it| is_left(*it))
+        };
+        if let Some(most) = hash.max_load {
+            let roomy = |place: usize| home(place).filter(|it| self.has_room(*it, most));
+            if let Some(found) = hash.table.find(key, roomy) {
+                return Some(found);
+            }
+        }
+        hash.table.find(key, home)
+    }
+
+    /// Whether one more is no more than so many times its share of the requests in flight.
+    fn has_room(&self, place: usize, most: f64) -> bool {
+        let Candidate { endpoint, weight } = &self.candidates[place];
+        let all = endpoint.active_of_all().max(0) as f64 + 1.0;
+        let share = all * f64::from(*weight) / self.weight as f64;
+        endpoint.active().max(0) as f64 + 1.0 <= (most * share).ceil()
+    }
+}
+
+fn next(sequence: &[u16], turn: &AtomicUsize, is_left: impl Fn(usize) -> bool) -> Option<usize> {
+    let start = turn.fetch_add(1, Ordering::Relaxed);
+    (0..sequence.len())
+        .map(|step| usize::from(sequence[start.wrapping_add(step) % sequence.len()]))
+        .find(|place| is_left(*place))
+}
+
+/// The table of all, and which of the candidates each of its places is.
+fn table(
+    candidates: &[Candidate],
+    all: &[Arc<Endpoint>],
+    before: &[Arc<Maglev>],
+) -> (Arc<Maglev>, Box<[Option<u16>]>) {
+    let mut members: Vec<(u64, u32, &Arc<Endpoint>)> = all
+        .iter()
+        .map(|it| (name_hash(it), it.weight(), it))
+        .collect();
+    // Gateways may know them in different orders.
+    members.sort_unstable_by_key(|(hash, weight, _)| (*hash, *weight));
+    let of: Vec<(u64, u32)> = members
+        .iter()
+        .map(|(hash, weight, _)| (*hash, *weight))
+        .collect();
+    let known = before.iter().find(|table| table.is_of(&of));
+    let table = known.cloned().unwrap_or_else(|| Arc::new(Maglev::new(&of)));
+    let places: std::collections::HashMap<*const Endpoint, u16> = candidates
+        .iter()
+        .enumerate()
+        .map(|(place, it)| (Arc::as_ptr(&it.endpoint), place as u16))
+        .collect();
+    let places = members
+        .iter()
+        .map(|(_, _, it)| places.get(&Arc::as_ptr(it)).copied());
+    (table, places.collect())
+}
+
+fn name_hash(endpoint: &Endpoint) -> u64 {
+    let mut hash = StableHash::new();
+    hash.part(endpoint.address().as_bytes());
+    hash.finish()
+}
+
+pub(super) fn is_untried(endpoint: &Arc<Endpoint>, tried: &[Arc<Endpoint>]) -> bool {
+    !tried.iter().any(|known| Arc::ptr_eq(known, endpoint))
+}

@@ -1,0 +1,548 @@
+//! How requests are shared between endpoints. Counts may be off by what counts of random things vary by, five
+//! standard deviations, and by a fiftieth beyond.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::rules::{Subset, Zone};
+use super::*;
+use crate::discovery::{Labels, Member};
+use crate::observability::Metrics;
+use crate::text::mix;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::peer::PeerTemplate;
+
+const ALGORITHMS: [Algorithm; 6] = [
+    Algorithm::RoundRobin,
+    Algorithm::LeastRequest,
+    Algorithm::Ewma,
+    Algorithm::Random,
+    Algorithm::Hash { max_load: None },
+    Algorithm::Hash {
+        max_load: Some(1.25),
+    },
+];
+
+fn member(n: usize, weight: u32) -> Member {
+    let address = std::net::SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8], 80));
+    Member::at(address, weight)
+}
+
+fn endpoints_of(members: Vec<Member>, rules: &Rules) -> Vec<Arc<Endpoint>> {
+    let metrics = Metrics::new().upstream("u");
+    let template = PeerTemplate::plain("u");
+    let all = Arc::new(AtomicI64::new(0));
+    let endpoint = |member| {
+        let endpoint = Endpoint::new(member, &template, &metrics);
+        Arc::new(endpoint.chosen_by(rules, &all))
+    };
+    members.into_iter().map(endpoint).collect()
+}
+
+fn endpoints(weights: &[u32], rules: &Rules) -> Vec<Arc<Endpoint>> {
+    let members = weights.iter().enumerate();
+    endpoints_of(
+        members.map(|(n, &weight)| member(n, weight)).collect(),
+        rules,
+    )
+}
+
+fn available(members: &[Arc<Endpoint>], rules: &Rules) -> Available {
+    Available::of(members, rules, &Available::default(), Instant::now())
+}
+
+fn wish(key: Option<u64>) -> Wish {
+    Wish {
+        now: Instant::now(),
+        key: key.map(mix),
+        tag: None,
+    }
+}
+
+/// How often each is chosen; each pick has a key of its own.
+fn picks(available: &Available, members: &[Arc<Endpoint>], count: u64) -> Vec<u64> {
+    let places: HashMap<*const Endpoint, usize> = members
+        .iter()
+        .enumerate()
+        .map(|(n, it)| (Arc::as_ptr(it), n))
+        .collect();
+    let mut seen = vec![0; members.len()];
+    let now = wish(None);
+    for key in 0..count {
+        let wish = Wish {
+            key: Some(mix(key)),
+            ..now
+        };
+        let chosen = available.pick(&wish, &[]).unwrap();
+        seen[places[&Arc::as_ptr(chosen)]] += 1;
+    }
+    seen
+}
+
+#[track_caller]
+fn check_shares(seen: &[u64], wanted: &[f64], what: &str) {
+    let count: u64 = seen.iter().sum();
+    for (n, (seen, share)) in seen.iter().zip(wanted).enumerate() {
+        let wanted = count as f64 * share;
+        let tolerance = wanted * 0.02 + 5.0 * wanted.sqrt();
+        let off = (*seen as f64 - wanted).abs();
+        assert!(off <= tolerance, "{what}: {seen} for {wanted} on {n}");
+    }
+}
+
+fn shares_of(weights: &[u32]) -> Vec<f64> {
+    let total: u32 = weights.iter().sum();
+    let share = |weight: &u32| f64::from(*weight) / f64::from(total);
+    weights.iter().map(share).collect()
+}
+
+#[test]
+fn every_algorithm_shares_by_weight() {
+    for algorithm in ALGORITHMS {
+        let rules = Rules::plain(algorithm);
+        for weights in [
+            vec![1; 3],
+            vec![3, 1],
+            vec![1; 100],
+            vec![1, 2, 3, 4],
+            vec![5; 1000],
+        ] {
+            let members = endpoints(&weights, &rules);
+            let seen = picks(&available(&members, &rules), &members, 50_000);
+            let what = format!("{algorithm:?} of {}", weights.len());
+            check_shares(&seen, &shares_of(&weights), &what);
+        }
+    }
+}
+
+#[test]
+fn every_algorithm_goes_on_when_endpoints_come_and_go() {
+    for algorithm in ALGORITHMS {
+        let rules = Rules::plain(algorithm);
+        let all = endpoints(&[1; 40], &rules);
+        let mut before = Available::default();
+        // Windows that overlap, as a rolling deployment makes them, with one that is not healthy in each.
+        for start in 0..30 {
+            let members = &all[start..start + 10];
+            let ill = &members[start % 10];
+            ill.observe(false, 1);
+            before = Available::of(members, &rules, &before, Instant::now());
+            let seen = picks(&before, members, 5_000);
+            let wanted: Vec<f64> = (0..10)
+                .map(|n| if n == start % 10 { 0.0 } else { 1.0 / 9.0 })
+                .collect();
+            // The keys of the one that is out of a table are spread by chance.
+            let tolerance = if matches!(algorithm, Algorithm::Hash { .. }) {
+                0.25
+            } else {
+                0.02
+            };
+            for (seen, wanted) in seen.iter().zip(&wanted) {
+                let wanted = 5_000.0 * wanted;
+                let off = (*seen as f64 - wanted).abs();
+                assert!(
+                    off <= wanted * tolerance + 5.0 * wanted.sqrt(),
+                    "{algorithm:?}: {seen} for {wanted}"
+                );
+            }
+            ill.observe(true, 1);
+        }
+    }
+}
+
+#[test]
+fn what_was_tried_is_not_tried_again() {
+    for algorithm in ALGORITHMS {
+        let rules = Rules::plain(algorithm);
+        let members = endpoints(&[1000, 1, 1], &rules);
+        let available = available(&members, &rules);
+        for key in [None, Some(1), Some(2)] {
+            let chosen = available.pick(&wish(key), &members[..2]).unwrap();
+            assert!(Arc::ptr_eq(chosen, &members[2]), "{algorithm:?}");
+            assert!(
+                available.pick(&wish(key), &members).is_none(),
+                "{algorithm:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_unhealthy_are_left_out() {
+    for algorithm in ALGORITHMS {
+        let rules = Rules::plain(algorithm);
+        let members = endpoints(&[1, 1], &rules);
+        assert!(members[0].observe(false, 1));
+        assert_eq!(picks(&available(&members, &rules), &members, 10), [0, 10]);
+        assert!(members[1].observe(false, 1));
+        assert!(
+            available(&members, &rules)
+                .pick(&wish(Some(1)), &[])
+                .is_none()
+        );
+    }
+}
+
+#[test]
+fn round_robin_keeps_to_the_weights_exactly() {
+    let rules = Rules::plain(Algorithm::RoundRobin);
+    let members = endpoints(&[3, 1], &rules);
+    assert_eq!(
+        picks(&available(&members, &rules), &members, 400),
+        [300, 100]
+    );
+}
+
+#[test]
+fn the_less_busy_of_two_is_chosen() {
+    let rules = Rules::plain(Algorithm::LeastRequest);
+    let members = endpoints(&[1, 1], &rules);
+    (0..5).for_each(|_| members[0].begin());
+    assert_eq!(picks(&available(&members, &rules), &members, 100), [0, 100]);
+}
+
+#[test]
+fn least_request_fills_by_weight() {
+    let rules = Rules::plain(Algorithm::LeastRequest);
+    let members = endpoints(&[3, 1], &rules);
+    let available = available(&members, &rules);
+    for _ in 0..400 {
+        available.pick(&wish(None), &[]).unwrap().begin();
+    }
+    let share = members[0].active();
+    assert!(
+        (290..=310).contains(&share),
+        "{share} of 400 for three quarters of the weight"
+    );
+}
+
+#[test]
+fn the_quicker_of_two_is_chosen() {
+    let rules = Rules::plain(Algorithm::Ewma);
+    let members = endpoints(&[1; 4], &rules);
+    let available = available(&members, &rules);
+    let now = Instant::now();
+    for member in &members {
+        member.latency().observe(now, Duration::from_millis(10));
+    }
+    members[0]
+        .latency()
+        .observe(now, Duration::from_millis(200));
+    let seen = picks(&available, &members, 10_000);
+    assert_eq!(seen[0], 0, "nobody waits for the slow one");
+    check_shares(&seen[1..], &[1.0 / 3.0; 3], "the others");
+    // With enough in flight on the others it is the quicker one all the same.
+    for member in &members[1..] {
+        (0..40).for_each(|_| member.begin());
+    }
+    let seen = picks(&available, &members, 10_000);
+    check_shares(&seen[..1], &[0.5], "whenever it is one of the two");
+}
+
+#[test]
+fn of_an_endpoint_that_is_not_known_one_answer_is_waited_for() {
+    let rules = Rules::plain(Algorithm::Ewma);
+    let members = endpoints(&[1, 1], &rules);
+    members[0]
+        .latency()
+        .observe(Instant::now(), Duration::from_millis(10));
+    let available = available(&members, &rules);
+    let first = available.pick(&wish(None), &[]).unwrap();
+    assert!(Arc::ptr_eq(first, &members[1]));
+    first.begin();
+    assert_eq!(picks(&available, &members, 100), [100, 0]);
+}
+
+#[test]
+fn keys_stay_and_few_move() {
+    let rules = Rules::plain(Algorithm::Hash { max_load: None });
+    for count in [3, 10, 100, 1000] {
+        let members = endpoints(&vec![1; count], &rules);
+        let mut reversed = members.clone();
+        reversed.reverse();
+        let (all, same) = (available(&members, &rules), available(&reversed, &rules));
+        let gone = &members[count / 2];
+        let left: Vec<_> = members
+            .iter()
+            .filter(|it| !Arc::ptr_eq(it, gone))
+            .cloned()
+            .collect();
+        let left = available(&left, &rules);
+        let place = |set: &Available, key| {
+            set.pick(&wish(Some(key)), &[])
+                .unwrap()
+                .address()
+                .to_owned()
+        };
+        let mut moved = 0;
+        for key in 0..20_000 {
+            let home = place(&all, key);
+            assert_eq!(home, place(&same, key), "the order of the list matters");
+            moved += u32::from(home != place(&left, key));
+        }
+        let share = f64::from(moved) / 20_000.0;
+        assert!(
+            share <= 1.0 / count as f64 + 0.05,
+            "{share} moved of {count}"
+        );
+    }
+}
+
+#[test]
+fn a_favourite_key_is_bounded() {
+    let max_load = 1.25;
+    let rules = Rules::plain(Algorithm::Hash {
+        max_load: Some(max_load),
+    });
+    for (weights, keys) in [
+        (vec![1; 10], 1),
+        (vec![1; 10], 3),
+        (vec![4, 1, 1], 1),
+        (vec![1; 100], 2),
+    ] {
+        let members = endpoints(&weights, &rules);
+        let available = available(&members, &rules);
+        for n in 1..=1000_u64 {
+            available.pick(&wish(Some(n % keys)), &[]).unwrap().begin();
+            for (member, share) in members.iter().zip(shares_of(&weights)) {
+                let most = (max_load * n as f64 * share).ceil();
+                let active = member.active() as f64;
+                assert!(active <= most, "{active} of {n} where {most} may be");
+            }
+        }
+    }
+}
+
+#[test]
+fn requests_without_a_key_go_anywhere() {
+    let rules = Rules::plain(Algorithm::Hash { max_load: None });
+    let members = endpoints(&[3, 1], &rules);
+    let available = available(&members, &rules);
+    let mut seen = [0; 2];
+    for _ in 0..20_000 {
+        let chosen = available.pick(&wish(None), &[]).unwrap();
+        seen[usize::from(Arc::ptr_eq(chosen, &members[1]))] += 1;
+    }
+    check_shares(&seen, &[0.75, 0.25], "without a key");
+}
+
+fn in_levels(levels: &[(u8, usize)], rules: &Rules) -> Vec<Arc<Endpoint>> {
+    let each = levels
+        .iter()
+        .flat_map(|(priority, count)| vec![*priority; *count]);
+    let members = each.enumerate().map(|(n, priority)| Member {
+        priority,
+        ..member(n, 1)
+    });
+    endpoints_of(members.collect(), rules)
+}
+
+#[test]
+fn levels_take_over_from_one_another() {
+    for algorithm in ALGORITHMS {
+        let rules = Rules::plain(algorithm);
+        let members = in_levels(&[(1, 4), (0, 4)], &rules);
+        let share_of_first = || {
+            let seen = picks(&available(&members, &rules), &members, 20_000);
+            seen[4..].iter().sum::<u64>() as f64 / 20_000.0
+        };
+        let check = |wanted: f64| {
+            let share = share_of_first();
+            assert!(
+                (share - wanted).abs() < 0.02,
+                "{algorithm:?}: {share} for {wanted}"
+            );
+        };
+        check(1.0);
+        members[4].observe(false, 1);
+        check(1.0);
+        members[5].observe(false, 1);
+        check(0.7);
+        members[6].observe(false, 1);
+        check(0.35);
+        members[7].observe(false, 1);
+        check(0.0);
+        members[4].observe(true, 1);
+        check(0.35);
+    }
+}
+
+#[test]
+fn another_level_is_tried_where_the_first_has_nobody_left() {
+    let rules = Rules::plain(Algorithm::RoundRobin);
+    let members = in_levels(&[(0, 1), (5, 1)], &rules);
+    let available = available(&members, &rules);
+    assert!((0..20).all(|_| Arc::ptr_eq(available.pick(&wish(None), &[]).unwrap(), &members[0])));
+    let next = available.pick(&wish(None), &members[..1]).unwrap();
+    assert!(Arc::ptr_eq(next, &members[1]));
+}
+
+#[test]
+fn the_local_zone_comes_first_while_it_has_enough() {
+    for algorithm in ALGORITHMS {
+        let zone = Zone {
+            local: "a".into(),
+            at_least: 2,
+        };
+        let rules = Rules {
+            zone: Some(zone),
+            ..Rules::plain(algorithm)
+        };
+        let members = ["a", "a", "a", "a", "b", "c", "", ""];
+        let members = members.iter().enumerate().map(|(n, zone)| Member {
+            zone: (!zone.is_empty()).then(|| Arc::from(*zone)),
+            ..member(n, 1)
+        });
+        let members = endpoints_of(members.collect(), &rules);
+        let check = |wanted: f64| {
+            let seen = picks(&available(&members, &rules), &members, 20_000);
+            let share = seen[..4].iter().sum::<u64>() as f64 / 20_000.0;
+            assert!(
+                (share - wanted).abs() < 0.03,
+                "{algorithm:?}: {share} for {wanted}"
+            );
+        };
+        check(1.0);
+        members[0].observe(false, 1);
+        check(1.0);
+        members[1].observe(false, 1);
+        check(0.7);
+        // Too few: all that are left share.
+        members[2].observe(false, 1);
+        check(0.2);
+        members[2].observe(true, 1);
+        members[4..]
+            .iter()
+            .for_each(|far| _ = far.observe(false, 1));
+        check(1.0);
+    }
+}
+
+#[test]
+fn a_panic_uses_all() {
+    let rules = Rules {
+        panic_threshold: Some(0.5),
+        ..Rules::plain(Algorithm::RoundRobin)
+    };
+    let members = endpoints(&[1; 4], &rules);
+    members[..2]
+        .iter()
+        .for_each(|ill| _ = ill.observe(false, 1));
+    let half = available(&members, &rules);
+    assert_eq!(picks(&half, &members, 400), [0, 0, 200, 200]);
+    assert!(!half.is_in_panic());
+    members[2].observe(false, 1);
+    let few = available(&members, &rules);
+    assert_eq!(picks(&few, &members, 400), [100; 4]);
+    assert!(few.is_in_panic());
+    members[3].observe(false, 1);
+    assert_eq!(picks(&available(&members, &rules), &members, 400), [100; 4]);
+}
+
+#[test]
+fn a_subset_is_used_alone() {
+    let labelled = |falls_back| Rules {
+        subset: Some(Subset::labelled("version", "v2", falls_back)),
+        ..Rules::plain(Algorithm::RoundRobin)
+    };
+    for falls_back in [false, true] {
+        let rules = labelled(falls_back);
+        let members = ["v1", "v2", "v2"]
+            .into_iter()
+            .enumerate()
+            .map(|(n, version)| Member {
+                labels: Labels::from([
+                    ("other".into(), "x".into()),
+                    ("version".into(), version.into()),
+                ]),
+                ..member(n, 1)
+            });
+        let members = endpoints_of(members.collect(), &rules);
+        assert_eq!(
+            picks(&available(&members, &rules), &members, 100),
+            [0, 50, 50]
+        );
+        members[1..]
+            .iter()
+            .for_each(|ill| _ = ill.observe(false, 1));
+        let none = available(&members, &rules);
+        match falls_back {
+            true => assert_eq!(picks(&none, &members, 100), [100, 0, 0]),
+            false => assert!(none.pick(&wish(None), &[]).is_none()),
+        }
+    }
+}
+
+#[test]
+fn endpoints_that_are_new_get_less() {
+    let window = Duration::from_secs(100);
+    for algorithm in ALGORITHMS {
+        if matches!(algorithm, Algorithm::Hash { .. }) {
+            continue;
+        }
+        let rules = Rules {
+            slow_start: Some(window),
+            ..Rules::plain(algorithm)
+        };
+        let members = endpoints(&[1; 4], &rules);
+        let begin = Instant::now();
+        members[3].warmth().begin(begin);
+        for (passed, percent) in [(0.0, 10.0), (0.5, 50.0), (1.0, 100.0)] {
+            let now = begin + window.mul_f64(passed);
+            let available = Available::of(&members, &rules, &Available::default(), now);
+            let total = 300.0 + percent;
+            let share = 100.0 / total;
+            let seen = picks(&available, &members, 50_000);
+            check_shares(
+                &seen,
+                &[share, share, share, percent / total],
+                &format!("{algorithm:?} after {passed}"),
+            );
+        }
+    }
+}
+
+proptest! {
+    /// Whatever is healthy, and whatever the rules, there is an endpoint as long as one is healthy, and it is healthy
+    /// unless there is a panic.
+    #[test]
+    fn one_that_is_healthy_is_found(
+        levels in prop::collection::vec((0..3_u8, any::<bool>(), 0..3_usize, 1..5_u32), 1..12),
+        algorithm in 0..ALGORITHMS.len(),
+        panic in prop::option::of(0.1..1.0_f64),
+        local in prop::option::of(1..3_usize),
+        keys in prop::collection::vec(prop::option::of(any::<u64>()), 1..20),
+    ) {
+        let zones = ["a", "b", "c"];
+        let zone = local.map(|at_least| Zone { local: "a".into(), at_least });
+        let rules = Rules { panic_threshold: panic, zone, ..Rules::plain(ALGORITHMS[algorithm]) };
+        let members = levels.iter().enumerate().map(|(n, (priority, _, zone, weight))| Member {
+            priority: *priority,
+            zone: Some(zones[*zone].into()),
+            ..member(n, *weight)
+        });
+        let members = endpoints_of(members.collect(), &rules);
+        for (member, (_, is_healthy, ..)) in members.iter().zip(&levels) {
+            member.observe(*is_healthy, 1);
+        }
+        let available = available(&members, &rules);
+        let healthy = members.iter().filter(|it| it.is_healthy()).count();
+        for key in keys {
+            let mut tried = Vec::new();
+            while let Some(chosen) = available.pick(&wish(key), &tried) {
+                prop_assert!(chosen.is_healthy() || available.is_in_panic());
+                prop_assert!(!tried.iter().any(|it| Arc::ptr_eq(it, chosen)));
+                tried.push(chosen.clone());
+            }
+            let found = tried.iter().filter(|it| it.is_healthy()).count();
+            prop_assert_eq!(found, healthy, "each that is healthy comes up");
+            if healthy == 0 {
+                prop_assert_eq!(tried.is_empty(), panic.is_none());
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What an upstream has to choose from, kept up to date; see [`balance`](super::balance).
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Upstream;
+use super::balance::{Algorithm, Available, Sticky, Wish};
+use super::endpoint::Endpoint;
+use super::outcome::{End, Outcome};
+use crate::facts::HashBy;
+use crate::response::Code;
+
+/// What a try that got no answer, or no better one than that there is none, counts for: whoever fails at once would be
+/// the quickest of all otherwise.
+const FAILED: Duration = Duration::from_secs(1);
+
+/// An endpoint as it is shown to operators.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub address: String,
+    pub is_healthy: bool,
+    pub weight: u32,
+    /// How much of the weight counts while it is new or just back: 100 but with `slow_start`.
+    pub warmth_percent: u32,
+    pub priority: u8,
+    pub zone: Option<Arc<str>>,
+    pub labels: crate::discovery::Labels,
+    pub in_flight: i64,
+    /// With `balance = "ewma"`, what answers have been taking.
+    pub latency: Option<Duration>,
+}
+
+/// An endpoint that was chosen.
+#[derive(Clone, Debug)]
+pub struct Choice(Arc<Endpoint>);
+
+impl Choice {
+    pub fn address(&self) -> &str {
+        self.0.address()
+    }
+}
+
+impl Upstream {
+    /// What there is to know of each request for the choice: what of it is hashed.
+    pub fn hash_by(&self) -> Option<&HashBy> {
+        self.rules.hash.as_ref()
+    }
+
+    /// How sessions are marked that stay with an endpoint.
+    pub fn sticky(&self) -> Option<&Arc<Sticky>> {
+        self.rules.sticky.as_ref()
+    }
+
+    /// The endpoint that a request with this key would go to now.
+    pub fn choose(&self, now: Instant, key: Option<u64>) -> Option<Choice> {
+        let wish = Wish {
+            now,
+            key,
+            tag: None,
+        };
+        self.pick(&wish, &[]).ok().map(Choice)
+    }
+
+    /// Each endpoint, for the admin listener.
+    pub fn endpoints(&self) -> Vec<Shown> {
+        let now = Instant::now();
+        let shown = |endpoint: &Arc<Endpoint>| {
+            let member = endpoint.member();
+            Shown {
+                address: endpoint.address().to_owned(),
+                is_healthy: endpoint.is_healthy(),
+                weight: member.weight,
+                warmth_percent: endpoint.warmth().percent(self.rules.slow_start, now),
+                priority: member.priority,
+                zone: member.zone.clone(),
+                labels: member.labels.clone(),
+                in_flight: endpoint.active(),
+                latency: endpoint.latency_now(now),
+            }
+        };
+        self.current().iter().map(shown).collect()
+    }
+
+    /// Whether endpoints are used of which it is known that they are not healthy, because too few others are left.
+    pub fn is_in_panic(&self) -> bool {
+        self.available.load().is_in_panic()
+    }
+
+    /// Builds the available set anew after a change of health.
+    pub(super) fn refresh(&self) {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        self.build_available(&members, Instant::now());
+    }
+
+    /// Under the lock of the members, so that the last set that is built is that of the last change.
+    pub(super) fn build_available(&self, members: &[Arc<Endpoint>], now: Instant) {
+        for endpoint in members {
+            endpoint.warmth().note(endpoint.is_healthy(), now);
+        }
+        let before = self.available.load();
+        let available = Available::of(members, &self.rules, &before, now);
+        if available.is_in_panic() != before.is_in_panic() {
+            let name = &self.name;
+            match available.is_in_panic() {
+                true => log::warn!(
+                    "upstream {name}: fewer endpoints are healthy than panic_threshold says; all are used"
+                ),
+                false => log::info!("upstream {name}: enough endpoints are healthy again"),
+            }
+            self.metrics.set_panic(available.is_in_panic());
+        }
+        self.available.store(Arc::new(available));
+        self.has_news.notify_one();
+    }
+
+    /// Whether endpoints are new or just back, so that their weights still grow.
+    pub(super) fn is_warming(&self, window: Duration) -> bool {
+        let (now, window) = (Instant::now(), Some(window));
+        let members = self.current();
+        members
+            .iter()
+            .any(|it| it.warmth().percent(window, now) < 100)
+    }
+
+    pub(super) fn pick(&self, wish: &Wish, tried: &[Arc<Endpoint>]) -> Result<Arc<Endpoint>, Code> {
+        let available = self.available.load();
+        let chosen = available.pick(wish, tried).cloned();
+        chosen.ok_or(Code::UpstreamUnhealthy)
+    }
+
+    /// How long an endpoint took, where that is what endpoints are chosen by.
+    pub(super) fn learn_latency(&self, endpoint: &Endpoint, now: Instant, outcome: &Outcome) {
+        if self.rules.algorithm != Algorithm::Ewma {
+            return;
+        }
+        let took = match outcome.end {
+            End::Failed(_) => Some(FAILED),
+            End::Answered { status, .. } if matches!(status.as_u16(), 502..=504) => Some(FAILED),
+            End::Answered { .. } => outcome.time,
+            // It has been told of as answered.
+            End::BrokenOff(_) => None,
+        };
+        if let Some(took) = took {
+            endpoint.latency().observe(now, took);
+        }
+    }
+}
