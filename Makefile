@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin
 
 # cmake and a C compiler build zlib-ng, zstd, mimalloc and aws-lc; protoc the client of etcd.
 BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev protoc:protobuf-compiler :libprotobuf-dev
-TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl node:nodejs npm:npm curl:curl ip:iproute2 unshare:util-linux redis-server:redis-server chromium:chromium
+TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl node:nodejs npm:npm curl:curl ip:iproute2 unshare:util-linux redis-server:redis-server etcd:etcd-server chromium:chromium
 TESTSSL_NEEDS := $(BUILD_NEEDS) testssl:testssl.sh
 DEB_NEEDS := $(BUILD_NEEDS) dpkg-shlibdeps:dpkg-dev
 PACKAGE_NEEDS := debootstrap:debootstrap ip:iproute2 openssl:openssl python3:python3 unshare:util-linux curl:curl \

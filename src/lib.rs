@@ -213,6 +213,8 @@
 //! | Only keys whose server fails count as cut off from the store, and a flood of keys cuts off nobody | `tests/gateway/shared_limits.rs`: `a_cluster_that_has_lost_a_server_counts_what_the_others_have`, `a_flood_of_new_keys_does_not_cut_anybody_off` |
 //! | Windows of the calendar that gateways count together are by the store's clock | `src/limits/shared/script_tests.rs`: `windows_are_those_of_the_store_whatever_clock_a_gateway_has` |
 //! | A key that an operator writes is the one that requests are counted by; an override holds for it alone and until it ends; no page of the web and nobody without the token changes a limit | `tests/gateway/limits_admin.rs`; `tests/cli/limits.rs`; `src/limits/overrides.rs` |
+//! | What etcd and Kubernetes say is in force within 100 ms; what becomes of their servers, connections and memory costs no request, and nothing that happened meanwhile is missed | `tests/gateway/etcd.rs`; `tests/gateway/kubernetes.rs` |
+//! | What a registry says that is no endpoint is left out, and the rest is served | `tests/gateway/etcd.rs`: `keys_become_endpoints_and_end_with_their_lease`; `src/discovery/etcd/mod.rs`; `src/discovery/kubernetes/slices.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Build, Source, file};
+use super::{Build, Source, etcd, file, kubernetes};
 use crate::text::Spanned;
 
 /// Who knows where the endpoints are: exactly one of the registries.
@@ -17,6 +17,10 @@ pub struct Config {
     /// A file with the endpoints, TOML or (`*.json`) JSON, relative to the configuration file. It is read anew
     /// whenever it changes; one with mistakes changes nothing.
     pub file: Option<Spanned<PathBuf>>,
+    /// Keys of etcd.
+    pub etcd: Option<Spanned<etcd::Config>>,
+    /// A service of Kubernetes.
+    pub kubernetes: Option<Spanned<kubernetes::Config>>,
     /// What to do where the registry says that there are no endpoints at all. Default: `"keep"` for registries in
     /// which that is more often a fault than meant (`dns`, `consul`), and `"drop"` for the others.
     pub on_empty: Option<OnEmpty>,
@@ -38,8 +42,17 @@ impl Config {
         config: &Spanned<Config>,
         context: &mut Build<'_>,
     ) -> Option<Arc<dyn Source>> {
-        let Config { file, on_empty: _ } = &config.value;
-        let written = [("file", file.is_some())];
+        let Config {
+            file,
+            etcd,
+            kubernetes,
+            on_empty: _,
+        } = &config.value;
+        let written = [
+            ("file", file.is_some()),
+            ("etcd", etcd.is_some()),
+            ("kubernetes", kubernetes.is_some()),
+        ];
         let mut names = written.iter().filter(|(_, is_there)| *is_there);
         let (first, second) = (names.next(), names.next());
         if first.is_none() || second.is_some() {
@@ -53,6 +66,12 @@ impl Config {
         }
         if let Some(file) = file {
             return file::build(file, context);
+        }
+        if let Some(etcd) = etcd {
+            return etcd::build(etcd, context);
+        }
+        if let Some(kubernetes) = kubernetes {
+            return kubernetes::build(kubernetes, context);
         }
         None
     }

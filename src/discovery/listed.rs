@@ -21,10 +21,10 @@ type Weight = Bounded<1, 1000>;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Listed {
     pub(super) address: EndpointAddress,
-    weight: u32,
-    priority: u8,
-    zone: Option<Arc<str>>,
-    labels: Labels,
+    pub(super) weight: u32,
+    pub(super) priority: u8,
+    pub(super) zone: Option<Arc<str>>,
+    pub(super) labels: Labels,
 }
 
 impl Listed {

@@ -23,10 +23,13 @@
 
 mod changes;
 mod config;
+mod etcd;
 mod file;
 mod follow;
 mod kept;
+mod kubernetes;
 mod listed;
+mod lists;
 mod member;
 mod names;
 mod pause;

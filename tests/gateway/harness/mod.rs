@@ -6,9 +6,11 @@
 mod body;
 mod chromium;
 mod client;
+mod etcd;
 mod fleet;
 pub mod frames;
 mod gateway;
+mod kubernetes;
 mod message;
 mod origin;
 mod pair;
@@ -21,13 +23,16 @@ mod relay;
 mod table;
 mod tls;
 pub mod tokens;
+mod traffic;
 mod wait;
 
 pub use body::{Body, channel, empty, full};
 pub use chromium::Chromium;
 pub use client::{Answer, Client, Incoming, Io};
+pub use etcd::{Etcd, USER};
 pub use fleet::Fleet;
 pub use gateway::{Draft, Gateway};
+pub use kubernetes::Kubernetes;
 pub use message::{Ask, delete, get, head, post, reply, request, status, text};
 pub use origin::{Origin, Seen};
 pub use pair::{Protocol, over_each_pair};
@@ -39,6 +44,7 @@ pub use redis_sets::{RedisCluster, SENTINEL_PASSWORD, SERVER_PASSWORD, Watched};
 pub use relay::{Passing, Relay};
 pub use table::assert_named;
 pub use tls::{Authority, Certificate};
+pub use traffic::Traffic;
 pub use wait::{PATIENCE, assert_fired, eventually, within};
 
 /// The cryptography of this process; the first caller decides, as `main` does in the real one.

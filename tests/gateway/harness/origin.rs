@@ -90,6 +90,25 @@ impl Origin {
     /// Speaks TLS.
     pub fn over_tls(
         protocol: Protocol,
+        config: ServerConfig,
+        answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::tls_on(bind(), protocol, config, answer)
+    }
+
+    /// Speaks TLS where somebody listens already.
+    pub fn over_tls_at(
+        listener: std::net::TcpListener,
+        protocol: Protocol,
+        config: ServerConfig,
+        answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::tls_on(of(listener), protocol, config, answer)
+    }
+
+    fn tls_on(
+        bound: (Socket, String),
+        protocol: Protocol,
         mut config: ServerConfig,
         answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static,
     ) -> Origin {
@@ -98,7 +117,7 @@ impl Origin {
             Protocol::H2 => b"h2".to_vec(),
         }];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Origin::start(bind(), protocol, Some(acceptor), at_once(answer))
+        Origin::start(bound, protocol, Some(acceptor), at_once(answer))
     }
 
     /// Speaks HTTP/1.1 on a Unix socket.
@@ -162,7 +181,10 @@ fn at_once(answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static) -> H
 }
 
 fn bind() -> (Socket, String) {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    of(std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
+}
+
+fn of(socket: std::net::TcpListener) -> (Socket, String) {
     socket.set_nonblocking(true).expect("a socket");
     let address = socket.local_addr().expect("an address").to_string();
     let socket = TcpListener::from_std(socket).expect("a runtime");

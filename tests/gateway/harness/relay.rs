@@ -57,6 +57,10 @@ impl Relay {
         format!("redis://{}", self.address)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// From now on, for every connection.
     pub fn pass(&self, how: Passing) {
         self.passing.send_replace(how);

@@ -1,0 +1,167 @@
+//! etcd: the values of the keys below a prefix.
+//!
+//! A prefix is listed at one revision and watched from the next one on, so that nothing between is missed and nothing is told
+//! twice. What is known stays, and the watch goes on where it was, whichever server of the cluster answers next; only
+//! where etcd no longer knows what happened since (compaction, another cluster, a restored backup) it is listed again.
+//!
+//! # One connection
+//! All prefixes of the same `endpoints`, user and TLS are watched over one connection and one stream of it, whichever
+//! upstreams they are of (`connection.rs`). It is to one server at a time; when that fails, the next one of the list is
+//! asked at once, and once each has been asked in vain there are pauses, from 50 ms up to 5 s, with jitter.
+//!
+//! # A server that is gone
+//! Every five seconds the server is asked for a sign of life over the stream of the watches, and has until the next time to
+//! give one: one that is dead, stopped or cut off is left after ten seconds at most. One that has no leader, because it is cut off
+//! from the rest of its cluster, says so itself and is left at once.
+//!
+//! # Credentials
+//! Password, key and certificates are read anew for each connection. A token that has expired ends the connection, and the
+//! next one logs in anew; so does a password that has changed.
+
+mod access;
+mod config;
+mod connection;
+mod error;
+mod listing;
+mod talk;
+mod value;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use self::access::Access;
+use self::connection::News;
+use super::listed::Listed;
+use super::lists::Lists;
+use super::{Build, Failure, OnEmpty, Sink, Source};
+use crate::text::Spanned;
+
+pub use config::Config;
+
+/// A prefix of etcd.
+#[derive(Debug)]
+struct Prefix {
+    access: Arc<Access>,
+    key: Box<str>,
+    lists: Arc<Lists>,
+}
+
+/// `None` after diagnostics. Blocks on the file system; no server is asked.
+pub(super) fn build(config: &Spanned<Config>, context: &mut Build<'_>) -> Option<Arc<dyn Source>> {
+    let errors = context.subject.error_count();
+    config
+        .value
+        .check(context.base, &mut context.subject.key("etcd"));
+    if context.subject.error_count() > errors {
+        return None;
+    }
+    Some(Arc::new(Prefix {
+        access: Arc::new(Access::new(&config.value, context.base)),
+        key: config.value.prefix.value.as_str().into(),
+        lists: Arc::default(),
+    }))
+}
+
+#[async_trait]
+impl Source for Prefix {
+    fn kind(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn describe(&self) -> String {
+        format!("keys {} of etcd at {}", self.key, self.access)
+    }
+
+    /// Who registers there says so, and who has ended does not.
+    fn on_empty(&self) -> OnEmpty {
+        OnEmpty::Drop
+    }
+
+    async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
+        let (lists, sink_of_watch) = (self.lists.clone(), sink.clone());
+        let mut known = Known::default();
+        let listener = Box::new(move |news| match news {
+            News::Current => sink_of_watch.alive(),
+            News::Failed(failure) => sink_of_watch.failed(&failure),
+            News::All(pairs) => {
+                known = Known::default();
+                let pairs = pairs.into_iter().map(|(key, value)| (key, Some(value)));
+                known.take(pairs);
+                lists.tell(known.list());
+            }
+            News::Changed(changes) => {
+                known.take(changes.into_iter());
+                lists.tell(known.list());
+            }
+        });
+        let _watched = connection::watch(&self.access, self.key.as_bytes(), listener);
+        Ok(self.lists.publish(sink).await)
+    }
+}
+
+/// The endpoints of the keys that have one.
+#[derive(Default)]
+struct Known(BTreeMap<Vec<u8>, Listed>);
+
+impl Known {
+    fn take(&mut self, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
+        for (key, value) in changes {
+            match value.map(|value| value::parse(&value)) {
+                Some(Ok(listed)) => {
+                    self.0.insert(key, listed);
+                }
+                Some(Err(problem)) => {
+                    let shown = String::from_utf8_lossy(&key).escape_debug().to_string();
+                    log::warn!(
+                        "etcd: what is in {shown} is no endpoint, and is left out: {problem}"
+                    );
+                    self.0.remove(&key);
+                }
+                None => {
+                    self.0.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        self.0.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_value_is_left_out_and_the_others_stay() {
+        let mut known = Known::default();
+        let mut check = |changes: &[(&str, Option<&str>)], expected: &[&str]| {
+            let owned = |text: &str| text.as_bytes().to_vec();
+            known.take(
+                changes
+                    .iter()
+                    .map(|(key, value)| (owned(key), value.map(owned))),
+            );
+            let list: Vec<String> = known
+                .list()
+                .iter()
+                .map(|it| it.address.to_string())
+                .collect();
+            assert_eq!(list, expected);
+        };
+        check(
+            &[("b", Some("10.0.0.2:1")), ("a", Some("10.0.0.1:1"))],
+            &["10.0.0.1:1", "10.0.0.2:1"],
+        );
+        check(&[("a", Some("nonsense"))], &["10.0.0.2:1"]);
+        check(
+            &[("a", Some("10.0.0.1:2")), ("b", None), ("c", None)],
+            &["10.0.0.1:2"],
+        );
+        check(&[("a", None), ("a", Some("10.0.0.1:3"))], &["10.0.0.1:3"]);
+    }
+}

@@ -1,0 +1,127 @@
+//! How the API server of Kubernetes is asked, and as whom.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{Config, Kubeconfig};
+
+use super::error::Error;
+
+/// For a connection, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Where the credentials are. They are read for each watch anew, so that what is rotated is used with the next one.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    /// `None` in a pod.
+    kubeconfig: Option<PathBuf>,
+    context: Option<Box<str>>,
+}
+
+/// A client, and the namespace of whoever asks.
+pub(super) struct Opened {
+    pub(super) client: kube::Client,
+    pub(super) namespace: String,
+}
+
+/// Why a kubeconfig cannot be used.
+pub(super) enum Unusable {
+    Context(String),
+    Other(String),
+}
+
+impl Access {
+    /// `base` is the folder that file paths are relative to.
+    pub(super) fn new(config: &super::Config, base: &Path) -> Access {
+        let context = config.context.as_ref();
+        Access {
+            kubeconfig: config
+                .kubeconfig
+                .as_ref()
+                .map(|path| base.join(&path.value)),
+            context: context.map(|context| context.value.as_str().into()),
+        }
+    }
+
+    pub(super) async fn open(&self) -> Result<Opened, Error> {
+        let access = self.clone();
+        let read = tokio::task::spawn_blocking(move || access.read());
+        let config = read.await.map_err(|_| Error::Ended)??;
+        let namespace = config.default_namespace.clone();
+        let client = kube::Client::try_from(config).map_err(Error::Api)?;
+        Ok(Opened { client, namespace })
+    }
+
+    /// Blocks on the file system.
+    fn read(&self) -> Result<Config, Error> {
+        let mut config = match &self.kubeconfig {
+            Some(path) => of_kubeconfig(path, self.context.as_deref()).map_err(|unusable| {
+                let (Unusable::Context(problem) | Unusable::Other(problem)) = unusable;
+                Error::Access(problem.into())
+            })?,
+            None => Config::incluster()
+                .map_err(|error| Error::Access(format!("this is not a pod: {error}").into()))?,
+        };
+        if let Some(path) = config.auth_info.token_file.take() {
+            config.auth_info.token = Some(token(Path::new(&path))?.into());
+        }
+        config.connect_timeout = Some(CONNECT);
+        // The answers have deadlines of their own, and who asks tries again by itself.
+        config.default_retry = false;
+        config.proxy_url = None;
+        Ok(config)
+    }
+}
+
+/// Editors and `echo` add a newline, which is no part of it.
+fn token(path: &Path) -> Result<String, Error> {
+    let read = std::fs::read_to_string(path);
+    let text = read.map_err(|error| {
+        Error::Access(format!("cannot read {}: {error}", path.display()).into())
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+/// Reads a kubeconfig. Blocks on the file system.
+pub(super) fn of_kubeconfig(path: &Path, context: Option<&str>) -> Result<Config, Unusable> {
+    let other = |problem: String| Unusable::Other(problem);
+    // For words that are like those of other files.
+    std::fs::metadata(path)
+        .map_err(|error| other(format!("cannot read {}: {error}", path.display())))?;
+    let mut read = Kubeconfig::read_from(path).map_err(|error| other(error.to_string()))?;
+    if let Some(context) = context {
+        if !read.contexts.iter().any(|it| it.name == context) {
+            let names = read.contexts.iter().map(|it| it.name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            let file = path.display();
+            return Err(Unusable::Context(format!(
+                "must be a context of {file}, which has: {names}; got {context:?}"
+            )));
+        }
+        read.current_context = Some(context.to_owned());
+    }
+    let config = Config::try_from(read).map_err(|error| other(error.to_string()))?;
+    let auth = &config.auth_info;
+    if auth.exec.is_some() || auth.auth_provider.is_some() {
+        return Err(other(
+            "would have a program executed that knows the credentials, which the sandbox does not allow; give it a \
+             token, tokenFile or client-certificate"
+                .into(),
+        ));
+    }
+    Ok(config)
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(path) = &self.kubeconfig else {
+            return f.write_str("in whose cluster this runs");
+        };
+        write!(f, "by {}", path.display())?;
+        match &self.context {
+            Some(context) => write!(f, " context {context}"),
+            None => Ok(()),
+        }
+    }
+}
