@@ -355,6 +355,8 @@ fn records(criterion: &mut Criterion) {
         upstream: Some("in-turn"),
         endpoint: Some("192.0.2.3:80"),
         attempts: 1,
+        retried: None,
+        retry_stop: None,
         code: None,
         fault: None,
         flag: None,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::facts::View;
 use crate::limits::Bulkhead;
 use crate::response::{Code, Reply};
-use crate::upstream::Upstream;
+use crate::upstream::{Retry, Upstream};
 
 pub use affinity::Affinities;
 pub use fallback::{Answer, Config as FallbackConfig, Fallback, Step, Why};
@@ -52,6 +52,8 @@ pub struct Proxy {
     pub rewrite: Option<Rewrite>,
     /// What of a request chooses the endpoint, where an upstream hashes.
     pub affinities: Affinities,
+    /// When requests are sent again, where that is not as the upstream has it.
+    pub retry: Option<Arc<Retry>>,
     /// The places of the route, where they are limited.
     pub bulkhead: Option<Arc<Bulkhead>>,
     /// What answers where the upstream cannot.

@@ -16,7 +16,7 @@ use crate::observability::{Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
 use crate::routing::{self, Matcher};
 use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, give_way, nearest};
-use crate::upstream::Upstream;
+use crate::upstream::{Retry, Upstream};
 
 /// All upstreams by name; `None` for one with errors, so that naming it is not another error.
 pub(super) type Upstreams = BTreeMap<Name, Option<Arc<Upstream>>>;
@@ -252,6 +252,7 @@ fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
         ),
         ("queue", config.queue.as_ref().map(|it| it.span), upstream),
         ("fallback", fallback.map(|it| it.span), upstream),
+        ("retry", config.retry.as_ref().map(|it| it.span), upstream),
     ];
     for (key, span, what) in needless {
         if let Some(span) = span {
@@ -320,10 +321,19 @@ impl Wanted<'_> {
                         Fallback::build(steps, parameters, find, &mut subject.key("fallback"))
                     }
                 };
+                let errors = subject.error_count();
+                let retry = config
+                    .retry
+                    .as_ref()
+                    .map(|retry| Arc::new(Retry::of_route(retry, &mut subject.key("retry"))));
+                if subject.error_count() > errors {
+                    return None;
+                }
                 let mut proxy = Proxy {
                     to: to?,
                     rewrite: rewrite?,
                     affinities: Affinities::default(),
+                    retry,
                     bulkhead,
                     fallback: fallback?,
                 };

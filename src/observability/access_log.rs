@@ -284,6 +284,8 @@ mod tests {
             upstream: None,
             endpoint: None,
             attempts: 0,
+            retried: None,
+            retry_stop: None,
             code: None,
             fault: None,
             flag: None,

@@ -42,6 +42,10 @@ pub struct AccessRecord<'a> {
     pub upstream: Option<&'a str>,
     pub endpoint: Option<&'a str>,
     pub attempts: u32,
+    /// What it was last sent again for, and whether to an endpoint that had been tried before.
+    pub retried: Option<(&'a str, bool)>,
+    /// Why it was not sent again after that, where there would have been reason.
+    pub retry_stop: Option<&'static str>,
     /// The gateway's own code, where it replied or gave up.
     pub code: Option<&'static str>,
     pub fault: Option<&'static str>,
@@ -101,6 +105,15 @@ impl AccessRecord<'_> {
         }
         quoted(out, b",\"endpoint\":", self.endpoint);
         number(out, b",\"attempts\":", u64::from(self.attempts));
+        if let Some((reason, is_same)) = self.retried {
+            plain(out, b",\"retry_on\":\"", reason);
+            let endpoint: &[u8] = match is_same {
+                true => b"\",\"retry_endpoint\":\"same\"",
+                false => b"\",\"retry_endpoint\":\"other\"",
+            };
+            out.extend_from_slice(endpoint);
+        }
+        quoted(out, b",\"retry_stop\":", self.retry_stop);
         number(out, b",\"status\":", u64::from(self.status));
         number(out, b",\"bytes_in\":", self.bytes_in);
         number(out, b",\"bytes_out\":", self.bytes_out);
@@ -319,6 +332,8 @@ mod tests {
             upstream: Some("orders"),
             endpoint: Some("10.0.0.5:8002"),
             attempts: 1,
+            retried: None,
+            retry_stop: None,
             code: None,
             fault: None,
             flag: None,

@@ -17,6 +17,7 @@ use super::bulkhead_metrics::{BulkheadCatalog, Kind};
 use super::discovery_metrics::DiscoveryCatalog;
 use super::overload_metrics::OverloadCatalog;
 use super::register::Register;
+use super::retry_metrics::RetryCatalog;
 use super::series::Series;
 use super::shaping_metrics::ShapingCatalog;
 use super::store_metrics::StoreCatalog;
@@ -61,6 +62,7 @@ pub(super) struct Catalog {
     pub(super) stores: StoreCatalog,
     pub(super) discovery: DiscoveryCatalog,
     pub(super) shaping: ShapingCatalog,
+    pub(super) retries: RetryCatalog,
     upgrades: IntCounterVec,
 }
 
@@ -204,6 +206,7 @@ impl Metrics {
                 "Times that the keys of the provider were asked for: fetched, or failed.",
                 &["northgate_provider", "result"],
             ),
+            retries: RetryCatalog::new(&register),
             upstream_bulkheads: BulkheadCatalog::new(&register, Kind::Upstream),
             route_bulkheads: BulkheadCatalog::new(&register, Kind::Route),
             concurrency: BulkheadCatalog::new(&register, Kind::Concurrency),
@@ -262,14 +265,6 @@ impl Metrics {
             metrics: self.clone(),
             durations: Series::default(),
             bytes: Series::default(),
-        }
-    }
-
-    pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
-        UpstreamMetrics {
-            upstream: upstream.into(),
-            metrics: self.clone(),
-            durations: Series::default(),
         }
     }
 
@@ -356,60 +351,6 @@ impl RouteMetrics {
         });
         receive.inc_by(received);
         send.inc_by(sent);
-    }
-}
-
-/// The handles of one upstream.
-#[derive(Debug)]
-pub struct UpstreamMetrics {
-    pub(super) upstream: Box<str>,
-    pub(super) metrics: Metrics,
-    durations: Series<u16, Histogram>,
-}
-
-impl UpstreamMetrics {
-    /// Counts one exchange; status 0 where there was no response.
-    pub fn observe(&self, status: u16, duration: Duration) {
-        let make = || {
-            let mut text = itoa::Buffer::new();
-            self.metrics
-                .0
-                .client_duration
-                .with_label_values(&[&*self.upstream, text.format(status)])
-        };
-        self.durations
-            .handle(status, make)
-            .observe(duration.as_secs_f64());
-    }
-
-    pub fn count_failure(&self, code: &'static str) {
-        self.metrics
-            .0
-            .client_failures
-            .with_label_values(&[&*self.upstream, code])
-            .inc();
-    }
-
-    pub fn endpoint_healthy(&self, endpoint: &str) -> IntGauge {
-        self.metrics
-            .0
-            .endpoint_healthy
-            .with_label_values(&[&*self.upstream, endpoint])
-    }
-
-    pub fn endpoint_active(&self, endpoint: &str) -> IntGauge {
-        self.metrics
-            .0
-            .endpoint_active
-            .with_label_values(&[&*self.upstream, endpoint])
-    }
-
-    /// Ends the series of an endpoint that is gone.
-    pub fn forget_endpoint(&self, endpoint: &str) {
-        let (catalog, labels) = (&self.metrics.0, [&*self.upstream, endpoint]);
-        // It is not an error if nothing was ever counted for it.
-        let _ = catalog.endpoint_healthy.remove_label_values(&labels);
-        let _ = catalog.endpoint_active.remove_label_values(&labels);
     }
 }
 

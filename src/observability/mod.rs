@@ -19,9 +19,11 @@ mod metrics;
 mod overload_metrics;
 mod register;
 mod retain;
+mod retry_metrics;
 mod series;
 mod shaping_metrics;
 mod store_metrics;
+mod upstream_metrics;
 mod wall;
 mod watched;
 
@@ -32,10 +34,11 @@ pub use certificate_metrics::CertificateMetrics;
 pub use discovery_metrics::DiscoveryMetrics;
 pub use key_metrics::KeyMetrics;
 pub use limit_metrics::{Decision, LimitMetrics};
-pub use metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
+pub use metrics::{ListenerMetrics, Metrics, RouteMetrics};
 pub use overload_metrics::OverloadMetrics;
 pub use retain::Owner;
 pub use store_metrics::{DecidedBy, SharingMode, StoreMetrics, StoreResult};
+pub use upstream_metrics::UpstreamMetrics;
 pub use wall::unix_time;
 
 use watched::Watched;

@@ -4,11 +4,13 @@
 
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use pingora::http::RequestHeader;
 
 use super::exchange::Exchange;
 use super::forwarding;
 use crate::response::{Code, Reply};
+use crate::upstream::Attempt;
 
 /// When an exchange has to be at its end, if that is said. Where it is not, no timer is set.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,30 @@ pub(super) fn limit(exchange: &Exchange, request: &RequestHeader) -> Option<Dura
     match (exchange.route.timeout, asked.flatten()) {
         (Some(route), Some(client)) => Some(route.min(client)),
         (route, client) => route.or(client),
+    }
+}
+
+/// Tells the upstream how long this try may take, where that is limited: gRPC's own header in a call, and the one that the
+/// upstream is configured to have. Nobody else's word for it goes on.
+pub(super) fn tell(attempt: &Attempt, is_grpc: bool, headers: &mut HeaderMap) {
+    let left = attempt.left();
+    if let (Some(left), true) = (left, is_grpc) {
+        headers.insert(
+            forwarding::GRPC_TIMEOUT,
+            forwarding::write_grpc_timeout(left),
+        );
+    }
+    if let Some(name) = attempt.upstream().deadline_header() {
+        match left {
+            // None at all would mean none to some, and no limit to others.
+            Some(left) => {
+                let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+                headers.insert(name.clone(), millis.into());
+            }
+            None => {
+                headers.remove(name);
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, TRANSFER_ENCODING,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING,
 };
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -17,18 +17,19 @@ use pingora::{Error, Result};
 
 use super::bodies::Bodies;
 use super::fallback::{Degraded, X_NORTHGATE_DEGRADED};
+use super::kept::Kept;
 use super::names::Names;
 use super::timed::Seat;
 use super::{admission, deadline, error_of, flag_retry, forwarding};
 use crate::actions::Action;
-use crate::facts::{Facts, Scheme, View, host};
+use crate::facts::{Facts, Scheme, View, host, host_header};
 use crate::identity::oidc::OwnCookies;
 use crate::limits::Bulkhead;
 use crate::listener::{Connection, End, Pace, Rest, connection_of};
 use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
-use crate::upstream::{Attempt, Replay, Upload, Upstream, Verdict, grpc_status};
+use crate::upstream::{Attempt, Upload, Upstream, Verdict, grpc_status};
 
 /// About how many headers the gateway and its policies add to a message. More make the engine's map grow twice, and
 /// room that is not used makes it a larger one than it need be.
@@ -60,6 +61,8 @@ pub struct Exchange {
     pub(super) is_grpc: bool,
     /// Where the engine's session is while a [`Timed`](super::timed) one is in its place.
     pub(super) seat: Option<Arc<Seat>>,
+    /// What of the request's body is kept while there is no such session.
+    pub(super) kept: Option<Box<Kept>>,
     pub(super) began: Instant,
     pub(super) first_byte: Option<Duration>,
     /// What the upstream answered, whatever the client was told.
@@ -92,6 +95,7 @@ impl Exchange {
             again: None,
             is_grpc: false,
             seat: None,
+            kept: None,
             began: Instant::now(),
             first_byte: None,
             upstream_status: None,
@@ -211,6 +215,9 @@ impl Exchange {
         if let Some(limit) = limit.filter(|_| limit == self.route.timeout) {
             attempt.limited_by_route(limit);
         }
+        if let Action::Proxy(proxy) = &*self.route.action {
+            attempt.retry_as(proxy.retry.clone());
+        }
         attempt.read_in_parts(self.route.pipeline.largest_part(self.view(request)));
         self.direct(request, &mut attempt);
         attempt
@@ -271,11 +278,21 @@ impl Exchange {
         parts.headers.reserve(ADDED_TO_REQUEST);
         let pipeline = &self.route.pipeline;
         forwarding::write(view, self.names, connection, pipeline, &mut parts.headers);
+        if self.seat.is_some()
+            && request.version == Version::HTTP_2
+            && let Some(host) = host_header(request)
+        {
+            // For sessions that are not its own the engine believes a `Host` beside the authority.
+            parts.headers.insert(HOST, host);
+        }
         if request.version == Version::HTTP_10 {
             forwarding::name_host(&mut parts.headers, attempt.endpoint());
         }
         if attempt.upstream().protocol().is_h2() {
             forwarding::allow_trailers(request, &mut parts.headers);
+        }
+        if self.is_grpc || attempt.upstream().deadline_header().is_some() {
+            deadline::tell(attempt, self.is_grpc, &mut parts.headers);
         }
         if let Action::Proxy(proxy) = &*self.route.action
             && let Some(rewrite) = &proxy.rewrite
@@ -459,16 +476,4 @@ pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
 /// Whether it is no interim response, which promises another one.
 fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// Whether the request can be sent again.
-pub(super) fn replay(session: &Session) -> Replay {
-    let session: &ServerSession = session.as_ref();
-    if session.retry_buffer_truncated() || has_begun(session) {
-        Replay::Never
-    } else if session.req_header().method.is_idempotent() {
-        Replay::Always
-    } else {
-        Replay::IfUnprocessed
-    }
 }

@@ -10,7 +10,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
-use super::exchange::{Exchange, has_begun, replay};
+use super::exchange::{Exchange, has_begun};
 use super::{doors, error_of, record, timed};
 use crate::actions::{Action, Answer, Fallback, Why};
 use crate::response::{Code, Dialect, Reply};
@@ -112,7 +112,7 @@ impl Exchange {
     /// A response with this status has come. An error where something else is to answer in its place.
     pub(super) fn accept(&mut self, session: &Session, status: StatusCode) -> Result<()> {
         // It has been processed: only what may be done twice may be asked of somebody else.
-        let can_be_sent = || replay(session) == Replay::Always;
+        let can_be_sent = || self.replay(session) == Replay::Always;
         let has_step =
             self.has_fallback() && self.next_step(Why::Status(status), can_be_sent()).is_some();
         if !has_step {
@@ -151,7 +151,7 @@ pub(super) async fn pick(
     loop {
         if let Some(code) = failed {
             // Whatever has been sent before, it was decided that it can be sent again.
-            let can_be_sent = replay(session) != Replay::Never;
+            let can_be_sent = exchange.replay(session) != Replay::Never;
             let request = session.req_header();
             let taken = exchange.take_step(request, Why::Failure(code), can_be_sent);
             if taken != Some(Taken::Upstream) {

@@ -28,7 +28,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Fills in the client, the scheme and the ids.
 pub(super) fn identify(
@@ -238,9 +238,35 @@ pub(super) fn grpc_timeout(request: &RequestHeader) -> Option<Duration> {
     })
 }
 
+/// As `grpc-timeout` says it, never more than it is: at most eight digits, in the finest unit that is fine enough.
+pub(super) fn write_grpc_timeout(left: Duration) -> HeaderValue {
+    const MOST: u128 = 99_999_999;
+    let (amount, unit) = match (left.as_micros(), left.as_millis()) {
+        (micros, _) if micros <= MOST => (micros, 'u'),
+        (_, millis) if millis <= MOST => (millis, 'm'),
+        _ => (u128::from(left.as_secs()).min(MOST), 'S'),
+    };
+    let text = format!("{amount}{unit}");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0u"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timeouts_of_grpc_are_written_as_they_are_read() {
+        let check = |left: Duration, expected: &str| {
+            assert_eq!(write_grpc_timeout(left), expected, "{left:?}");
+        };
+        check(Duration::ZERO, "0u");
+        check(Duration::from_nanos(1999), "1u");
+        check(Duration::from_millis(1500), "1500000u");
+        check(Duration::from_secs(99), "99000000u");
+        check(Duration::from_millis(100_001), "100001m");
+        check(Duration::from_secs(100_000), "100000S");
+        check(Duration::MAX, "99999999S");
+    }
 
     #[test]
     fn grpc_timeouts_have_units() {

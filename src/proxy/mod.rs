@@ -23,6 +23,7 @@ mod exchange;
 mod fallback;
 mod forwarding;
 mod h2_request;
+mod kept;
 mod later;
 mod multiplexed;
 mod names;
@@ -30,6 +31,7 @@ mod passing;
 mod permission;
 mod record;
 mod reply;
+mod retries;
 mod sequential;
 mod strict;
 mod target;
@@ -55,7 +57,7 @@ use tokio::sync::mpsc;
 use crate::policies::Flow;
 use crate::response::Code;
 use crate::routing::Snapshot;
-use crate::upstream::{Failure, Replay, Upload, Verdict};
+use crate::upstream::{Attempt, Failure, Replay, Upload, Verdict};
 
 use deadline::Deadline;
 pub use engine::Engine;
@@ -125,6 +127,10 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
+        if let Some(wait) = exchange.attempt.as_mut().and_then(Attempt::take_wait) {
+            // Boxed, so that first tries do not carry the size of this future.
+            Box::pin(retries::wait(session, wait)).await?;
+        }
         let upload = match session.is_body_empty() {
             true => Upload::Nothing,
             false => Upload::Body,
@@ -153,8 +159,9 @@ impl ProxyHttp for Proxy {
         let Some(attempt) = &mut exchange.attempt else {
             return error;
         };
-        let verdict = attempt.failed_to_connect(&error);
-        let can_be_sent = exchange::replay(session) != Replay::Never;
+        let replay = retries::replay(session, attempt.retry());
+        let verdict = attempt.failed_to_connect(&error, replay);
+        let can_be_sent = replay != Replay::Never;
         let verdict = fallback::reconsider(session, exchange, verdict, can_be_sent);
         exchange.judge(error, verdict)
     }
@@ -237,6 +244,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
+        exchange.weigh(session, response)?;
         exchange.received(session, response)?;
         if exchange.bodies.may_be_bodiless {
             session.downstream_modules_ctx = bodiless::modules();
@@ -294,7 +302,7 @@ impl ProxyHttp for Proxy {
             error: &error,
             raised: exchange.outcome,
             was_pooled: client_reused,
-            replay: exchange::replay(session),
+            replay: retries::replay(session, attempt.retry()),
         };
         let (verdict, can_be_sent) = match exchange.falls_for {
             // It is no failure of this try: it has answered, and something else is to answer in its place.

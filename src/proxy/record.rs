@@ -86,6 +86,8 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             upstream: attempt.map(|attempt| attempt.upstream().name()),
             endpoint: attempt.and_then(|attempt| attempt.endpoint()),
             attempts: attempt.map_or(0, |attempt| attempt.attempts()),
+            retried: attempt.and_then(|attempt| attempt.retried().0),
+            retry_stop: attempt.and_then(|attempt| attempt.retried().1),
             code: code.map(Code::slug),
             fault: code.map(|code| code.fault().as_str()),
             flag: code.map(Code::flag),

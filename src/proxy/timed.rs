@@ -1,4 +1,5 @@
-//! The client's session with a clock beside it, for exchanges over HTTP/2 upstreams.
+//! The client's session with a clock beside it, for exchanges over HTTP/2 upstreams, and with a memory, for requests whose
+//! body is kept to be sent again.
 //!
 //! While the engine waits for an HTTP/2 upstream, the one thing that it waits for as well and that is not the
 //! upstream's connection is the client: its next bytes, or its leaving. So the session is replaced by one of ours
@@ -31,14 +32,17 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::exchange::Exchange;
+use super::kept::Kept;
 use crate::listener::End;
 use crate::response::Code;
-use crate::upstream::{Attempt, Stall, Timer};
+use crate::upstream::{Stall, Timer};
 
 /// Where the engine's session waits for the end of its replacement.
 #[derive(Default)]
 pub(super) struct Seat {
     session: Mutex<Option<Box<ServerSession>>>,
+    /// And what its replacement has kept.
+    kept: Mutex<Option<Box<Kept>>>,
     closes: AtomicBool,
     /// How long what is written next of the response has to wait, in microseconds.
     pause: AtomicU64,
@@ -59,24 +63,44 @@ impl Seat {
     }
 }
 
-/// Puts a clock beside the client's session where the attempt needs one.
+/// Puts a clock beside the client's session where the attempt needs one, and a memory for the request's body where more of it
+/// is kept than the engine does.
 pub(super) fn seat(session: &mut Session, exchange: &mut Exchange) {
-    let clock = exchange.attempt.as_ref().and_then(Attempt::clock);
-    let (Some(clock), None) = (clock, &exchange.seat) else {
+    let (Some(attempt), None) = (&exchange.attempt, &exchange.seat) else {
         return;
     };
+    let (clock, most) = (attempt.clock(), attempt.retry().body());
+    if clock.is_none() && most.is_none() && exchange.kept.is_none() {
+        return;
+    }
+    let kept = exchange.kept.take();
+    let kept = kept.or_else(|| most.and_then(|most| keep(session, most)));
+    if clock.is_none() && kept.is_none() {
+        return;
+    }
     let seat = Arc::new(Seat::default());
     let timed = Timed {
         session: Some(std::mem::replace(
             &mut session.downstream_session,
             Box::new(vacant()),
         )),
-        timer: Timer::new(clock.clone()),
+        timer: clock.map(|clock| Timer::new(clock.clone())),
+        kept,
         end: exchange.end_of_call(),
         seat: seat.clone(),
     };
     *session.downstream_session = ServerSession::new_custom(Box::new(timed));
     exchange.seat = Some(seat);
+}
+
+/// The memory for a request's body, where it has one that there may be room for.
+fn keep(session: &mut Session, most: usize) -> Option<Box<Kept>> {
+    let client = &mut session.downstream_session;
+    if client.is_body_empty() || client.is_upgrade_req() || client.retry_buffer_truncated() {
+        return None;
+    }
+    // Where somebody has read it before, the engine has all that has come.
+    Some(Box::new(Kept::new(most, client.get_retry_buffer())))
 }
 
 /// Puts the engine's session back.
@@ -86,6 +110,8 @@ pub(super) fn unseat(session: &mut Session, exchange: &mut Exchange) {
     };
     // Dropping the replacement leaves the session on its seat.
     *session.downstream_session = vacant();
+    let kept = seat.kept.lock();
+    exchange.kept = kept.unwrap_or_else(PoisonError::into_inner).take();
     let seated = seat.session.lock();
     let seated = seated.unwrap_or_else(PoisonError::into_inner).take();
     if let Some(seated) = seated {
@@ -113,7 +139,10 @@ fn vacant() -> ServerSession {
 struct Timed {
     /// There until it is dropped.
     session: Option<Box<ServerSession>>,
-    timer: Timer,
+    /// Where the exchange has a clock.
+    timer: Option<Timer>,
+    /// Where the body is kept here, and not by the engine.
+    kept: Option<Box<Kept>>,
     /// For calls of gRPC, which can be told why they end.
     end: Option<End>,
     seat: Arc<Seat>,
@@ -127,6 +156,8 @@ impl Drop for Timed {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *seated = self.session.take();
+        let kept = self.seat.kept.lock();
+        *kept.unwrap_or_else(PoisonError::into_inner) = self.kept.take();
     }
 }
 
@@ -171,9 +202,12 @@ impl Foreign for Timed {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         let session = self.session.as_mut().expect("there until it is dropped");
         let mut read = pin!(session.read_body_or_idle(no_body_expected));
-        let (timer, end) = (&mut self.timer, &mut self.end);
+        let (timer, end, kept) = (&mut self.timer, &mut self.end, &mut self.kept);
         poll_fn(|cx| {
             if let Poll::Ready(read) = read.as_mut().poll(cx) {
+                if let (Ok(Some(part)), Some(kept)) = (&read, kept.as_mut()) {
+                    kept.take(part);
+                }
                 return Poll::Ready(read);
             }
             // A status says that it is not the client that failed, though the engine heard it from there.
@@ -186,7 +220,10 @@ impl Foreign for Timed {
             {
                 return failed(Code::ShuttingDown, "the grace is over");
             }
-            ready!(timer.poll(cx));
+            match timer {
+                Some(timer) => ready!(timer.poll(cx)),
+                None => return Poll::Pending,
+            }
             failed(
                 Code::UpstreamTimeout,
                 "a deadline of the exchange has passed",
@@ -204,8 +241,8 @@ impl Foreign for Timed {
             Box::pin(self.pause(pause)).await?;
         }
         let is_done = self.session_mut().response_duplex_vec(tasks).await?;
-        if is_done {
-            self.timer.clock().responded();
+        if let (Some(timer), true) = (&self.timer, is_done) {
+            timer.clock().responded();
         }
         Ok(is_done)
     }
@@ -213,7 +250,8 @@ impl Foreign for Timed {
     /// Asked for before each try: where there is an upload, a way to end it from outside.
     fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
         let has_upload = !self.session_mut().is_body_empty();
-        let stall = || Knocked(Stall::new(self.timer.clock().clone()));
+        let clock = self.timer.as_ref()?.clock();
+        let stall = || Knocked(Stall::new(clock.clone()));
         has_upload.then(|| Box::new(stall()) as Box<dyn CustomMessageWrite>)
     }
 
@@ -234,7 +272,11 @@ impl Foreign for Timed {
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        self.session_mut().read_request_body().await
+        let read = self.session_mut().read_request_body().await?;
+        if let (Some(part), Some(kept)) = (&read, &mut self.kept) {
+            kept.take(part);
+        }
+        Ok(read)
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
@@ -346,15 +388,23 @@ impl Foreign for Timed {
     }
 
     fn enable_retry_buffering(&mut self) {
-        self.session_mut().enable_retry_buffering();
+        if self.kept.is_none() {
+            self.session_mut().enable_retry_buffering();
+        }
     }
 
     fn retry_buffer_truncated(&self) -> bool {
-        self.session().retry_buffer_truncated()
+        match &self.kept {
+            Some(kept) => kept.is_over(),
+            None => self.session().retry_buffer_truncated(),
+        }
     }
 
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.session().get_retry_buffer()
+        match &self.kept {
+            Some(kept) => kept.whole(),
+            None => self.session().get_retry_buffer(),
+        }
     }
 
     fn is_upgrade_req(&self) -> bool {

@@ -18,6 +18,7 @@ use crate::policies;
 use crate::text::{
     Duration, Headers, HostPattern, MethodName, Name, Several, Span, Spanned, Subject, quoted,
 };
+use crate::upstream::RetryConfig;
 
 /// What a request must be like, and what happens to it then. Exactly one action: `upstream`, `split`, `redirect` or
 /// `respond`.
@@ -49,6 +50,9 @@ pub struct Config {
     /// its retries, or a login; 504 beyond it. A connection that became a WebSocket is exempt. Default: none, only the
     /// own timeouts of whoever is waited for.
     pub timeout: Option<Spanned<Duration>>,
+    /// Which requests are sent again, and when, in the place of what the upstream has for that; the budget is the upstream's
+    /// in any case. Default: as the upstream has it.
+    pub retry: Option<Box<Spanned<RetryConfig>>>,
     /// How much its requests matter where there is not room for all: `"low"`, `"normal"`, `"high"` or `"critical"`. The
     /// more important come first in queues, and the less important are refused first where the gateway has too much to
     /// do (`gateway.overload`). Default `"normal"`.

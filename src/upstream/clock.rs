@@ -66,6 +66,13 @@ impl Clock {
         self.wait.fetch_add(1, Ordering::Release);
     }
 
+    /// Another try begins: what has become of the one before says nothing about it.
+    pub(super) fn begin_again(&self, now: Instant, silence: Duration) {
+        self.has_fired.store(false, Ordering::Relaxed);
+        self.is_stalled.store(false, Ordering::Relaxed);
+        self.restart(now, silence);
+    }
+
     /// Whether a wait took too long.
     pub(super) fn has_fired(&self) -> bool {
         self.has_fired.load(Ordering::Relaxed)

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use super::{Balance, StickyConfig, SubsetConfig, ZonesConfig};
+use super::{Balance, RetryConfig, StickyConfig, SubsetConfig, ZonesConfig};
 use crate::discovery;
 use crate::limits::{GradientConfig, QueueConfig};
 use crate::text::{
-    Bounded, Duration, EndpointAddress, Host, ParsedText, Ratio, Secret, Shorthand, Span, Spanned,
-    Subject, parsed_text, quoted, shorthand, shorthand_schema,
+    Bounded, Duration, ENGINE_OWNED, EndpointAddress, HeaderName, Host, ParsedText, Ratio, Secret,
+    Shorthand, Span, Spanned, Subject, is_engine_owned, parsed_text, quoted, shorthand,
+    shorthand_schema,
 };
 
 /// A group of endpoints that serve the same thing.
@@ -49,6 +50,14 @@ pub struct Config {
     pub protocol: Protocol,
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// Which requests are sent again, and when: by default those that have certainly done nothing yet, to another
+    /// endpoint, and such as are idempotent where a kept connection was closed under them. A route may have it its own
+    /// way.
+    pub retry: Option<Spanned<RetryConfig>>,
+    /// A header that tells the endpoints how many milliseconds a try may take, where that is limited: by `timeouts.per_try`,
+    /// by the route's `timeout` or by the `grpc-timeout` of a caller. What clients send under its name is dropped. Calls of
+    /// gRPC are told by `grpc-timeout` in any case. Default: none.
+    pub deadline_header: Option<Spanned<HeaderName>>,
     /// Active health checks. Without them every endpoint counts as healthy.
     pub health: Option<HealthConfig>,
     /// Speaks TLS to the endpoints. Their certificates are verified.
@@ -68,6 +77,7 @@ impl Config {
     /// Reports what its parts cannot see.
     pub(super) fn check(&self, name: &str, span: Span, subject: &mut Subject<'_>) {
         self.check_endpoints(span, subject);
+        self.check_tries(span, subject);
         match (self.protocol, &self.tls) {
             (Protocol::H2, None) => {
                 subject
@@ -86,6 +96,29 @@ impl Config {
                     ));
             }
             _ => {}
+        }
+    }
+
+    fn check_tries(&self, span: Span, subject: &mut Subject<'_>) {
+        if let Some(retry) = &self.retry {
+            retry.check(&mut subject.key("retry"));
+        }
+        if let Some(header) = &self.deadline_header
+            && (is_engine_owned(header) || header.as_str() == "grpc-timeout")
+        {
+            let mut subject = subject.key("deadline_header");
+            let what = match is_engine_owned(header) {
+                true => ENGINE_OWNED,
+                false => "is written in any case, in units of its own",
+            };
+            let problem = subject.error(header.span, what);
+            problem.help("take a header of your own, such as \"x-request-timeout\"");
+        }
+        if self.timeouts.tls.is_some() && self.tls.is_none() {
+            let mut timeouts = subject.key("timeouts");
+            let mut subject = timeouts.key("tls");
+            let problem = subject.error(span, "is for TLS, but tls is not set");
+            problem.help("remove it, or add tls");
         }
     }
 
@@ -241,13 +274,18 @@ impl Protocol {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
-    /// For the connection, TLS included. Default `"2s"`.
+    /// For the connection; the handshake of TLS included, unless `tls` is set. Default `"2s"`.
     pub connect: Duration,
+    /// For the handshake of TLS by itself, behind `connect`. Default: it has what `connect` leaves to it.
+    pub tls: Option<Duration>,
     /// From the end of the request to the first byte of the response. Default `"30s"`.
     pub first_byte: Duration,
     /// The longest silence inside a response, an event stream, a call of gRPC or a WebSocket, and the longest
     /// time in which the upstream takes nothing of a request that is being sent to it. Default `"60s"`.
     pub idle: Duration,
+    /// For each try, from the choice of an endpoint to the header of the response, or from the end of the request where
+    /// that comes later. Default: no more than `connect` and `first_byte` say.
+    pub per_try: Option<Duration>,
     /// How long an unused connection is kept for the next request. Default `"60s"`.
     pub keepalive: Duration,
 }
@@ -256,6 +294,8 @@ impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
             connect: Duration::from_secs(2),
+            tls: None,
+            per_try: None,
             first_byte: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             keepalive: Duration::from_secs(60),

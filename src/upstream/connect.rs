@@ -43,9 +43,12 @@ pub(super) async fn open(
     limit: Duration,
 ) -> Result<(Transport, Handle)> {
     let opening = async {
-        let (transport, socket) = match address {
-            SocketAddr::Inet(address) => tcp(*address).await.map_err(refused)?,
-            SocketAddr::Unix(address) => unix(address).await.map_err(refused)?,
+        let (transport, socket) = match tls.and_then(Handshake::for_transport) {
+            None => reach(address).await?,
+            Some(limit) => match tokio::time::timeout(limit, reach(address)).await {
+                Ok(reached) => reached?,
+                Err(_) => return Err(too_late()),
+            },
         };
         let handle = Handle(Watch::start(socket));
         let transport = match (tls, transport) {
@@ -57,7 +60,18 @@ pub(super) async fn open(
     };
     match tokio::time::timeout(limit, opening).await {
         Ok(opened) => opened,
-        Err(_) => Err(Error::explain(ErrorType::ConnectTimedout, "opening a connection").into_up()),
+        Err(_) => Err(too_late()),
+    }
+}
+
+fn too_late() -> Box<Error> {
+    Error::explain(ErrorType::ConnectTimedout, "opening a connection").into_up()
+}
+
+async fn reach(address: &SocketAddr) -> Result<(Transport, Socket)> {
+    match address {
+        SocketAddr::Inet(address) => tcp(*address).await.map_err(refused),
+        SocketAddr::Unix(address) => unix(address).await.map_err(refused),
     }
 }
 

@@ -1,6 +1,7 @@
 //! TLS of HTTP/1.1 connections, which this room opens itself: whom to believe, and who the gateway says it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::{Error, ErrorType, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -54,15 +55,27 @@ pub(super) struct Handshake {
     host: Box<str>,
     /// What the certificate must be for; `None` where none can be for such a host.
     name: Option<ServerName<'static>>,
+    /// For the transport and for the handshake, where each has its own limit.
+    apart: Option<(Duration, Duration)>,
 }
 
 impl Handshake {
-    pub(super) fn new(connector: TlsConnector, host: &str) -> Handshake {
+    pub(super) fn new(
+        connector: TlsConnector,
+        host: &str,
+        apart: Option<(Duration, Duration)>,
+    ) -> Handshake {
         Handshake {
             connector,
             host: host.into(),
             name: ServerName::try_from(host.to_owned()).ok(),
+            apart,
         }
+    }
+
+    /// How long the transport below may take, where that is not all that there is.
+    pub(super) fn for_transport(&self) -> Option<Duration> {
+        self.apart.map(|(transport, _)| transport)
     }
 
     /// Waits for the other side for as long as it is let.
@@ -72,9 +85,18 @@ impl Handshake {
             let why = format!("no certificate can be for {}", self.host);
             return Err(Error::explain(kind, why).into_up());
         };
-        match self.connector.connect(name, socket).await {
-            Ok(secured) => Ok(Box::new(secured)),
-            Err(error) => {
+        let connecting = self.connector.connect(name, socket);
+        let connected = match self.apart {
+            None => Ok(connecting.await),
+            Some((_, limit)) => tokio::time::timeout(limit, connecting).await,
+        };
+        match connected {
+            Err(_) => {
+                let why = format!("the TLS handshake with {}", self.host);
+                Err(Error::explain(ErrorType::TLSHandshakeTimedout, why).into_up())
+            }
+            Ok(Ok(secured)) => Ok(Box::new(secured)),
+            Ok(Err(error)) => {
                 let why = format!("the TLS handshake with {}", self.host);
                 Err(Error::because(kind, why, error).into_up())
             }
@@ -174,7 +196,7 @@ mod tests {
             ("a b", false),
         ] {
             let connector = connector(Trust::Anybody, None).unwrap();
-            let handshake = Handshake::new(connector, host);
+            let handshake = Handshake::new(connector, host, None);
             assert_eq!(handshake.name.is_some(), has_name, "{host}");
         }
     }

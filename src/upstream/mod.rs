@@ -20,6 +20,13 @@
 //! that an HTTP/2 upstream leaves no room for. It is limited by `idle` from one move to the next, so the
 //! whole-exchange deadline can be passed there by as much.
 
+//! # Tries
+//! A request that came to nothing is sent again where the upstream's [`Retry`] or the route's wants that, where nothing can
+//! be done twice by it, and where the upstream's budget has room (`retry/`): one for all of its routes, so that a failing
+//! upstream gets little more than clients ask for. What certainly was no work for the upstream costs nothing unless it fails
+//! again. `attempt/again.rs` puts these together; whoever drives the attempt waits as it says, and has a body sent from its
+//! beginning or not at all.
+//!
 //! # Capacity
 //! An upstream may have a limit of requests in flight (`capacity.rs`), fixed or learned. What keeps to it are the places
 //! of a [`Bulkhead`], which whoever opens an attempt takes before the first pick and lets the attempt
@@ -47,6 +54,7 @@ mod lent;
 mod outcome;
 mod peer;
 mod resolve;
+mod retry;
 mod spares;
 mod tls;
 
@@ -56,6 +64,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use http::HeaderName;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -64,7 +73,7 @@ use crate::limits::{self, Bulkhead};
 use crate::observability::{Metrics, UpstreamMetrics};
 use crate::text::{Fingerprint, Span, Subject};
 
-pub use attempt::{Attempt, Failure, Replay, Upload, Verdict};
+pub use attempt::{Attempt, Failure, Replay, Unwanted, Upload, Verdict};
 pub use balance::{
     Balance, HashConfig, SameSite, Sticky, StickyConfig, SubsetConfig, SubsetFallback, ZonesConfig,
 };
@@ -72,6 +81,7 @@ pub use choosing::{Choice, Shown};
 pub use clock::{Clock, Stall, Timer};
 pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
 pub use outcome::grpc_status;
+pub use retry::{BackoffConfig, Condition, Reason, Retry, RetryConfig, Stop};
 pub use spares::Room;
 
 use balance::{Available, Rules, Tag};
@@ -80,6 +90,7 @@ use departed::Departed;
 use endpoint::Endpoint;
 use peer::PeerTemplate;
 use resolve::Address;
+use retry::Budget;
 
 /// A group of endpoints and everything that is known of them.
 #[derive(Debug)]
@@ -88,6 +99,10 @@ pub struct Upstream {
     definition: Definition,
     rules: Rules,
     timeouts: Timeouts,
+    /// Where a route has it no other way.
+    retry: Retry,
+    budget: Arc<Budget>,
+    deadline_header: Option<HeaderName>,
     protocol: Protocol,
     addresses: Box<[Address]>,
     /// Requests in flight on all endpoints, where it is looked at.
@@ -159,6 +174,20 @@ impl Upstream {
             definition,
             rules: rules?,
             timeouts: config.timeouts.clone(),
+            retry: match &config.retry {
+                None => Retry::unsaid(),
+                Some(retry) => Retry::of(retry),
+            },
+            budget: Budget::new(
+                config
+                    .retry
+                    .as_deref()
+                    .map_or_else(|| RetryConfig::default().share(), RetryConfig::share),
+            ),
+            deadline_header: config
+                .deadline_header
+                .as_ref()
+                .map(|header| header.value.clone().into_inner()),
             protocol: config.protocol,
             addresses: config
                 .endpoints
@@ -185,6 +214,11 @@ impl Upstream {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The header that its endpoints are told by how long a try may take.
+    pub fn deadline_header(&self) -> Option<&HeaderName> {
+        self.deadline_header.as_ref()
     }
 
     pub fn timeouts(&self) -> &Timeouts {

@@ -32,6 +32,8 @@ pub(super) struct PeerTemplate {
     group: u64,
     /// Where the connections are ours to keep and to check: HTTP/1.1.
     kept: Option<Kept>,
+    /// For the transport and for the handshake, where each has its own limit.
+    apart: Option<(Duration, Duration)>,
 }
 
 /// How connections are kept.
@@ -51,12 +53,16 @@ impl PeerTemplate {
         let mut options = PeerOptions::new();
         let Timeouts {
             connect,
+            tls: handshake,
             first_byte: _,
+            per_try: _,
             idle,
             keepalive,
         } = &config.timeouts;
         options.connection_timeout = Some(connect.as_std());
-        options.total_connection_timeout = Some(connect.as_std());
+        // The engine has no limit for the handshake alone: what the transport leaves, that has as well.
+        let handshake = handshake.filter(|_| tls.is_some()).map(|it| it.as_std());
+        options.total_connection_timeout = Some(connect.as_std() + handshake.unwrap_or_default());
         options.write_timeout = Some(idle.as_std());
         options.idle_timeout = Some(keepalive.as_std());
         if config.protocol.is_h2() {
@@ -74,6 +80,7 @@ impl PeerTemplate {
             options,
             tls,
             group,
+            apart: handshake.map(|handshake| (connect.as_std(), handshake)),
             kept: (!config.protocol.is_h2()).then(|| Kept {
                 room: room.clone(),
                 keepalive: keepalive.as_std(),
@@ -94,6 +101,7 @@ impl PeerTemplate {
             tls: None,
             group: group_key(name, Protocol::Http11, None),
             kept: None,
+            apart: None,
         }
     }
 
@@ -101,7 +109,11 @@ impl PeerTemplate {
     pub(super) fn handshake(&self, resolved: &Member) -> Option<Arc<Handshake>> {
         let tls = self.tls.as_ref().filter(|_| self.kept.is_some())?;
         let name = tls.name(resolved);
-        Some(Arc::new(Handshake::new(tls.connector.clone(), name)))
+        Some(Arc::new(Handshake::new(
+            tls.connector.clone(),
+            name,
+            self.apart,
+        )))
     }
 
     /// What requests go to: TLS is the engine's business only where the connections are, and so is the time that they

@@ -65,6 +65,7 @@ mod quarantine;
 mod quota;
 mod rate_limit;
 mod reload;
+mod retries;
 mod routing;
 mod security_headers;
 mod shared_limits;

@@ -1,6 +1,7 @@
 //! One exchange's way through an upstream: which endpoint, how it went, whether to try another.
 
 mod affinity;
+mod again;
 mod verdict;
 mod waits;
 
@@ -14,17 +15,15 @@ use pingora::upstreams::peer::HttpPeer;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
-use affinity::Affinity;
-
-use super::Upstream;
 use super::clock::Clock;
 use super::dial::{Call, Dial};
 use super::endpoint::Endpoint;
+use super::{Retry, Upstream};
 use crate::limits::Permit;
 use crate::response::Code;
-
-/// How many endpoints one request may be tried on before the client is told.
-const MAX_ATTEMPTS: u32 = 3;
+use affinity::Affinity;
+use again::Again;
+pub use again::Unwanted;
 
 /// How an exchange broke.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ pub enum Replay {
     Never,
     /// Sending it twice could do something twice, so only where the first was certainly not looked at.
     IfUnprocessed,
-    /// It is idempotent (RFC 9110 section 9.2.2).
+    /// Sending it twice does nothing twice; see [`Retry::may_repeat`].
     Always,
 }
 
@@ -68,8 +67,14 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Attempt {
     upstream: Arc<Upstream>,
+    /// What is sent again, where the route has it its own way.
+    retry: Option<Arc<Retry>>,
+    /// What is known of tries that have failed.
+    again: Option<Box<Again>>,
     /// The end of the whole exchange, retries included.
     deadline: Option<Instant>,
+    /// The end of this try, until there is a response.
+    end: Option<Instant>,
     /// How long an endpoint must have been silent for the end of the whole exchange to be its own failure. `None` where
     /// the client has chosen the end.
     blamed_after: Option<Duration>,
@@ -135,7 +140,10 @@ impl Attempt {
         Attempt {
             clock: clock.then(|| Clock::new(deadline, stall)),
             upstream,
+            retry: None,
+            again: None,
             deadline,
+            end: None,
             blamed_after: None,
             first_pick: None,
             silent_since: None,
@@ -230,21 +238,39 @@ impl Attempt {
         self.largest_part = largest;
     }
 
+    /// Has requests sent again as the route has it.
+    pub fn retry_as(&mut self, retry: Option<Arc<Retry>>) {
+        self.retry = retry;
+    }
+
+    /// When a request is sent again.
+    pub fn retry(&self) -> &Retry {
+        self.retry.as_deref().unwrap_or(&self.upstream.retry)
+    }
+
     /// Chooses the next endpoint.
     pub fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             return Err(Code::UpstreamTimeout);
         }
-        self.first_pick.get_or_insert(now);
+        if self.first_pick.is_none() {
+            self.first_pick = Some(now);
+            self.upstream.budget.request(now);
+        } else {
+            self.forget_try(now);
+        }
         self.silent_since = Some(now);
         self.is_told = false;
         self.asked = None;
-        let endpoint = self.upstream.pick(&self.affinity.wish(now), &self.tried)?;
+        let endpoint = self.choose(now)?;
+        let timeouts = self.upstream.timeouts();
+        self.end = timeouts.per_try.map(|limit| now + limit.as_std());
         let mut peer = Box::new(endpoint.peer().clone());
-        let mut limit = self.upstream.timeouts().connect.as_std();
-        if let Some(deadline) = self.deadline {
-            let left = deadline.saturating_duration_since(now);
+        let mut limit =
+            timeouts.connect.as_std() + timeouts.tls.map_or(Duration::ZERO, |it| it.as_std());
+        if let Some(end) = self.ends_at() {
+            let left = end.saturating_duration_since(now);
             let cap = |timeout: &mut Option<Duration>| {
                 *timeout = timeout.map(|timeout| timeout.min(left))
             };

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use pingora::{Error, ErrorType, RetryType};
 
-use super::{Attempt, Failure, MAX_ATTEMPTS, Replay, Verdict};
+use super::{Attempt, Failure, Replay, Verdict};
 use crate::response::{Code, Fault, rescue};
+use crate::upstream::Reason;
 use crate::upstream::outcome::Outcome;
 
 impl Failure<'_> {
@@ -27,48 +28,51 @@ impl Failure<'_> {
 
 impl Attempt {
     /// The connection could not be made. Nothing has been sent, so any request may go to another endpoint.
-    pub fn failed_to_connect(&mut self, error: &Error) -> Verdict {
+    pub fn failed_to_connect(&mut self, error: &Error, replay: Replay) -> Verdict {
         let code = self.code(error);
         self.count(code);
-        if let Some(lease) = &self.lease {
-            self.tried.push(lease.0.clone());
+        self.settle(Some(Reason::Connect), replay, code)
+    }
+
+    /// The exchange broke, or its response is not the one that the client is to have.
+    pub fn failed_in_exchange(&mut self, failure: &Failure<'_>) -> Verdict {
+        if self.is_decided() {
+            return Verdict::Retry;
         }
-        let has_another = self.attempts < MAX_ATTEMPTS
-            && !self.is_late()
-            && self
-                .upstream
-                .pick(&self.affinity.wish(Instant::now()), &self.tried)
-                .is_ok();
-        if has_another {
-            Verdict::Retry
-        } else {
-            Verdict::GiveUp(code)
+        let code = failure.raised.unwrap_or_else(|| self.code(failure.error));
+        self.count(code);
+        let reason = self.reason(failure, code);
+        self.settle(reason, failure.replay, code)
+    }
+
+    fn settle(&mut self, reason: Option<Reason>, replay: Replay, code: Code) -> Verdict {
+        match reason.is_some_and(|reason| self.goes_on(Instant::now(), reason, replay, None)) {
+            true => Verdict::Retry,
+            false => Verdict::GiveUp(code),
         }
     }
 
-    /// The exchange broke. It is tried again where the upstream says that it has not looked at the request
-    /// (RFC 9113 section 8.7), or where a pooled connection had been closed under it.
-    pub fn failed_in_exchange(&mut self, failure: &Failure<'_>) -> Verdict {
-        let code = failure.raised.unwrap_or_else(|| self.code(failure.error));
-        self.count(code);
+    /// What there is to be said for another try.
+    fn reason(&self, failure: &Failure<'_>, code: Code) -> Option<Reason> {
         let kind = failure.error.etype();
-        let is_unprocessed = failure.is_unprocessed();
+        if failure.is_unprocessed() {
+            return Some(Reason::RefusedStream);
+        }
+        if self.heard.is_some() {
+            return None;
+        }
         let was_spare = self.call.as_ref().is_some_and(|call| call.was_spare());
-        let is_stale = (failure.was_pooled || was_spare)
-            && code == Code::UpstreamReset
-            && matches!(
-                kind,
-                ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-            );
-        let can_retry = match failure.replay {
-            Replay::Never => false,
-            Replay::IfUnprocessed => is_unprocessed,
-            Replay::Always => is_unprocessed || is_stale,
-        };
-        if can_retry && self.attempts < MAX_ATTEMPTS && !self.is_late() {
-            Verdict::Retry
-        } else {
-            Verdict::GiveUp(code)
+        let is_closed = matches!(
+            kind,
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+        );
+        match code {
+            Code::UpstreamReset if (failure.was_pooled || was_spare) && is_closed => {
+                Some(Reason::Stale)
+            }
+            Code::UpstreamReset | Code::UpstreamProtocol => Some(Reason::Reset),
+            Code::UpstreamTimeout if !self.is_late() => Some(Reason::Timeout),
+            _ => None,
         }
     }
 

@@ -20,6 +20,7 @@ impl Attempt {
     pub fn moved(&mut self, now: Instant) -> bool {
         self.awaits_client = false;
         self.heard = Some(now);
+        self.end = None;
         self.silent_since = None;
         self.allow(now, self.upstream.timeouts().idle.as_std())
     }
@@ -27,6 +28,7 @@ impl Attempt {
     /// The header of a response has come, other than an interim one; of a call of gRPC, with its status where it ends
     /// with that.
     pub fn answered(&mut self, now: Instant, status: StatusCode, grpc: Option<u8>) {
+        self.forgive_debt();
         let asked = self.asked.take();
         let time = asked.map(|asked| now.saturating_duration_since(asked));
         self.tell(now, Outcome::answered(status, grpc, time));
@@ -54,6 +56,7 @@ impl Attempt {
             // Once there is a response, what its two sides wait for is their own business.
             Some(silence) if self.heard.is_none() => {
                 self.awaits_client = true;
+                self.end = None;
                 self.allow(now, silence)
             }
             _ => self.allow(now, self.upstream.timeouts().idle.as_std()),
@@ -69,6 +72,11 @@ impl Attempt {
             Some(_) => timeouts.idle,
         };
         let silence = silence.as_std();
+        if self.upload == Upload::Body && self.heard.is_none() {
+            // What the client has taken is not taken from the upstream's time.
+            let limit = self.upstream.timeouts().per_try;
+            self.end = limit.map(|limit| now + limit.as_std());
+        }
         self.asked = Some(now);
         self.silent_since = Some(now);
         self.allow(now, silence)
@@ -80,6 +88,20 @@ impl Attempt {
         self.is_tunnel = true;
         self.upload = Upload::Body;
         self.moved(now);
+    }
+
+    /// The end of this try, where it has one: its own, or that of the exchange.
+    pub(super) fn ends_at(&self) -> Option<Instant> {
+        match (self.deadline, self.end) {
+            (Some(deadline), Some(end)) => Some(deadline.min(end)),
+            (deadline, end) => deadline.or(end),
+        }
+    }
+
+    /// How long this try may take from now on, where that is limited.
+    pub fn left(&self) -> Option<Duration> {
+        let end = self.ends_at()?;
+        Some(end.saturating_duration_since(Instant::now()))
     }
 
     /// Whether the whole exchange has taken longer than it may.
@@ -112,10 +134,12 @@ impl Attempt {
 
     fn allow(&self, now: Instant, silence: Duration) -> bool {
         if let Some(turn) = self.turn() {
-            turn.wait(now, silence, self.deadline);
+            turn.wait(now, silence, self.ends_at());
         }
         if let Some(clock) = &self.clock {
-            clock.restart(now, silence);
+            // The end of the exchange it knows.
+            let left = self.end.map(|end| end.saturating_duration_since(now));
+            clock.restart(now, left.map_or(silence, |left| left.min(silence)));
         }
         self.deadline.is_none_or(|deadline| now < deadline)
     }

@@ -1,0 +1,71 @@
+//! Sending a request again: whether it can be, whether a response is reason enough, and the wait before.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::exchange::{Exchange, has_begun};
+use crate::upstream::{Replay, Retry, grpc_status};
+
+/// Whether the request can be sent again.
+pub(super) fn replay(session: &Session, retry: &Retry) -> Replay {
+    let session: &ServerSession = session.as_ref();
+    if session.retry_buffer_truncated() || has_begun(session) {
+        return Replay::Never;
+    }
+    let request = session.req_header();
+    match retry.may_repeat(&request.method, &request.headers) {
+        true => Replay::Always,
+        false => Replay::IfUnprocessed,
+    }
+}
+
+/// Waits. An error where the client leaves, as far as that can be seen.
+pub(super) async fn wait(session: &mut Session, wait: Duration) -> Result<()> {
+    let mut wait = pin!(tokio::time::sleep(wait));
+    let client = &mut session.downstream_session;
+    // What still comes of the request is for the engine to read.
+    if client.is_body_done() {
+        tokio::select! {
+            () = &mut wait => return Ok(()),
+            left = client.read_body_or_idle(true) => {
+                left.map_err(|error| error.into_down())?;
+            }
+        }
+    }
+    wait.await;
+    Ok(())
+}
+
+impl Exchange {
+    /// Whether the request can be sent again, to this upstream or to another one.
+    pub(super) fn replay(&self, session: &Session) -> Replay {
+        let attempt = self.attempt.as_ref();
+        attempt.map_or(Replay::Never, |attempt| replay(session, attempt.retry()))
+    }
+
+    /// The header of an upstream's response has come. An error where the client is to have another one.
+    pub(super) fn weigh(&mut self, session: &Session, response: &ResponseHeader) -> Result<()> {
+        let Some(attempt) = &mut self.attempt else {
+            return Ok(());
+        };
+        let grpc = match self.is_grpc {
+            true => grpc_status(&response.headers),
+            false => None,
+        };
+        let Some(unwanted) = attempt.unwanted(response.status, grpc) else {
+            return Ok(());
+        };
+        let replay = replay(session, attempt.retry());
+        if !attempt.tries_again(unwanted, replay, &response.headers) {
+            return Ok(());
+        }
+        attempt.answered(Instant::now(), response.status, grpc);
+        let status = ErrorType::HTTPStatus(response.status.as_u16());
+        Err(Error::explain(status, "it is tried again").into_up())
+    }
+}
