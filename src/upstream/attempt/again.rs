@@ -81,7 +81,8 @@ impl Attempt {
         }
         // What is left of the try that has failed must not end the wait.
         self.end = None;
-        self.pausing(Instant::now() + wait);
+        let idle = self.upstream.timeouts().idle.as_std();
+        self.allow(Instant::now(), wait + idle);
         Some(wait)
     }
 

@@ -52,11 +52,11 @@ impl Attempt {
         if self.is_tunnel {
             return self.moved(now);
         }
+        self.end = None;
         match self.client_idle {
             // Once there is a response, what its two sides wait for is their own business.
             Some(silence) if self.heard.is_none() => {
                 self.awaits_client = true;
-                self.end = None;
                 self.allow(now, silence)
             }
             _ => self.allow(now, self.upstream.timeouts().idle.as_std()),
@@ -100,8 +100,12 @@ impl Attempt {
 
     /// How long this try may take from now on, where that is limited.
     pub fn left(&self) -> Option<Duration> {
-        let end = self.ends_at()?;
-        Some(end.saturating_duration_since(Instant::now()))
+        let now = Instant::now();
+        let limit = self.upstream.timeouts().per_try;
+        // Of a try whose request is still to be sent, the time has not begun.
+        let end = self.end.or_else(|| limit.map(|limit| now + limit.as_std()));
+        let ends = [self.deadline, end].into_iter().flatten().min();
+        ends.map(|end| end.saturating_duration_since(now))
     }
 
     /// Whether the whole exchange has taken longer than it may.
@@ -132,7 +136,7 @@ impl Attempt {
         self.clock.as_ref().is_some_and(|clock| clock.is_stalled())
     }
 
-    fn allow(&self, now: Instant, silence: Duration) -> bool {
+    pub(super) fn allow(&self, now: Instant, silence: Duration) -> bool {
         if let Some(turn) = self.turn() {
             turn.wait(now, silence, self.ends_at());
         }
