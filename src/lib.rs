@@ -130,6 +130,11 @@
 //! | No response of HTTP/1.1 that could be read in two ways reaches the engine, and nothing behind a response is taken for another | `tests/gateway/upstream_framing.rs`, in clear text and over TLS |
 //! | What leaves towards an origin is a request that keeps every rule | `tests/gateway/upstream_requests.rs` |
 //! | Requests in a pipeline are answered in order, and none is taken for the body of another | `tests/gateway/strict_http1.rs`: `good_requests_are_served_as_they_are` |
+//! | Every way to choose an endpoint shares requests as the weights say, and goes on doing so when endpoints come and go | `src/upstream/balance/tests.rs`: `every_algorithm_shares_by_weight`, `every_algorithm_goes_on_when_endpoints_come_and_go` |
+//! | As long as one endpoint is healthy there is one to choose, and no other is chosen unless all are used in a panic | `src/upstream/balance/tests.rs`: `one_that_is_healthy_is_found` |
+//! | A key goes to the same endpoint on every gateway, and when one leaves, few keys move | `tests/gateway/balance.rs`: `the_same_key_goes_to_the_same_endpoint`; `src/upstream/balance/tests.rs`: `keys_stay_and_few_move` |
+//! | A cookie that the gateway has not made chooses no endpoint, and none says where one is | `tests/gateway/sticky.rs`: `what_was_made_up_chooses_nothing`, `the_cookie_says_what_it_should_and_no_address` |
+//! | An endpoint of which something else is said keeps its requests, its connections and its health | `tests/gateway/balance.rs`: `what_is_said_of_an_endpoint_changes_and_its_state_stays` |
 //! | What is routed is what the upstream gets: a path has one form, and no spelling of it gets around a rule | `src/text/path/property.rs`; `tests/gateway/paths.rs`: `no_spelling_gets_around_a_guard` |
 //! | Parameters of segments decide no route | `src/routing/property.rs`: `parameters_of_segments_never_matter` |
 //! | No rewrite makes a dot segment of what a client sent | `tests/gateway/paths.rs`: `what_is_captured_is_a_name_without_parameters` |

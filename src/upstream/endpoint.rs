@@ -90,6 +90,8 @@ impl Endpoint {
 
     /// It is chosen no more: connections that nobody uses are closed, those in use when their exchange is over.
     pub(super) fn depart(&self) {
+        // Who comes back has most likely been started anew.
+        self.warmth.note(false, Instant::now());
         if let Some(spares) = &self.spares {
             spares.close();
         }

@@ -1,6 +1,6 @@
 //! Upstreams: groups of endpoints that serve the same thing.
 //!
-//! In: endpoints from configuration (and later from discovery), what health checks see, what attempts meet.
+//! In: endpoints from configuration or discovery, what health checks see, what attempts meet.
 //! Out: an [`Attempt`], which gives the engine a peer, learns how it went and says whether to try another, and
 //! whose deadlines it keeps. This room must never know routes, policies or replies: it reports
 //! [`Code`]s and leaves what to tell the client to others. It is the only user of `HttpPeer`.
@@ -59,7 +59,7 @@ mod spares;
 mod tls;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -114,6 +114,8 @@ pub struct Upstream {
     available: ArcSwap<Available>,
     /// Another available set is in its place.
     has_news: Arc<Notify>,
+    /// Whether it has been taken into service, with the endpoints that it begins with.
+    has_begun: AtomicBool,
     members: Mutex<Vec<Arc<Endpoint>>>,
     /// Endpoints that are gone, for a while.
     departed: Mutex<Departed>,
@@ -204,6 +206,7 @@ impl Upstream {
                 .map(|health| health::Checks::new(health, config)),
             available: ArcSwap::from_pointee(Available::default()),
             has_news: Arc::default(),
+            has_begun: AtomicBool::new(false),
             members: Mutex::default(),
             departed: Mutex::default(),
             tasks: Mutex::default(),
@@ -253,6 +256,7 @@ impl Upstream {
         if self.health.is_some() {
             self.tasks().spawn(health::watch(Arc::downgrade(self)));
         }
+        self.has_begun.store(true, Ordering::Relaxed);
         if let Some(window) = self.rules.slow_start {
             let watch = balance::watch_slow_start(Arc::downgrade(self), window);
             self.tasks().spawn(watch);
@@ -334,7 +338,8 @@ impl Upstream {
         let now = Instant::now();
         let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = members.is_empty() && departed.is_empty();
+        let is_first =
+            !self.has_begun.load(Ordering::Relaxed) || (members.is_empty() && departed.is_empty());
         let known: HashMap<&str, &Arc<Endpoint>> =
             members.iter().map(|it| (it.address(), it)).collect();
         let adopt = |member: Member| {

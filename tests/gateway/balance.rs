@@ -392,3 +392,75 @@ async fn an_endpoint_warms_up() {
     })
     .await;
 }
+
+/// Replaced as a whole, as programs that write such files do.
+fn write(path: &std::path::Path, text: &str) {
+    let part = path.with_extension("part");
+    std::fs::write(&part, text).unwrap();
+    std::fs::rename(part, path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_of_an_endpoint_changes_and_its_state_stays() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let held = gate.clone();
+    let shop = Origin::serving(Protocol::Http1, move |seen| {
+        let held = held.clone();
+        async move {
+            if seen.target == "/held" {
+                held.acquire().await.unwrap().forget();
+            }
+            text("shop")
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.toml");
+    let listed = |more: &str| {
+        let nobody = "{ address = \"127.0.0.1:9\", priority = 200 }";
+        format!("endpoints = [{{ address = \"{shop}\"{more} }}, {nobody}]\n")
+    };
+    write(&path, &listed(""));
+    let toml = upstream("discovery = { file = \"$file\" }");
+    let gateway = Gateway::draft(&toml)
+        .with("file", path.display())
+        .start()
+        .await;
+    let client = Arc::new(gateway.http2());
+    assert_eq!(client.send(get("/")).await.text(), "shop");
+    let asking = client.clone();
+    let hanging = tokio::spawn(async move { asking.send(get("/held")).await });
+    let state = async || {
+        let all = gateway.admin(get("/upstreams")).await.json();
+        let endpoints = all["shop"]["endpoints"].as_array().unwrap().clone();
+        let address = shop.to_string();
+        endpoints.into_iter().find(|it| it["address"] == *address)
+    };
+    eventually("the request is there", async || {
+        (shop.seen().len() == 2 && state().await?["in_flight"] == 1).then_some(())
+    })
+    .await;
+    let connections = shop.connections();
+    write(
+        &path,
+        &listed(", weight = 7, zone = \"b\", labels = { version = \"v2\" }"),
+    );
+    let told = eventually("it is told", async || {
+        state().await.filter(|it| it["weight"] == 7)
+    })
+    .await;
+    assert_eq!(
+        (&told["zone"], &told["labels"]["version"]),
+        (&json!("b"), &json!("v2"))
+    );
+    assert_eq!(
+        (&told["in_flight"], &told["healthy"]),
+        (&json!(1), &json!(true))
+    );
+    gate.add_permits(1);
+    assert_eq!(hanging.await.unwrap().text(), "shop");
+    // Its connections are those that it had.
+    for _ in 0..4 {
+        assert_eq!(client.send(get("/")).await.text(), "shop");
+    }
+    assert_eq!(shop.connections(), connections);
+}
