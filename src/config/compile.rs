@@ -26,7 +26,7 @@ use crate::policies::{Layer, References, Scope};
 use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
 use crate::stores::Stores;
 use crate::text::{Diagnostics, Name, Sources, Span, Subject, give_way};
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, Room, Upstream};
 
 /// A configuration that can run.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ fn compile_on(
         diagnostics.error(None, "every listener has mistakes");
     }
     let room = before.map_or_else(
-        || upstream::Room::new(gateway.keepalive_pool.get() as usize),
+        || Room::new(gateway.keepalive_pool.get() as usize),
         |before| before.room.clone(),
     );
     let upstreams = compile_upstreams(
@@ -358,12 +358,7 @@ fn compile_upstreams(
     document: &Document,
     sources: &Sources,
     metrics: &Metrics,
-    (room, limits, state_dir, before): (
-        &Arc<upstream::Room>,
-        &limits::Room,
-        Option<&Path>,
-        Option<&Snapshot>,
-    ),
+    (room, limits, state, before): (&Arc<Room>, &limits::Room, Option<&Path>, Option<&Snapshot>),
     quarantine: &mut Quarantine,
     diagnostics: &mut Diagnostics,
 ) -> Upstreams {
@@ -376,7 +371,7 @@ fn compile_upstreams(
         let mut build = upstream::Build {
             span: place,
             base: &folder,
-            state_dir,
+            state_dir: state,
             metrics,
             room,
             limits,

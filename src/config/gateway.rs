@@ -35,8 +35,9 @@ pub struct GatewayConfig {
     /// certificates of listeners, which always are. Default: only when told to (`northgate reload`, SIGHUP).
     pub watch: bool,
     /// A folder for what outlives the process: the configuration that served last, as it was then, which is served
-    /// where the gateway is started with files that have errors. It is made where its parent is there. Default: the
-    /// first of `$STATE_DIRECTORY`, which systemd sets; without that, nothing is kept.
+    /// where the gateway is started with files that have errors; and the last endpoints that registries have told
+    /// (`discovery` of upstreams). It is made where its parent is there. Default: the first of `$STATE_DIRECTORY`, which
+    /// systemd sets; without that, nothing is kept.
     pub state_dir: Option<PathBuf>,
     /// The plan of callers that have none, or have one that is not configured: of strangers as well. Default: none, so that
     /// limits that go by plans do not hold for them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Build, Source, etcd, file, kubernetes};
+use super::{Build, Source, consul, dns, etcd, file, kubernetes};
 use crate::text::Spanned;
 
 /// Who knows where the endpoints are: exactly one of the registries.
@@ -21,6 +21,10 @@ pub struct Config {
     pub etcd: Option<Spanned<etcd::Config>>,
     /// A service of Kubernetes.
     pub kubernetes: Option<Spanned<kubernetes::Config>>,
+    /// DNS: the addresses of a name, or the servers of a service.
+    pub dns: Option<Spanned<dns::Config>>,
+    /// Consul: the healthy instances of a service.
+    pub consul: Option<Spanned<consul::Config>>,
     /// What to do where the registry says that there are no endpoints at all. Default: `"keep"` for registries in
     /// which that is more often a fault than meant (`dns`, `consul`), and `"drop"` for the others.
     pub on_empty: Option<OnEmpty>,
@@ -46,12 +50,16 @@ impl Config {
             file,
             etcd,
             kubernetes,
+            dns,
+            consul,
             on_empty: _,
         } = &config.value;
         let written = [
             ("file", file.is_some()),
             ("etcd", etcd.is_some()),
             ("kubernetes", kubernetes.is_some()),
+            ("dns", dns.is_some()),
+            ("consul", consul.is_some()),
         ];
         let mut names = written.iter().filter(|(_, is_there)| *is_there);
         let (first, second) = (names.next(), names.next());
@@ -73,6 +81,9 @@ impl Config {
         if let Some(kubernetes) = kubernetes {
             return kubernetes::build(kubernetes, context);
         }
-        None
+        if let Some(dns) = dns {
+            return dns::build(dns, context);
+        }
+        consul::build(consul.as_ref()?, context)
     }
 }

@@ -19,7 +19,7 @@ use crate::text::{Look, Spanned, open_file};
 /// that is written in place is read one look later, when it has come to rest.
 const INTERVAL: Duration = Duration::from_millis(35);
 /// Looks take this part of the time at most, however slow the disk is.
-const SHARE: u32 = 100;
+const SHARE: u32 = 10;
 /// How often it is said that the file is as it was.
 const WORD: Duration = Duration::from_secs(1);
 const MOST_BYTES: u64 = 16 << 20;
@@ -63,9 +63,11 @@ impl Source for Watched {
         let mut word_at = Instant::now();
         loop {
             let (path, began) = (self.path.clone(), Instant::now());
-            let look = spawn_blocking(move || Look::at(&path)).await;
-            let look = look.map_err(Failure::unreachable)?;
-            let took = began.elapsed();
+            let look = spawn_blocking(move || {
+                let began = Instant::now();
+                (Look::at(&path), began.elapsed())
+            });
+            let (look, took) = look.await.map_err(Failure::unreachable)?;
             let mut is_due = resolve_at.is_some_and(|at| at <= began);
             if eye.is_news(look) {
                 match self.read().await {

@@ -59,11 +59,19 @@ impl Discovery {
         self.standing.shown()
     }
 
-    /// Begins with what another one knows that was there before, where that follows the same. True where it has: then
-    /// the set is good to be used before the registry is heard of.
+    /// Ends its series where the one that has come in its place, if any has, has none of the same labels. It runs no more.
+    pub fn retire(&self, now: Option<&Discovery>) {
+        if now.is_none_or(|now| now.source.kind() != self.source.kind()) {
+            self.standing.forget();
+        }
+    }
+
+    /// Begins with what another one knows that was there before, where that follows the same: then this set is used
+    /// until the registry says something else.
     pub fn follow_on(&self, before: &Discovery) -> Option<Vec<Member>> {
         let set = before.set.borrow().clone();
         let set = set.filter(|_| before.standing.source() == self.standing.source())?;
+        self.standing.take_after(&before.standing);
         self.set.send_replace(Some(set.clone()));
         self.has_begun.send_replace(true);
         Some(set.to_vec())
@@ -187,12 +195,15 @@ impl Discovery {
         let Some(kept) = &self.kept else {
             return std::future::pending().await;
         };
+        let here = kept.clone();
+        // The folder may come later; what matters is said when something cannot be written.
+        let _ = tokio::task::spawn_blocking(move || here.clear_up()).await;
         let mut sets = self.set.subscribe();
         sets.mark_changed();
         while sets.changed().await.is_ok() {
             let set = sets.borrow_and_update().clone();
             // What was read from there keeps its age.
-            let Some(set) = set.filter(|_| !self.standing.shown().is_from_disk) else {
+            let Some(set) = set.filter(|_| !self.standing.is_from_disk()) else {
                 continue;
             };
             let here = kept.clone();

@@ -77,6 +77,26 @@ impl Kept {
         done
     }
 
+    /// Removes what processes have left that were killed while they wrote. Not that of a process that runs, which may be
+    /// the one that this one takes over from. Blocks on the file system.
+    pub(super) fn clear_up(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let process = name.to_str().and_then(|name| {
+                name.strip_prefix(&self.name)?
+                    .strip_prefix('.')?
+                    .parse()
+                    .ok()
+            });
+            let is_left = process.is_some_and(|process: u32| !runs(process));
+            if is_left && entry.file_type()?.is_file() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The set that was written last, and when. `None` where there is none of this registry. Blocks on the file
     /// system.
     pub(super) fn read(&self) -> io::Result<Option<(Vec<Member>, SystemTime)>> {
@@ -100,6 +120,10 @@ impl Kept {
     pub(super) fn path(&self) -> PathBuf {
         self.folder.join(&self.name)
     }
+}
+
+fn runs(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -177,6 +201,25 @@ mod tests {
         let mode = fs::metadata(kept.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::new(folder.path(), "users", "a test");
+        kept.write(&members()).unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let of = |process: u32| {
+            folder
+                .path()
+                .join(format!("endpoints.users.json.{process}"))
+        };
+        let (left, own) = (of(ended.id()), of(std::process::id()));
+        fs::write(&left, "").unwrap();
+        fs::write(&own, "").unwrap();
+        kept.clear_up().unwrap();
+        assert!(!left.exists() && own.exists() && kept.path().exists());
     }
 
     #[test]

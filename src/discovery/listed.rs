@@ -49,6 +49,18 @@ impl Listed {
     }
 }
 
+impl Listed {
+    /// The same endpoint, of which this is said.
+    pub(super) fn with(self, weight: u32, zone: Option<&str>, labels: Labels) -> Listed {
+        Listed {
+            weight,
+            zone: zone.map(Arc::from),
+            labels,
+            ..self
+        }
+    }
+}
+
 /// An endpoint of a list as a table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -206,7 +218,7 @@ mod tests {
             of_toml,
             "endpoints = [\n  \"10.0.0.5\",\n]",
             Err(
-                "users:2:3: endpoints[0] must be HOST:PORT, such as \"10.0.0.5:8002\", got \"10.0.0.5\"",
+                "users:2:3: endpoints[0] must be an address such as \"10.0.0.5:8002\", \"orders.internal:8002\" or \"unix:/run/orders.sock\", got \"10.0.0.5\"",
             ),
         );
         check(
@@ -217,7 +229,7 @@ mod tests {
         check(
             of_toml,
             "endpoints = [",
-            Err("users:1:14: unclosed array, expected `]`"),
+            Err("users:1:13: this array is never closed"),
         );
     }
 

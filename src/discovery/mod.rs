@@ -23,6 +23,8 @@
 
 mod changes;
 mod config;
+mod consul;
+mod dns;
 mod etcd;
 mod file;
 mod follow;
@@ -44,11 +46,11 @@ use async_trait::async_trait;
 
 use crate::observability::Metrics;
 use crate::text::Subject;
+use sink::Sink;
 
 pub use config::{Config, OnEmpty};
 pub use follow::Discovery;
 pub use member::{Labels, Member, Socket};
-pub use sink::Sink;
 pub use standing::{Shown, Trouble};
 
 /// One registry, as one upstream follows it.

@@ -18,7 +18,7 @@ pub(super) struct Standing {
     failures: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Now {
     heard: Option<SystemTime>,
     changed: Option<SystemTime>,
@@ -116,7 +116,7 @@ impl Standing {
         self.failures.send_modify(|failures| *failures += 1);
         if is_news {
             let (upstream, source) = (&self.upstream, &self.source);
-            log::warn!("upstream {upstream}: {source}: {what}; the last endpoints stay in use");
+            log::warn!("upstream {upstream}: {source}: {what}; what was known of it stays in use");
         }
     }
 
@@ -163,6 +163,21 @@ impl Standing {
         log::warn!(
             "upstream {upstream}: {source} has not answered; begun with {count} endpoints that were kept {age} s ago"
         );
+    }
+
+    /// Goes on with what another one knows, which follows the same.
+    pub(super) fn take_after(&self, before: &Standing) {
+        let known = before.now().clone();
+        *self.now() = known;
+    }
+
+    pub(super) fn is_from_disk(&self) -> bool {
+        self.now().is_from_disk
+    }
+
+    /// Nothing is followed any more, or something else.
+    pub(super) fn forget(&self) {
+        self.metrics.forget();
     }
 
     pub(super) fn upstream(&self) -> &str {

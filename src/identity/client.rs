@@ -83,8 +83,8 @@ pub enum ClientError {
     Connect(Box<str>),
     #[error("the exchange broke off: {0}")]
     Broken(Box<str>),
-    #[error("the answer is larger than {LARGEST_BODY} bytes")]
-    TooLarge,
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
     #[error("the answer is encoded, which was not asked for")]
     Encoded,
 }
@@ -160,12 +160,26 @@ impl Client {
     /// A request that was sent may have been acted upon, also where there is no answer; it is sent again only where
     /// a kept connection turns out to be closed before anything was sent.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ClientError> {
-        let exchange = tokio::time::timeout(self.timeout, self.exchange(request));
-        let answer = exchange.await;
-        answer.unwrap_or(Err(ClientError::Deadline(self.timeout)))
+        self.send_within(self.timeout, LARGEST_BODY, request).await
     }
 
-    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ClientError> {
+    /// As [`Client::send`], where the server is asked to take its time, or where its answer may be so large, in bytes.
+    pub async fn send_within(
+        &self,
+        time: StdDuration,
+        largest: usize,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let exchange = tokio::time::timeout(time, self.exchange(largest, request));
+        let answer = exchange.await;
+        answer.unwrap_or(Err(ClientError::Deadline(time)))
+    }
+
+    async fn exchange(
+        &self,
+        largest: usize,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, ClientError> {
         if !self.may_ask(request.uri()) {
             return Err(ClientError::Clear);
         }
@@ -177,12 +191,12 @@ impl Client {
         if encodings.any(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(ClientError::Encoded);
         }
-        if body.size_hint().lower() > LARGEST_BODY as u64 {
-            return Err(ClientError::TooLarge);
+        if body.size_hint().lower() > largest as u64 {
+            return Err(ClientError::TooLarge(largest));
         }
-        let body = Limited::new(body, LARGEST_BODY).collect().await;
+        let body = Limited::new(body, largest).collect().await;
         let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-            true => ClientError::TooLarge,
+            true => ClientError::TooLarge(largest),
             false => ClientError::Broken(error.to_string().into()),
         })?;
         Ok(Response::from_parts(head, body.to_bytes()))

@@ -9,6 +9,9 @@ use super::{Metrics, unix_time};
 
 const LABELS: [&str; 2] = ["northgate_upstream", "source"];
 
+/// The kinds of why a registry fails.
+const ERRORS: [&str; 3] = ["unreachable", "refused", "malformed"];
+
 /// What there is to say of discovery.
 pub(super) struct DiscoveryCatalog {
     pub(super) up: IntGaugeVec,
@@ -96,6 +99,7 @@ impl DiscoveryMetrics {
 
     /// It does not; `error` is the kind of why.
     pub fn failed(&self, error: &'static str) {
+        debug_assert!(ERRORS.contains(&error));
         self.set(&self.catalog().up, 0);
         let labels = [&*self.upstream, self.source, error];
         self.catalog().failures.with_label_values(&labels).inc();
@@ -118,6 +122,28 @@ impl DiscoveryMetrics {
 
     pub fn is_from_disk(&self, is_so: bool) {
         self.set(&self.catalog().from_disk, i64::from(is_so));
+    }
+
+    /// Ends its series: nothing is followed any more.
+    pub fn forget(&self) {
+        let (all, labels) = (self.catalog(), self.labels());
+        for gauges in [
+            &all.up,
+            &all.endpoints,
+            &all.heard,
+            &all.changed,
+            &all.from_disk,
+        ] {
+            // It is not an error if there was never anything to say.
+            let _ = gauges.remove_label_values(&labels);
+        }
+        for counters in [&all.changes, &all.empty] {
+            let _ = counters.remove_label_values(&labels);
+        }
+        for error in ERRORS {
+            let labels = [labels[0], labels[1], error];
+            let _ = all.failures.remove_label_values(&labels);
+        }
     }
 
     fn set(&self, gauges: &IntGaugeVec, value: i64) {

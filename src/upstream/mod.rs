@@ -299,6 +299,9 @@ impl Upstream {
     /// It is checked and resolved no more, and series of endpoints that are gone end.
     pub fn retire(&self, now: Option<&Upstream>) {
         self.tasks().abort_all();
+        if let Some(discovery) = &self.discovery {
+            discovery.retire(now.and_then(|now| now.discovery.as_deref()));
+        }
         let kept = now.map_or_else(Vec::new, |now| now.current());
         for gone in self.current() {
             if !kept.iter().any(|it| it.address() == gone.address()) {

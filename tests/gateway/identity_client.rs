@@ -197,12 +197,12 @@ async fn answers_have_bounds() {
         (
             "a length that is too large",
             b"HTTP/1.1 200 OK\r\ncontent-length: 1048577\r\n\r\n".to_vec(),
-            (|it| matches!(it, ClientError::TooLarge)) as fn(&ClientError) -> bool,
+            (|it| matches!(it, ClientError::TooLarge(_))) as fn(&ClientError) -> bool,
         ),
         (
             "a body that is too large",
             endless("transfer-encoding: chunked", 10_000),
-            |it| matches!(it, ClientError::TooLarge),
+            |it| matches!(it, ClientError::TooLarge(_)),
         ),
         (
             "an encoded body",

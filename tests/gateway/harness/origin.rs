@@ -70,6 +70,14 @@ impl Origin {
         Origin::speaking(Protocol::Http1, answer)
     }
 
+    /// Speaks HTTP/1.1 at this address, whose port nobody has.
+    pub fn at(
+        address: &str,
+        answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::start(bind_to(address), Protocol::Http1, None, at_once(answer))
+    }
+
     /// Speaks HTTP/1.1, or HTTP/2 by prior knowledge.
     pub fn speaking(
         protocol: Protocol,
@@ -181,7 +189,11 @@ fn at_once(answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static) -> H
 }
 
 fn bind() -> (Socket, String) {
-    of(std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
+    bind_to("127.0.0.1:0")
+}
+
+fn bind_to(address: &str) -> (Socket, String) {
+    of(std::net::TcpListener::bind(address).expect("a free port"))
 }
 
 fn of(socket: std::net::TcpListener) -> (Socket, String) {
