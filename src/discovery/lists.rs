@@ -1,13 +1,14 @@
 //! Lists that a registry tells anew with each change, published with the names in them resolved.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Sink;
 use super::listed::Listed;
 use super::names::{self, Names};
+use super::{Failure, Sink};
 
 /// The last list of a registry. It outlives the following of the registry, so that names that cannot be resolved keep the
 /// addresses that they had.
@@ -15,6 +16,8 @@ use super::names::{self, Names};
 pub(super) struct Lists {
     last: watch::Sender<Option<Arc<[Listed]>>>,
     names: Mutex<Names>,
+    /// Why the registry cannot be asked just now.
+    failure: StdMutex<Option<Failure>>,
 }
 
 impl Default for Lists {
@@ -22,6 +25,7 @@ impl Default for Lists {
         Lists {
             last: watch::Sender::new(None),
             names: Mutex::default(),
+            failure: StdMutex::default(),
         }
     }
 }
@@ -29,30 +33,66 @@ impl Default for Lists {
 impl Lists {
     /// These are the endpoints now. It does not wait.
     pub(super) fn tell(&self, list: Vec<Listed>) {
+        *self.failure() = None;
         self.last.send_replace(Some(list.into()));
     }
 
-    /// Publishes each list, and those with names again as often as they are to be resolved.
-    pub(super) async fn publish(&self, sink: &Sink) -> std::convert::Infallible {
+    /// The endpoints are what they were.
+    pub(super) fn alive(&self, sink: &Sink) {
+        *self.failure() = None;
+        sink.alive();
+    }
+
+    /// The registry cannot be asked, and its source goes on by itself.
+    pub(super) fn failed(&self, failure: Failure, sink: &Sink) {
+        sink.failed(&failure);
+        *self.failure() = Some(failure);
+    }
+
+    /// Publishes each list that comes, and those with names again as often as they are to be resolved. A list whose names
+    /// are known already waits for no resolver.
+    pub(super) async fn publish(&self, sink: &Sink) -> Infallible {
         let mut lists = self.last.subscribe();
         let mut names = self.names.lock().await;
+        let mut resolve_at = next_look(lists.borrow().as_deref());
         loop {
-            let list = lists.borrow_and_update().clone();
-            let mut resolve_at = None;
-            if let Some(list) = list {
-                let (members, failure) = names.resolve(&list).await;
-                sink.publish(members);
-                failure.iter().for_each(|failure| sink.failed(failure));
-                let has_names = list.iter().any(|it| names::name(it).is_some());
-                resolve_at = has_names.then(|| Instant::now() + names::REFRESH);
-            }
-            tokio::select! {
+            let is_due = tokio::select! {
                 // The sender is of `self`: there is always one.
-                _ = lists.changed() => {}
-                () = at(resolve_at) => {}
+                _ = lists.changed() => false,
+                () = at(resolve_at) => true,
+            };
+            let Some(list) = lists.borrow_and_update().clone() else {
+                continue;
+            };
+            let known = names.known(&list).filter(|_| !is_due);
+            match known {
+                Some(members) => {
+                    sink.publish(members);
+                    resolve_at = next_look(Some(&list)).map(|at| resolve_at.unwrap_or(at));
+                }
+                None => {
+                    let (members, failure) = names.resolve(&list).await;
+                    sink.publish(members);
+                    failure.iter().for_each(|failure| sink.failed(failure));
+                    resolve_at = next_look(Some(&list));
+                }
+            }
+            // That names were looked up is no word of the registry.
+            if let Some(failure) = &*self.failure() {
+                sink.failed(failure);
             }
         }
     }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When the names of a list that is published now are to be looked up again; `None` where it has none.
+fn next_look(list: Option<&[Listed]>) -> Option<Instant> {
+    let has_names = list?.iter().any(|it| names::name(it).is_some());
+    has_names.then(|| Instant::now() + names::REFRESH)
 }
 
 async fn at(time: Option<Instant>) {
@@ -68,18 +108,52 @@ mod tests {
     use super::super::sink::tests::sink;
     use super::*;
 
+    fn list(text: &str) -> Vec<Listed> {
+        of_toml("a list", &format!("endpoints = [{text}]")).unwrap()
+    }
+
     #[tokio::test]
-    async fn each_list_is_published() {
+    async fn each_list_is_published_once() {
         let lists = Lists::default();
         let (sink, mut sets) = sink();
         let telling = async {
             for count in [1, 2, 0] {
-                let list = (1..=count).map(|port| format!("'10.0.0.1:{port}'"));
-                let list = list.collect::<Vec<_>>().join(", ");
-                lists.tell(of_toml("a list", &format!("endpoints = [{list}]")).unwrap());
+                let all = (1..=count).map(|port| format!("'10.0.0.1:{port}'"));
+                lists.tell(list(&all.collect::<Vec<_>>().join(", ")));
                 sets.changed().await.unwrap();
                 let set = sets.borrow_and_update().clone();
                 assert_eq!(set.map(|set| set.len()), Some(count));
+            }
+        };
+        tokio::select! {
+            _ = lists.publish(&sink) => {}
+            () = telling => {}
+        }
+    }
+
+    /// Whoever begins anew after a failure has heard nothing yet.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_published_is_no_word_of_a_registry_that_fails() {
+        let lists = Lists::default();
+        lists.tell(list("'10.0.0.1:1'"));
+        let (sink, sets) = sink();
+        let waited = tokio::time::sleep(names::REFRESH * 2);
+        tokio::select! {
+            _ = lists.publish(&sink) => {}
+            () = waited => {}
+        }
+        assert!(!sets.has_changed().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_are_looked_up_again() {
+        let lists = Lists::default();
+        let (sink, mut sets) = sink();
+        let telling = async {
+            lists.tell(list("'localhost:1', '10.0.0.1:1'"));
+            for _ in 0..3 {
+                sets.changed().await.unwrap();
+                assert!(sets.borrow_and_update().as_ref().unwrap().len() > 1);
             }
         };
         tokio::select! {

@@ -41,6 +41,13 @@ impl Names {
         (members.collect(), failure)
     }
 
+    /// The endpoints of a list as far as its names are known already; `None` where one was never looked up.
+    pub(super) fn known(&self, list: &[Listed]) -> Option<Vec<Member>> {
+        let is_known = |(host, port): (&str, u16)| self.known.contains_key(&(host.into(), port));
+        let are_known = list.iter().filter_map(name).all(is_known);
+        are_known.then(|| list.iter().flat_map(|it| self.members(it)).collect())
+    }
+
     fn members(&self, listed: &Listed) -> Vec<Member> {
         let Some((host, port)) = name(listed) else {
             return listed.member(None).into_iter().collect();
@@ -87,5 +94,8 @@ mod tests {
         assert!(failure.is_some());
         let name = Member::new(super::super::Socket::Inet(known), "a.invalid".into(), 5);
         assert_eq!(members.get(1), Some(&name));
+        assert_eq!(names.known(&list), Some(members));
+        let other = of_toml("a list", "endpoints = ['b.invalid:2']").unwrap();
+        assert_eq!(names.known(&other), None);
     }
 }

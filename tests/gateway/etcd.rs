@@ -279,3 +279,25 @@ async fn tls_and_logins() {
     etcd.put("/services/users/1", &a).await;
     answered_by(&gateway, &["a"]).await;
 }
+
+/// What is written is looked at, and nobody is asked.
+#[tokio::test]
+async fn check_asks_no_registry() {
+    let registry = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    registry.set_nonblocking(true).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.toml");
+    let toml = format!(
+        "[listeners.public]\nbind = \"127.0.0.1:0\"\n\
+         [upstreams.users]\ndiscovery = {{ etcd = {{ endpoints = [\"http://{}\"], prefix = \"{KEY}\" }} }}\n\
+         [routes.all]\nmatch = {{ path = \"/\" }}\nupstream = \"users\"\n",
+        registry.local_addr().unwrap()
+    );
+    std::fs::write(&path, toml).unwrap();
+    let mut check = tokio::process::Command::new(env!("CARGO_BIN_EXE_northgate"));
+    let check = check.args(["check", "-c"]).arg(&path).output();
+    let output = within("it is checked", check).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let asked = registry.accept();
+    assert_eq!(asked.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}

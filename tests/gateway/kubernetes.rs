@@ -245,3 +245,51 @@ async fn a_token_is_rotated() {
     api.start_again().await;
     answered_by(&gateway, &["b"]).await;
 }
+
+/// As in a pod: the token and the authority lie where Kubernetes puts them, which only this process sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_finds_its_own_cluster() {
+    let a = named("a");
+    let api = Kubernetes::start().await;
+    put(&api, "users-1", &a, ready());
+    let account = api.service_account();
+    let listener = free_address();
+    let toml = account.join("gateway.toml");
+    let text = format!(
+        "[listeners.public]\nbind = \"{listener}\"\n\
+         [upstreams.users]\ndiscovery = {{ kubernetes = {{ service = \"users\", port = \"http\" }} }}\n\
+         [routes.all]\nmatch = {{ path = \"/{{*rest}}\" }}\nupstream = \"users\"\n"
+    );
+    std::fs::write(&toml, text).unwrap();
+    let script = "set -e; mount -t tmpfs tmpfs /run; to=/run/secrets/kubernetes.io/serviceaccount; mkdir -p $to; \
+         cp \"$1\"/* $to; exec \"$2\" run -c \"$3\"";
+    let mut command = tokio::process::Command::new("unshare");
+    command
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .args([
+            &account,
+            std::path::Path::new(env!("CARGO_BIN_EXE_northgate")),
+            &toml,
+        ])
+        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        .env("KUBERNETES_SERVICE_PORT", api.address().port().to_string())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true);
+    let _pod = command.spawn().expect("unshare");
+    let client = Client::of(listener, Protocol::Http1);
+    eventually("the pod answers", async || {
+        let answer = client.try_send(get("/")).await.ok()?;
+        (answer.text() == "a").then_some(())
+    })
+    .await;
+}

@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Identity, TlsOptions};
 use rustls::RootCertStore;
 
 use super::config::Config;
 use super::error::Error;
-use super::talk::DEADLINE;
 use crate::text::Secret;
 use crate::trust::{PemError, read_bytes, read_chain, read_key, system_authorities};
+
+/// For a connection. It leaves time for the next server before a gateway that starts has waited long enough.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// Where etcd is, and who asks. Files and secrets are read anew for each connection, so that what is rotated is used with
 /// the next one.
@@ -79,7 +82,7 @@ impl Access {
         let refuse = |error: &dyn std::fmt::Display| Error::Access(error.to_string().into());
         // A server without a leader does not know what happens.
         let mut options = ConnectOptions::new()
-            .with_connect_timeout(DEADLINE)
+            .with_connect_timeout(CONNECT)
             .with_require_leader(true);
         if let Some((name, password)) = &self.user {
             let password = password.read(&self.base).map_err(|error| refuse(&error))?;

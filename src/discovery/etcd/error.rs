@@ -28,8 +28,9 @@ pub(super) enum Error {
 /// Codes of gRPC: INVALID_ARGUMENT, PERMISSION_DENIED, RESOURCE_EXHAUSTED, OUT_OF_RANGE.
 const OF_THE_PREFIX: [i32; 4] = [3, 7, 8, 11];
 
-/// Codes of gRPC: PERMISSION_DENIED, UNAUTHENTICATED.
-const REFUSALS: [i32; 2] = [7, 16];
+/// Codes of gRPC: INVALID_ARGUMENT and FAILED_PRECONDITION, which etcd has for a bad password and for users where it has
+/// none; PERMISSION_DENIED, UNAUTHENTICATED.
+const REFUSALS: [i32; 4] = [3, 7, 9, 16];
 
 impl Error {
     /// Whether it concerns one prefix alone, and others can go on over the same connection.

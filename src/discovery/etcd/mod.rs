@@ -4,6 +4,15 @@
 //! twice. What is known stays, and the watch goes on where it was, whichever server of the cluster answers next; only
 //! where etcd no longer knows what happened since (compaction, another cluster, a restored backup) it is listed again.
 //!
+//! ```toml
+//! [upstreams.users]
+//! discovery = { etcd = { endpoints = ["http://10.0.0.1:2379", "http://10.0.0.2:2379"], prefix = "/services/users/" } }
+//!
+//! [routes.users]
+//! match = { path = "/users/{*rest}" }
+//! upstream = "users"
+//! ```
+//!
 //! # One connection
 //! All prefixes of the same `endpoints`, user and TLS are watched over one connection and one stream of it, whichever
 //! upstreams they are of (`connection.rs`). It is to one server at a time; when that fails, the next one of the list is
@@ -84,8 +93,8 @@ impl Source for Prefix {
         let (lists, sink_of_watch) = (self.lists.clone(), sink.clone());
         let mut known = Known::default();
         let listener = Box::new(move |news| match news {
-            News::Current => sink_of_watch.alive(),
-            News::Failed(failure) => sink_of_watch.failed(&failure),
+            News::Current => lists.alive(&sink_of_watch),
+            News::Failed(failure) => lists.failed(failure, &sink_of_watch),
             News::All(pairs) => {
                 known = Known::default();
                 let pairs = pairs.into_iter().map(|(key, value)| (key, Some(value)));

@@ -17,7 +17,7 @@ use super::listing::{Listing, list};
 use crate::discovery::Failure;
 
 /// For one question: a connection, a list, the beginning of a watch.
-pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 /// Between two signs of life that are asked for. A server that gives none until the next is gone.
 const LOOK: Duration = Duration::from_secs(5);
 /// Messages of a watch that are larger break the connection. One revision is at most as large as a request of etcd, 1.5 MiB
@@ -118,10 +118,11 @@ impl Talk<'_> {
     /// Begins with the prefixes that are new, and ends those that nobody watches any more.
     async fn follow(&mut self) -> Result<(), Error> {
         let prefixes = self.shared.prefixes();
-        let is_gone = |number: &u64| !prefixes.contains_key(number);
-        let gone: Vec<u64> = self.states.keys().copied().filter(is_gone).collect();
+        let is_there = |number: &u64| prefixes.contains_key(number);
+        self.progress.revisions.retain(|number, _| is_there(number));
+        let states = self.states.keys().copied();
+        let gone: Vec<u64> = states.filter(|number| !is_there(number)).collect();
         for number in gone {
-            self.progress.revisions.remove(&number);
             if let Some(State::Watching(_, watch)) = self.states.remove(&number) {
                 self.cancel(watch).await?;
             }
@@ -222,11 +223,8 @@ impl Talk<'_> {
             self.cancel(watch).await?;
             return self.begin_anew(number, prefix).await;
         }
-        let last = message
-            .events()
-            .iter()
-            .filter_map(|event| event.kv())
-            .last();
+        let mut keys = message.events().iter().filter_map(|event| event.kv());
+        let last = keys.next_back();
         match last {
             Some(last) => *known = (*known).max(last.mod_revision()),
             // Nothing has happened up to here.

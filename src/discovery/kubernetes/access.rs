@@ -101,6 +101,9 @@ pub(super) fn of_kubeconfig(path: &Path, context: Option<&str>) -> Result<Config
         }
         read.current_context = Some(context.to_owned());
     }
+    if has_proxy(&read) {
+        return Err(other("has a proxy-url, and proxies are not used".into()));
+    }
     let config = Config::try_from(read).map_err(|error| other(error.to_string()))?;
     let auth = &config.auth_info;
     if auth.exec.is_some() || auth.auth_provider.is_some() {
@@ -113,6 +116,18 @@ pub(super) fn of_kubeconfig(path: &Path, context: Option<&str>) -> Result<Config
     Ok(config)
 }
 
+/// Whether the cluster of the current context is behind one.
+fn has_proxy(read: &Kubeconfig) -> bool {
+    let current = read.current_context.as_ref();
+    let context = read.contexts.iter().find(|it| Some(&it.name) == current);
+    let Some(context) = context.and_then(|it| it.context.as_ref()) else {
+        return false;
+    };
+    let cluster = read.clusters.iter().find(|it| it.name == context.cluster);
+    let cluster = cluster.and_then(|it| it.cluster.as_ref());
+    cluster.is_some_and(|it| it.proxy_url.as_deref().is_some_and(|url| !url.is_empty()))
+}
+
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(path) = &self.kubeconfig else {
@@ -123,5 +138,65 @@ impl fmt::Display for Access {
             Some(context) => write!(f, " context {context}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// The beginning of the problem, if there is one.
+    fn check(cluster: Value, user: Value, context: Option<&str>, expected: Option<&str>) {
+        let text = json!({
+            "current-context": "here",
+            "clusters": [{"name": "c", "cluster": cluster}],
+            "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+        });
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("kubeconfig");
+        std::fs::write(&path, text.to_string()).expect("writable");
+        let problem = match of_kubeconfig(&path, context) {
+            Ok(_) => None,
+            Err(Unusable::Context(problem) | Unusable::Other(problem)) => Some(problem),
+        };
+        let problem = problem.as_deref();
+        match expected {
+            None => assert_eq!(problem, None),
+            Some(expected) => assert!(problem.expect(expected).contains(expected), "{problem:?}"),
+        }
+    }
+
+    #[test]
+    fn kubeconfigs() {
+        let here = || json!({"server": "https://127.0.0.1:6443"});
+        let token = || json!({"token": "t"});
+        check(here(), token(), None, None);
+        check(here(), token(), Some("here"), None);
+        check(
+            here(),
+            token(),
+            Some("there"),
+            Some("which has: here; got \"there\""),
+        );
+        let exec =
+            json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws"}});
+        check(here(), exec, None, Some("would have a program executed"));
+        let proxy = json!({"server": "https://127.0.0.1:6443", "proxy-url": "http://127.0.0.1:1"});
+        check(proxy, token(), None, Some("has a proxy-url"));
+        check(json!({}), token(), None, Some("url is missing"));
+        let missing = of_kubeconfig(Path::new("/nonexistent"), None);
+        assert!(
+            matches!(missing, Err(Unusable::Other(problem)) if problem.starts_with("cannot read /nonexistent: "))
+        );
+    }
+
+    #[test]
+    fn tokens_are_without_their_newline() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        std::fs::write(&path, "t.o.k\n").expect("writable");
+        assert_eq!(token(&path).expect("a token"), "t.o.k");
     }
 }

@@ -4,6 +4,15 @@
 //! as it was asked to; the next one goes on where the last was, with bookmarks for what did not concern it, so that a list
 //! is only asked for again where the server no longer knows what happened since (410 Gone).
 //!
+//! ```toml
+//! [upstreams.users]
+//! discovery = { kubernetes = { namespace = "shop", service = "users", port = "http" } }
+//!
+//! [routes.users]
+//! match = { path = "/users/{*rest}" }
+//! upstream = "users"
+//! ```
+//!
 //! # A server that is gone
 //! A watch that says nothing and does not end when it should is of a server that has vanished: that is noticed within 30
 //! seconds. Connections take five seconds and lists ten at most.

@@ -146,10 +146,14 @@ impl Etcd {
         within("etcd", connected).await.expect("etcd")
     }
 
+    /// Again and again, as a cluster that has lost its leader needs a while.
     pub async fn put(&self, key: &str, value: impl fmt::Display) {
         let mut client = self.client().await;
-        let put = client.put(key, value.to_string(), None);
-        within("it is put", put).await.expect("it is put");
+        let value = value.to_string();
+        eventually("it is put", async || {
+            client.put(key, value.clone(), None).await.ok()
+        })
+        .await;
     }
 
     /// A key that ends after so many seconds, unless its lease, whose number this gives, is kept.

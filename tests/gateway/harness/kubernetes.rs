@@ -126,6 +126,16 @@ impl Kubernetes {
         path
     }
 
+    /// A folder with what a pod has of its service account.
+    pub fn service_account(&self) -> PathBuf {
+        let folder = self.folder.path().join("serviceaccount");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::copy(self.authority.path(), folder.join("ca.crt")).expect("a file");
+        std::fs::copy(self.folder.path().join("token"), folder.join("token")).expect("a file");
+        std::fs::write(folder.join("namespace"), NAMESPACE).expect("writable");
+        folder
+    }
+
     /// From now on only this token is good, which stands in the file that the kubeconfig names.
     pub fn rotate_token(&self, token: &str) {
         // As editors leave it.
