@@ -182,6 +182,10 @@
 //! | No wait is endless, on either side | `tests/gateway/client_timeouts.rs`, `tests/gateway/timeouts.rs` |
 //! | An exchange that ends too late leaves an HTTP/2 connection to the others | `tests/gateway/timeouts.rs`: `the_end_of_one_exchange_leaves_the_connection_to_the_others` |
 //! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |
+//! | Checks verify TLS as requests do | `tests/gateway/health_checks.rs`: `checks_over_tls_verify_as_requests_do` |
+//! | Whoever is ejected comes back, asked or not, over reloads, and when nobody else is left; ejection leaves somebody in any case | `tests/gateway/outliers.rs`; `src/upstream/outliers_tests.rs` |
+//! | A breaker always finds its way back, lets in no more probes at a time than it may, and a probe that comes to nothing gives its place back | `src/upstream/breaker_tests.rs`: `it_always_finds_its_way_back`; `tests/gateway/breaker.rs`: `few_are_let_in_to_see_and_one_that_leaves_makes_room` |
+//! | No client has an endpoint ejected by leaving, by its own deadline, or by asking for what is not there | `tests/gateway/outliers.rs`: `clients_cannot_have_an_endpoint_ejected` |
 //! | Upstreams' certificates are verified, and pools of different trust are apart | `tests/gateway/upstream_tls.rs` |
 //! | Memory does not grow with a body | `tests/gateway/streaming.rs`: `large_bodies_come_down`, `large_bodies_go_up` |
 //! | No origin takes a refused request for a whole one; no bomb is decoded beyond its limit | `tests/gateway/size_limits.rs`: `what_was_refused_is_broken_off_and_not_ended`, `bombs_do_not_go_off`; `src/policies/size_limits/decoding.rs` |

@@ -141,13 +141,13 @@ pub struct OverrideShown {
 
 /// Why something was not done.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct LimitProblem {
+pub struct OrderProblem {
     pub error: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub help: Option<String>,
 }
 
-type Refusal = (StatusCode, Json<LimitProblem>);
+pub(super) type Refusal = (StatusCode, Json<OrderProblem>);
 type Asked = (Shared<Arc<State>>, Path<String>, RawQuery);
 
 pub(super) async fn all(Shared(state): Shared<Arc<State>>) -> Response {
@@ -247,11 +247,11 @@ async fn answer(act: impl Future<Output = Result<LimitShown, Refusal>>) -> Respo
     }
 }
 
-fn problem(status: StatusCode, error: String, help: Option<String>) -> Refusal {
-    (status, Json(LimitProblem { error, help }))
+pub(super) fn problem(status: StatusCode, error: String, help: Option<String>) -> Refusal {
+    (status, Json(OrderProblem { error, help }))
 }
 
-fn wrong(error: String) -> Refusal {
+pub(super) fn wrong(error: String) -> Refusal {
     problem(StatusCode::BAD_REQUEST, error, None)
 }
 
@@ -280,7 +280,7 @@ fn find_in_use(state: &State, name: &str) -> Option<(Box<str>, InUse)> {
     all.find(|(it, _)| **it == *name)
 }
 
-fn words(query: Option<&str>) -> Vec<(String, String)> {
+pub(super) fn words(query: Option<&str>) -> Vec<(String, String)> {
     let words = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     words.into_owned().collect()
 }
@@ -303,7 +303,7 @@ fn key(limit: &InForce, words: KeyWords) -> Result<AskedKey, Refusal> {
 }
 
 /// When an override ends: later, and not for ever.
-fn end(text: &str, now: Timestamp) -> Result<Timestamp, Refusal> {
+pub(super) fn end(text: &str, now: Timestamp) -> Result<Timestamp, Refusal> {
     let end: Timestamp = text
         .parse()
         .map_err(|error| wrong(format!("expires {error}")))?;

@@ -3,6 +3,7 @@
 //! In: the running snapshot and the metrics. Out: answers for operators and orchestrators, on a socket of its own, and
 //! [`Command`]s for whoever runs the gateway. This room must never serve or change what clients see.
 
+mod breakers;
 mod command;
 mod config;
 mod limits;
@@ -21,10 +22,11 @@ use crate::observability::Metrics;
 use crate::routing::Snapshot;
 use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned, Subject};
 
+pub use breakers::BreakerShown;
 pub use command::{Command, Outcome, Report, Serving};
 pub use config::Config;
 pub use limits::{
-    InUseKind, InUseShown, KeyShown, LimitProblem, LimitShown, OverrideShown, RuleShown, Shown,
+    InUseKind, InUseShown, KeyShown, LimitShown, OrderProblem, OverrideShown, RuleShown, Shown,
     StandingShown,
 };
 

@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::{Admin, Command, Outcome, Report, State, limits};
+use super::{Admin, Command, Outcome, Report, State, breakers, limits};
 use crate::discovery::Shown as Standing;
 use crate::observability::Metrics;
-use crate::upstream::Shown as Endpoint;
+use crate::upstream::{OutReport, Shown as Endpoint};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -38,6 +38,8 @@ pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
         .route("/limits/{name}/reset", post(limits::reset))
         .route("/limits/{name}/override", post(limits::grant))
         .route("/limits/{name}/override/end", post(limits::end_override))
+        .route("/breakers", get(breakers::all))
+        .route("/breakers/{upstream}/{verb}", post(breakers::order))
         .route_layer(middleware::from_fn(move |request, next| {
             guard(admin.clone(), request, next)
         }));
@@ -180,6 +182,9 @@ async fn upstreams(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     let upstreams = snapshot.upstreams.iter().map(|upstream| {
         let endpoints: Vec<Value> = upstream.endpoints().into_iter().map(endpoint).collect();
         let mut shown = json!({ "endpoints": endpoints, "panic": upstream.is_in_panic() });
+        if let Some(breaker) = upstream.breaker() {
+            shown["breaker"] = breaker.state.into();
+        }
         if let Some(standing) = upstream.discovery() {
             shown["discovery"] = discovery(standing);
         }
@@ -192,7 +197,7 @@ async fn upstreams(Shared(state): Shared<Arc<State>>) -> Json<Value> {
 fn endpoint(shown: Endpoint) -> Value {
     let labels = shown.labels.iter();
     let labels = labels.map(|(name, value)| (name.to_string(), value.to_string().into()));
-    json!({
+    let mut endpoint = json!({
         "address": shown.address,
         "healthy": shown.is_healthy,
         "weight": shown.weight,
@@ -202,7 +207,23 @@ fn endpoint(shown: Endpoint) -> Value {
         "labels": Value::Object(labels.collect()),
         "in_flight": shown.in_flight,
         "latency_seconds": shown.latency.map(|latency| latency.as_secs_f64()),
-    })
+    });
+    if !shown.out.is_empty() {
+        endpoint["out"] = shown.out.iter().map(out).collect();
+    }
+    if let Some(breaker) = &shown.breaker {
+        endpoint["breaker"] = breaker.state.into();
+    }
+    endpoint
+}
+
+/// What keeps an endpoint out, and until when where that is known.
+fn out(out: &OutReport) -> Value {
+    let mut shown = json!({ "kind": out.kind, "why": out.why });
+    if let Some(until) = out.until {
+        shown["until"] = until.to_string().into();
+    }
+    shown
 }
 
 /// How things stand with the registry that knows the endpoints.

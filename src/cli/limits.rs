@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::admin_client::AdminAddress;
 use super::key::parse_expiry;
-use crate::gateway::{InUseKind, InUseShown, KeyShown, LimitProblem, LimitShown, Shown};
+use crate::gateway::{InUseKind, InUseShown, KeyShown, LimitShown, OrderProblem, Shown};
 use crate::limits::Factor;
 use crate::text::{Duration, Timestamp};
 
@@ -90,7 +90,7 @@ struct Override {
 }
 
 #[derive(Debug, Args)]
-struct Asking {
+pub(super) struct Asking {
     /// Print what the gateway answers, as JSON.
     #[arg(long)]
     json: bool,
@@ -151,7 +151,7 @@ impl Override {
 }
 
 impl Asking {
-    fn ask<T: DeserializeOwned>(
+    pub(super) fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         target: &str,
@@ -179,7 +179,7 @@ impl Asking {
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> ExitCode {
-    match serde_json::from_slice::<LimitProblem>(body) {
+    match serde_json::from_slice::<OrderProblem>(body) {
         Ok(problem) => {
             eprintln!("error: {}", problem.error);
             if let Some(help) = problem.help {
@@ -197,11 +197,15 @@ fn refused(status: StatusCode, body: &[u8]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The limit may be called anything.
-fn target(name: &str, path: &str, words: &[Word]) -> String {
+/// A name as a part of a path: it may be anything.
+pub(super) fn segment(name: &str) -> String {
     let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     // In paths, a plus is a plus.
-    let name = name.replace('+', "%20");
+    name.replace('+', "%20")
+}
+
+fn target(name: &str, path: &str, words: &[Word]) -> String {
+    let name = segment(name);
     let mut query = form_urlencoded::Serializer::new(String::new());
     let query = query.extend_pairs(words).finish();
     let between = if query.is_empty() { "" } else { "?" };

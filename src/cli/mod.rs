@@ -5,6 +5,7 @@
 
 mod address;
 mod admin_client;
+mod breakers;
 mod check;
 mod completions;
 mod demo;
@@ -50,6 +51,7 @@ enum Command {
     Explain(explain::Command),
     Health(health::Command),
     Limits(limits::Command),
+    Breakers(breakers::Command),
     Schema(schema::Command),
     Errors(errors::Command),
     Key(key::Command),
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Explain(command) => command.run(),
         Command::Health(command) => command.run(),
         Command::Limits(command) => command.run(),
+        Command::Breakers(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),
         Command::Key(command) => command.run(),

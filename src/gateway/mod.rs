@@ -71,8 +71,8 @@ use passed::Passed;
 use starting::Prepared;
 
 pub use crate::admin::{
-    InUseKind, InUseShown, KeyShown, LimitProblem, LimitShown, Outcome, OverrideShown, Report,
-    RuleShown, Shown, StandingShown,
+    BreakerShown, InUseKind, InUseShown, KeyShown, LimitShown, OrderProblem, Outcome,
+    OverrideShown, Report, RuleShown, Shown, StandingShown,
 };
 pub use passed::PassedError;
 pub use run::{RunError, run};

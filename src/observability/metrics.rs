@@ -15,6 +15,7 @@ use super::CertificateMetrics;
 use super::balance_metrics;
 use super::bulkhead_metrics::{BulkheadCatalog, Kind};
 use super::discovery_metrics::DiscoveryCatalog;
+use super::guard_metrics::GuardCatalog;
 use super::overload_metrics::OverloadCatalog;
 use super::register::Register;
 use super::retry_metrics::RetryCatalog;
@@ -57,6 +58,7 @@ pub(super) struct Catalog {
     pub(super) route_bulkheads: BulkheadCatalog,
     pub(super) concurrency: BulkheadCatalog,
     pub(super) overload: OverloadCatalog,
+    pub(super) guards: GuardCatalog,
     pub(super) limit_decisions: IntCounterVec,
     pub(super) limit_keys: IntGaugeVec,
     pub(super) stores: StoreCatalog,
@@ -126,7 +128,7 @@ impl Metrics {
             ),
             endpoint_healthy: register.gauges(
                 "northgate_endpoint_healthy",
-                "1 while the endpoint is healthy, 0 while it is not.",
+                "1 while the endpoint can be chosen, 0 while checks find it unhealthy, it is ejected, or its breaker is open.",
                 &["northgate_upstream", "server_address"],
             ),
             endpoint_active: register.gauges(
@@ -211,6 +213,7 @@ impl Metrics {
             route_bulkheads: BulkheadCatalog::new(&register, Kind::Route),
             concurrency: BulkheadCatalog::new(&register, Kind::Concurrency),
             overload: OverloadCatalog::new(&register),
+            guards: GuardCatalog::new(&register),
             limit_decisions: register.counters(
                 "northgate_limit_decisions_total",
                 "Requests that a limit has admitted or refused, or would have refused: shadow.",

@@ -13,6 +13,7 @@ mod bulkhead_metrics;
 mod certificate_metrics;
 mod config_metrics;
 mod discovery_metrics;
+mod guard_metrics;
 mod key_metrics;
 mod limit_metrics;
 mod metrics;

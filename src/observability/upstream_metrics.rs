@@ -5,6 +5,7 @@ use std::time::Duration;
 use prometheus::{Histogram, IntGauge};
 
 use super::Metrics;
+use super::guard_metrics::GuardCatalog;
 use super::metrics::Catalog;
 use super::series::Series;
 
@@ -27,6 +28,14 @@ impl Metrics {
 }
 
 impl UpstreamMetrics {
+    pub(super) fn name(&self) -> &str {
+        &self.upstream
+    }
+
+    pub(super) fn guards(&self) -> &GuardCatalog {
+        &self.metrics.0.guards
+    }
+
     /// Counts one exchange; status 0 where there was no response.
     pub fn observe(&self, status: u16, duration: Duration) {
         let make = || {
@@ -65,6 +74,8 @@ impl UpstreamMetrics {
 
     /// Ends the series of an endpoint that is gone.
     pub fn forget_endpoint(&self, endpoint: &str) {
+        self.forget_breaker(Some(endpoint));
+        self.forget_ejection(endpoint);
         let (catalog, labels) = (&self.metrics.0, [&*self.upstream, endpoint]);
         // It is not an error if nothing was ever counted for it.
         let _ = catalog.endpoint_healthy.remove_label_values(&labels);

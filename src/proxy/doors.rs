@@ -1,4 +1,6 @@
-//! The way through the bulkheads of a route and of its upstream.
+//! The way past an upstream's breaker, and through the bulkheads of a route and of its upstream.
+
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
@@ -11,6 +13,10 @@ use crate::response::{Code, Reply};
 pub(super) async fn enter(exchange: &mut Exchange) -> Option<Reply> {
     let doors = std::mem::take(&mut exchange.doors);
     let (class, attempt) = (exchange.facts.criticality, exchange.attempt.as_mut()?);
+    // Nobody needs to wait for a place then.
+    if let Some(again) = attempt.upstream().shut_for(Instant::now()) {
+        return Some(shut(again));
+    }
     for (door, code) in doors.into_iter().zip([Code::RouteBusy, Code::UpstreamBusy]) {
         let Some(door) = door else { continue };
         let entered = match door.enter(class, attempt.deadline()) {
@@ -26,6 +32,19 @@ pub(super) async fn enter(exchange: &mut Exchange) -> Option<Reply> {
         }
     }
     None
+}
+
+#[cold]
+fn shut(again: Duration) -> Reply {
+    let mut reply = Reply::failure(Code::CircuitOpen);
+    reply.headers.push((RETRY_AFTER, retry_after(again)));
+    reply
+}
+
+/// Never too early: a started second is a whole one, and there is one at least.
+pub(super) fn retry_after(again: Duration) -> HeaderValue {
+    let seconds = again.as_secs() + u64::from(again.subsec_nanos() > 0);
+    seconds.max(1).into()
 }
 
 #[cold]

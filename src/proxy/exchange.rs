@@ -229,9 +229,10 @@ impl Exchange {
         attempt.map_or(Err(Code::Internal), |attempt| attempt.pick(upload))
     }
 
-    /// Whether there is a limit to come past on the way to the upstream.
+    /// Whether there is a limit to come past on the way to the upstream, or it is left alone now.
     pub(super) fn has_doors(&self) -> bool {
-        !matches!(self.doors, [None, None])
+        let attempt = self.attempt.as_ref();
+        !matches!(self.doors, [None, None]) || attempt.is_some_and(|it| it.upstream().is_shut())
     }
 
     /// Whether it is the last on its connection, because that is too old or its listener drains.

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{Method, StatusCode};
@@ -12,6 +13,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::bodies::pass_reply;
+use super::doors::retry_after;
 use super::exchange::{Exchange, has_begun};
 use crate::listener::Connection;
 use crate::response::{Code, Dialect, Reply, rescue};
@@ -133,10 +135,18 @@ pub(super) async fn fail(
     if !is_too_late {
         // The engine closes the connection after a failure: part of the request may still be on its way.
         let mut reply = Reply::failure(code).closing();
-        if let (Some(again), Code::BandwidthExceeded) = (exchange.again, code) {
-            // Never too early: a started second is a whole one.
-            let seconds = again.as_secs() + u64::from(again.subsec_nanos() > 0);
-            reply.headers.push((RETRY_AFTER, seconds.into()));
+        let again = match code {
+            Code::BandwidthExceeded => exchange.again,
+            Code::CircuitOpen => {
+                let attempt = exchange.attempt.as_ref();
+                let shut = attempt.and_then(|it| it.upstream().shut_for(Instant::now()));
+                // Where probes are under way nobody knows; they are soon back.
+                Some(shut.unwrap_or_default())
+            }
+            _ => None,
+        };
+        if let Some(again) = again {
+            reply.headers.push((RETRY_AFTER, retry_after(again)));
         }
         if let Err(cause) = write(session, exchange, reply).await {
             log::debug!("cannot reply: {cause}");

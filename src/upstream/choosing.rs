@@ -7,8 +7,8 @@ use super::Upstream;
 use super::balance::{Algorithm, Available, Sticky, Wish};
 use super::endpoint::Endpoint;
 use super::outcome::{End, Outcome};
+use super::report::{self, BreakerReport, OutReport};
 use crate::facts::HashBy;
-use crate::response::Code;
 
 /// What a try that got no answer, or no better one than that there is none, counts for: whoever fails at once would be
 /// the quickest of all otherwise.
@@ -28,6 +28,9 @@ pub struct Shown {
     pub in_flight: i64,
     /// With `balance = "ewma"`, what answers have been taking.
     pub latency: Option<Duration>,
+    /// What keeps it out: nothing, or one or several things.
+    pub out: Vec<OutReport>,
+    pub breaker: Option<BreakerReport>,
 }
 
 /// An endpoint that was chosen.
@@ -58,7 +61,8 @@ impl Upstream {
             key,
             tag: None,
         };
-        self.pick(&wish, &[]).ok().map(Choice)
+        let picked = self.pick(&wish, &[]).ok();
+        picked.map(|(endpoint, _)| Choice(endpoint))
     }
 
     /// Each endpoint, for the admin listener.
@@ -76,6 +80,8 @@ impl Upstream {
                 labels: member.labels.clone(),
                 in_flight: endpoint.active(),
                 latency: endpoint.latency_now(now),
+                out: report::out(endpoint, now),
+                breaker: endpoint.breaker().map(|it| report::breaker_report(it, now)),
             }
         };
         self.current().iter().map(shown).collect()
@@ -88,8 +94,21 @@ impl Upstream {
 
     /// Builds the available set anew after a change of health.
     pub(super) fn refresh(&self) {
+        let now = Instant::now();
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        self.build_available(&members, Instant::now());
+        self.settle(&members, now);
+        self.build_available(&members, now);
+    }
+
+    /// Decides who can be chosen after what tries have told or time has brought, and says when that is due again.
+    pub(super) fn settle_now(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let settled = self.settle(&members, now);
+        if settled.has_changed {
+            self.build_available(&members, now);
+        }
+        settled.due
     }
 
     /// Under the lock of the members, so that the last set that is built is that of the last change.
@@ -122,19 +141,13 @@ impl Upstream {
             .any(|it| it.warmth().percent(window, now) < 100)
     }
 
-    pub(super) fn pick(&self, wish: &Wish, tried: &[Arc<Endpoint>]) -> Result<Arc<Endpoint>, Code> {
-        let available = self.available.load();
-        let chosen = available.pick(wish, tried).cloned();
-        chosen.ok_or(Code::UpstreamUnhealthy)
-    }
-
     /// How long an endpoint took, where that is what endpoints are chosen by.
     pub(super) fn learn_latency(&self, endpoint: &Endpoint, now: Instant, outcome: &Outcome) {
         if self.rules.algorithm != Algorithm::Ewma {
             return;
         }
         let took = match outcome.end {
-            End::Failed(_) => Some(FAILED),
+            End::Failed(_) | End::Silent => Some(FAILED),
             End::Answered { status, .. } if matches!(status.as_u16(), 502..=504) => Some(FAILED),
             End::Answered { .. } => outcome.time,
             // It has been told of as answered.

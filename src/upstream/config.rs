@@ -8,13 +8,15 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use super::{Balance, RetryConfig, StickyConfig, SubsetConfig, ZonesConfig};
+use super::health::HealthConfig;
+use super::{
+    Balance, BreakerConfig, OutlierConfig, RetryConfig, StickyConfig, SubsetConfig, ZonesConfig,
+};
 use crate::discovery;
 use crate::limits::{GradientConfig, QueueConfig};
 use crate::text::{
-    Bounded, Duration, ENGINE_OWNED, EndpointAddress, HeaderName, Host, ParsedText, Ratio, Secret,
-    Shorthand, Span, Spanned, Subject, is_engine_owned, parsed_text, quoted, shorthand,
-    shorthand_schema,
+    Bounded, Duration, ENGINE_OWNED, EndpointAddress, HeaderName, Host, Ratio, Secret, Shorthand,
+    Span, Spanned, Subject, is_engine_owned, shorthand, shorthand_schema,
 };
 
 /// A group of endpoints that serve the same thing.
@@ -59,7 +61,7 @@ pub struct Config {
     /// gRPC are told by `grpc-timeout` in any case. Default: none.
     pub deadline_header: Option<Spanned<HeaderName>>,
     /// Active health checks. Without them every endpoint counts as healthy.
-    pub health: Option<HealthConfig>,
+    pub health: Option<Spanned<HealthConfig>>,
     /// Speaks TLS to the endpoints. Their certificates are verified.
     pub tls: Option<Spanned<TlsConfig>>,
     /// How many requests it may have at a time, over all endpoints; a WebSocket is one until it is closed. Beyond that
@@ -71,6 +73,13 @@ pub struct Config {
     /// Learns from how long answers take how many requests are good to have at a time, up to `max_in_flight`. Default:
     /// that is not learned.
     pub adaptive_concurrency: Option<Spanned<GradientConfig>>,
+    /// Takes endpoints out for a while that do badly. Default: none is.
+    pub outliers: Option<Spanned<OutlierConfig>>,
+    /// Leaves the upstream alone for a while when too many tries on it fail or are slow: requests get 503 `circuit_open` at
+    /// once. Default: it is asked however it does.
+    pub breaker: Option<BreakerConfig>,
+    /// The same for each endpoint by itself: while it is left alone, the others are asked. Default: none is left alone.
+    pub endpoint_breaker: Option<BreakerConfig>,
 }
 
 impl Config {
@@ -78,6 +87,12 @@ impl Config {
     pub(super) fn check(&self, name: &str, span: Span, subject: &mut Subject<'_>) {
         self.check_endpoints(span, subject);
         self.check_tries(span, subject);
+        if let Some(health) = &self.health {
+            health.check(health.span, self.tls.is_some(), &mut subject.key("health"));
+        }
+        if let Some(outliers) = &self.outliers {
+            outliers.check(outliers.span, &mut subject.key("outliers"));
+        }
         match (self.protocol, &self.tls) {
             (Protocol::H2, None) => {
                 subject
@@ -302,83 +317,6 @@ impl Default for Timeouts {
         }
     }
 }
-
-/// Active health checks.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HealthConfig {
-    /// The path to GET; any status from 200 to 299 is healthy. Without it, a connection that can be opened is.
-    pub http: Option<HealthPath>,
-    /// Between two checks of an endpoint; each wait is shortened or lengthened by up to a tenth, so that nodes
-    /// do not check in step. Default `"5s"`.
-    #[serde(default = "five_seconds")]
-    pub interval: Duration,
-    /// For the whole check. Default `"1s"`.
-    #[serde(default = "one_second")]
-    pub timeout: Duration,
-    /// Successes in a row that make an unhealthy endpoint healthy. Default 2.
-    #[serde(default = "two")]
-    pub healthy_after: NonZeroU16,
-    /// Failures in a row that make a healthy endpoint unhealthy. Default 3.
-    #[serde(default = "three")]
-    pub unhealthy_after: NonZeroU16,
-}
-
-fn five_seconds() -> Duration {
-    Duration::from_secs(5)
-}
-
-fn one_second() -> Duration {
-    Duration::from_secs(1)
-}
-
-fn two() -> NonZeroU16 {
-    NonZeroU16::MIN.saturating_add(1)
-}
-
-fn three() -> NonZeroU16 {
-    NonZeroU16::MIN.saturating_add(2)
-}
-
-/// A path for health checks: it begins with `/` and fits a request line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthPath(Box<str>);
-
-impl HealthPath {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Why a path is no good for health checks.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a path such as \"/healthz\", got {}", quoted(.got))]
-pub struct InvalidHealthPath {
-    got: Box<str>,
-}
-
-impl std::str::FromStr for HealthPath {
-    type Err = InvalidHealthPath;
-
-    fn from_str(text: &str) -> Result<HealthPath, InvalidHealthPath> {
-        let is_path = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
-        match is_path {
-            true => Ok(HealthPath(text.into())),
-            false => Err(InvalidHealthPath { got: text.into() }),
-        }
-    }
-}
-
-impl ParsedText for HealthPath {
-    const EXPECTED: &'static str = "a path such as \"/healthz\"";
-}
-
-parsed_text!(
-    HealthPath,
-    "string",
-    "^/",
-    "The path that health checks GET."
-);
 
 /// TLS towards an upstream.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -1,15 +1,19 @@
 //! One endpoint and what is known of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
 
+use super::availability::Standing;
 use super::balance::{Latency, Mark, Now, Rules, Tag, Warmth};
+use super::breaker::{Probe, Shut};
+use super::guards::{Guards, Watched};
 use super::handshake::Handshake;
+use super::outliers::Outlier;
 use super::peer::PeerTemplate;
 use super::spares::Spares;
 use crate::discovery::Member;
@@ -26,10 +30,7 @@ pub(super) struct Endpoint {
     spares: Option<Arc<Spares>>,
     handshake: Option<Arc<Handshake>>,
     active: IntGauge,
-    healthy_gauge: IntGauge,
-    healthy: AtomicBool,
-    /// Check results in a row that speak against the present state.
-    contrary: AtomicU32,
+    standing: Standing,
     warmth: Warmth,
     latency: Latency,
     /// With sticky sessions.
@@ -45,19 +46,15 @@ impl Endpoint {
         metrics: &UpstreamMetrics,
     ) -> Endpoint {
         let address: Box<str> = member.socket.text().into();
-        let healthy_gauge = metrics.endpoint_healthy(&address);
-        healthy_gauge.set(1);
         Endpoint {
             peer: template.peer(&member),
             direct: template.direct(&member),
             spares: template.spares(),
             handshake: template.handshake(&member),
             active: metrics.endpoint_active(&address),
-            healthy_gauge,
+            standing: Standing::new(metrics.endpoint_healthy(&address)),
             address,
             member: ArcSwap::from_pointee(member),
-            healthy: AtomicBool::new(true),
-            contrary: AtomicU32::new(0),
             warmth: Warmth::warm(),
             latency: Latency::default(),
             mark: None,
@@ -82,10 +79,20 @@ impl Endpoint {
         self.warmth.take_after(&other.warmth);
     }
 
-    /// Is as healthy as another one at the same address.
-    pub(super) fn take_after(&self, other: &Endpoint) {
-        self.healthy.store(other.is_healthy(), Ordering::Relaxed);
-        self.healthy_gauge.set(i64::from(other.is_healthy()));
+    /// With what its upstream has to guard it with. It goes on where the one `before` at its address was, as far as
+    /// something here finds out that it is well again.
+    pub(super) fn guarded(
+        self,
+        guards: &Guards,
+        before: Option<&Endpoint>,
+        is_checked: bool,
+        now: Instant,
+    ) -> Endpoint {
+        let before = before.map(|before| &before.standing);
+        Endpoint {
+            standing: self.standing.guarded(guards, before, is_checked, now),
+            ..self
+        }
     }
 
     /// It is chosen no more: connections that nobody uses are closed, those in use when their exchange is over.
@@ -167,8 +174,29 @@ impl Endpoint {
         self.handshake.as_ref()
     }
 
+    /// Whether it can be chosen: neither checks nor ejection nor its breaker have taken it out.
     pub(super) fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        self.standing.is_available()
+    }
+
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Leave for one request, as a probe where its breaker needs one.
+    pub(super) fn enter(&self) -> Result<Option<Probe>, Shut> {
+        match &self.standing.breaker {
+            None => Ok(None),
+            Some(breaker) => breaker.enter(),
+        }
+    }
+
+    pub(super) fn breaker(&self) -> Option<&Watched> {
+        self.standing.breaker.as_ref()
+    }
+
+    pub(super) fn outlier(&self) -> Option<&Arc<Outlier>> {
+        self.standing.outlier.as_ref()
     }
 
     /// Requests that it is serving now.
@@ -194,20 +222,5 @@ impl Endpoint {
         if let Some(all) = &self.in_flight {
             all.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    /// Takes in the result of one check; true where the state changed. Checks of one endpoint never overlap.
-    pub(super) fn observe(&self, is_ok: bool, needed: u32) -> bool {
-        if self.is_healthy() == is_ok {
-            self.contrary.store(0, Ordering::Relaxed);
-            return false;
-        }
-        if self.contrary.fetch_add(1, Ordering::Relaxed) + 1 < needed {
-            return false;
-        }
-        self.contrary.store(0, Ordering::Relaxed);
-        self.healthy.store(is_ok, Ordering::Relaxed);
-        self.healthy_gauge.set(i64::from(is_ok));
-        true
     }
 }

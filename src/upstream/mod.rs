@@ -10,6 +10,13 @@
 //! endpoints builds a new set beside it. So a pick costs an atomic load and, taking turns, an atomic add, whatever the
 //! state of the others.
 //!
+//! # Who is among them
+//! Each try tells once how it has gone (`outcome.rs`); nobody else tells. Checks (`health/`), ejection (`outliers.rs`) and
+//! breakers (`breaker.rs`) each keep of that what they need, in atomics and in windows of one word a bucket (`window.rs`),
+//! and say that something has to be decided. `availability.rs` decides it, in one task of the upstream that time wakes as
+//! well, so that everybody comes back whether or not there are requests. A breaker that is half-open lets in so many probes
+//! at a time; a probe's place is given back when its try is dropped, whatever became of it.
+//!
 //! # Deadlines
 //! Pingora has one timeout per read and none for a whole exchange. HTTP/1.1 connections are therefore opened by
 //! this room and watched (`connect.rs`): the exchange moves the watch's deadline as it goes (first byte, then
@@ -39,7 +46,10 @@
 //! them for clear text. Only connections of HTTP/2 and health checks leave TLS to the engine.
 
 mod attempt;
+mod availability;
 mod balance;
+mod breaker;
+mod breaker_config;
 mod capacity;
 mod choosing;
 mod clock;
@@ -48,15 +58,21 @@ mod connect;
 mod departed;
 mod dial;
 mod endpoint;
+mod guards;
 mod handshake;
 mod health;
 mod lent;
 mod outcome;
+mod outlier_config;
+mod outliers;
 mod peer;
+mod pick;
+mod report;
 mod resolve;
 mod retry;
 mod spares;
 mod tls;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -77,10 +93,14 @@ pub use attempt::{Attempt, Failure, Replay, Unwanted, Upload, Verdict};
 pub use balance::{
     Balance, HashConfig, SameSite, Sticky, StickyConfig, SubsetConfig, SubsetFallback, ZonesConfig,
 };
+pub use breaker_config::BreakerConfig;
 pub use choosing::{Choice, Shown};
 pub use clock::{Clock, Stall, Timer};
-pub use config::{Config, EndpointConfig, HealthConfig, Protocol, Timeouts, TlsConfig};
+pub use config::{Config, EndpointConfig, Protocol, Timeouts, TlsConfig};
+pub use health::{HealthConfig, HealthPath, StatusRange};
 pub use outcome::grpc_status;
+pub use outlier_config::OutlierConfig;
+pub use report::{BreakerReport, NoBreaker, Order, OutReport};
 pub use retry::{BackoffConfig, Condition, Reason, Retry, RetryConfig, Stop};
 pub use spares::Room;
 
@@ -88,6 +108,7 @@ use balance::{Available, Rules, Tag};
 use capacity::Capacity;
 use departed::Departed;
 use endpoint::Endpoint;
+use guards::Guards;
 use peer::PeerTemplate;
 use resolve::Address;
 use retry::Budget;
@@ -110,7 +131,7 @@ pub struct Upstream {
     /// Who knows the endpoints, where they are not written.
     discovery: Option<Arc<Discovery>>,
     template: PeerTemplate,
-    health: Option<health::Checks>,
+    health: Option<Arc<health::Checks>>,
     available: ArcSwap<Available>,
     /// Another available set is in its place.
     has_news: Arc<Notify>,
@@ -119,7 +140,8 @@ pub struct Upstream {
     members: Mutex<Vec<Arc<Endpoint>>>,
     /// Endpoints that are gone, for a while.
     departed: Mutex<Departed>,
-    /// Health checks, the refresh of host names, and the following of a registry.
+    guards: Guards,
+    /// Health checks, the refresh of host names, the following of a registry, and what time moves on.
     tasks: Mutex<JoinSet<()>>,
     /// How many requests it may have at a time, where that is limited.
     capacity: Option<Capacity>,
@@ -211,6 +233,7 @@ impl Upstream {
             departed: Mutex::default(),
             tasks: Mutex::default(),
             capacity,
+            guards: Guards::build(config, context.before.map(|it| &it.guards), Instant::now()),
             metrics: context.metrics.upstream(name),
         }))
     }
@@ -257,6 +280,10 @@ impl Upstream {
             self.tasks().spawn(health::watch(Arc::downgrade(self)));
         }
         self.has_begun.store(true, Ordering::Relaxed);
+        if self.guards.are_any() {
+            let watch = availability::watch(Arc::downgrade(self));
+            self.tasks().spawn(watch);
+        }
         if let Some(window) = self.rules.slow_start {
             let watch = balance::watch_slow_start(Arc::downgrade(self), window);
             self.tasks().spawn(watch);
@@ -308,6 +335,7 @@ impl Upstream {
                 self.metrics.forget_endpoint(gone.address());
             }
         }
+        self.forget_guards(now.map(|now| &now.guards));
     }
 
     /// How many endpoints there are and how many of them are available.
@@ -354,19 +382,15 @@ impl Upstream {
             }
             let endpoint = Endpoint::new(member, &self.template, &self.metrics);
             let endpoint = endpoint.chosen_by(&self.rules, &self.in_flight);
-            match known.copied().or_else(|| departed.at(now, &address)) {
-                Some(known) => {
-                    endpoint.choose_as(known);
-                    // Without checks nothing would ever find it healthy again.
-                    if self.health.is_some() {
-                        endpoint.take_after(known);
-                    }
-                }
+            let before = known.copied().or_else(|| departed.at(now, &address));
+            match before {
+                Some(before) => endpoint.choose_as(before),
                 // The first that there are have nobody to leave requests to.
                 None if !is_first => endpoint.warmth().begin(now),
                 None => {}
             }
-            Arc::new(endpoint)
+            let before = before.map(|before| &**before);
+            Arc::new(endpoint.guarded(&self.guards, before, self.health.is_some(), now))
         };
         let adopted: Vec<Arc<Endpoint>> = set.into_iter().map(adopt).collect();
         let kept: HashSet<&str> = adopted.iter().map(|it| it.address()).collect();
@@ -377,7 +401,13 @@ impl Upstream {
             self.metrics.forget_endpoint(gone.address());
         }
         *members = adopted;
+        self.settle(&members, now);
         self.build_available(&members, now);
+        // Something may be due earlier than was known.
+        self.guards.bell.notify_one();
+        if let Some(checks) = &self.health {
+            checks.news.notify_one();
+        }
     }
 
     /// What is known of these counts for endpoints that come here.

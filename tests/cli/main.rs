@@ -5,6 +5,7 @@
 mod program;
 mod running;
 
+mod breakers;
 mod check;
 mod demo;
 mod diff;

@@ -35,6 +35,7 @@ fn help_and_version_exit_with_0() {
         "explain",
         "health",
         "limits",
+        "breakers",
         "schema",
         "errors",
         "key",

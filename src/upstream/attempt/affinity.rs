@@ -40,7 +40,7 @@ impl Attempt {
 
     /// `Set-Cookie` for a session that has come to another endpoint than its cookie says, or has none.
     pub fn session_cookie(&self, over_tls: bool) -> Option<&HeaderValue> {
-        let mark = self.lease.as_ref()?.0.mark()?;
+        let mark = self.lease.as_ref()?.endpoint.mark()?;
         let [plain, secure] = &mark.lines;
         let line = if over_tls { secure } else { plain };
         (self.affinity.tag != Some(mark.tag)).then_some(line)

@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use super::{Attempt, Replay};
 use crate::response::Code;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::outcome::Probes;
 use crate::upstream::retry::{Debt, retry_after};
 use crate::upstream::{Reason, Stop};
 
@@ -93,7 +94,7 @@ impl Attempt {
     }
 
     /// Chooses an endpoint that has not been tried, or any where there is none.
-    pub(super) fn choose(&mut self, now: Instant) -> Result<Arc<Endpoint>, Code> {
+    pub(super) fn choose(&mut self, now: Instant) -> Result<(Arc<Endpoint>, Probes), Code> {
         let wish = self.affinity.wish(now);
         let Some(again) = &mut self.again else {
             return self.upstream.pick(&wish, &self.tried);
@@ -139,7 +140,7 @@ impl Attempt {
         if reason.is_against_endpoint()
             && let Some(lease) = &self.lease
         {
-            self.tried.push(lease.0.clone());
+            self.tried.push(lease.endpoint.clone());
         }
         let planned = match self.plan(now, reason, replay, retry_after) {
             Ok(wait) => self.charge(now, reason, debt).map(|debt| (wait, debt)),

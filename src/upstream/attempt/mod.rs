@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::clock::Clock;
 use super::dial::{Call, Dial};
 use super::endpoint::Endpoint;
+use super::outcome::Probes;
 use super::{Retry, Upstream};
 use crate::limits::Permit;
 use crate::response::Code;
@@ -110,18 +111,21 @@ pub struct Attempt {
 
 /// One request in flight on an endpoint.
 #[derive(Debug)]
-struct Lease(Arc<Endpoint>);
+struct Lease {
+    endpoint: Arc<Endpoint>,
+    probes: Probes,
+}
 
 impl Lease {
-    fn of(endpoint: Arc<Endpoint>) -> Lease {
+    fn of(endpoint: Arc<Endpoint>, probes: Probes) -> Lease {
         endpoint.begin();
-        Lease(endpoint)
+        Lease { endpoint, probes }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.end();
+        self.endpoint.end();
     }
 }
 
@@ -170,7 +174,7 @@ impl Attempt {
 
     /// The address of the endpoint that is or was last tried.
     pub fn endpoint(&self) -> Option<&str> {
-        self.lease.as_ref().map(|lease| lease.0.address())
+        self.lease.as_ref().map(|lease| lease.endpoint.address())
     }
 
     pub fn attempts(&self) -> u32 {
@@ -263,7 +267,7 @@ impl Attempt {
         self.silent_since = Some(now);
         self.is_told = false;
         self.asked = None;
-        let endpoint = self.choose(now)?;
+        let (endpoint, probes) = self.choose(now)?;
         let timeouts = self.upstream.timeouts();
         self.end = timeouts.per_try.map(|limit| now + limit.as_std());
         let mut peer = Box::new(endpoint.peer().clone());
@@ -287,7 +291,7 @@ impl Attempt {
                 peer.options.write_timeout = None;
             }
         }
-        self.lease = Some(Lease::of(endpoint));
+        self.lease = Some(Lease::of(endpoint, probes));
         self.attempts += 1;
         self.upload = upload;
         Ok(peer)

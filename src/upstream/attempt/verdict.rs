@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use pingora::{Error, ErrorType, RetryType};
 
-use super::{Attempt, Failure, Replay, Verdict};
+use super::{Attempt, Failure, Lease, Replay, Verdict};
 use crate::response::{Code, Fault, rescue};
 use crate::upstream::Reason;
 use crate::upstream::outcome::Outcome;
@@ -31,6 +31,7 @@ impl Attempt {
     pub fn failed_to_connect(&mut self, error: &Error, replay: Replay) -> Verdict {
         let code = self.code(error);
         self.count(code);
+        self.blame(code);
         self.settle(Some(Reason::Connect), replay, code)
     }
 
@@ -42,6 +43,15 @@ impl Attempt {
         let code = failure.raised.unwrap_or_else(|| self.code(failure.error));
         self.count(code);
         let reason = self.reason(failure, code);
+        // That a connection was closed while it was not in use is nobody's failure.
+        let is_nobodys = match &reason {
+            Some(Reason::Stale) => true,
+            Some(Reason::RefusedStream) => failure.was_pooled,
+            _ => false,
+        };
+        if !is_nobodys {
+            self.blame(code);
+        }
         self.settle(reason, failure.replay, code)
     }
 
@@ -77,26 +87,33 @@ impl Attempt {
     }
 
     /// Counts a failure where it is the upstream's: a client that leaves says nothing about it.
-    fn count(&mut self, code: Code) {
-        if code.fault() != Fault::Upstream {
-            return;
+    fn count(&self, code: Code) {
+        if code.fault() == Fault::Upstream {
+            self.upstream.metrics().count_failure(code.slug());
         }
-        self.upstream.metrics().count_failure(code.slug());
+    }
+
+    /// Tells that the endpoint has failed, where it has, and where no client can have brought it about.
+    fn blame(&mut self, code: Code) {
         let now = Instant::now();
-        if self.is_told {
-            // That a client has not taken all of a response in time is not the endpoint's failure.
-            if !self.is_late() {
-                self.tell(now, Outcome::broken_off(code));
-            }
-        } else if !self.is_late() || self.was_silent(now) {
-            self.tell(now, Outcome::failed(code));
+        let is_own = match code {
+            // Behind the header it may be the client who takes nothing, and how large is too large is said elsewhere.
+            Code::UpstreamTimeout if self.is_told => false,
+            Code::UpstreamResponseTooLarge => false,
+            _ => code.fault() == Fault::Upstream && (!self.is_late() || self.was_silent(now)),
+        };
+        match (is_own, self.is_told) {
+            (false, _) => {}
+            (true, false) if self.is_late() => self.tell(now, Outcome::silent()),
+            (true, false) => self.tell(now, Outcome::failed(code)),
+            (true, true) => self.tell(now, Outcome::broken_off(code)),
         }
     }
 
     pub(super) fn tell(&mut self, now: Instant, outcome: Outcome) {
         self.is_told = true;
-        if let Some(lease) = &self.lease {
-            self.upstream.learn(&lease.0, now, &outcome);
+        if let Some(Lease { endpoint, probes }) = &mut self.lease {
+            self.upstream.learn(endpoint, probes, now, &outcome);
         }
     }
 

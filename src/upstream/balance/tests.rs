@@ -129,7 +129,7 @@ fn every_algorithm_goes_on_when_endpoints_come_and_go() {
         for start in 0..30 {
             let members = &all[start..start + 10];
             let ill = &members[start % 10];
-            ill.observe(false, 1);
+            ill.standing().observe(Err("down"), 1);
             before = Available::of(members, &rules, &before, Instant::now());
             let seen = picks(&before, members, 5_000);
             let wanted: Vec<f64> = (0..10)
@@ -149,7 +149,7 @@ fn every_algorithm_goes_on_when_endpoints_come_and_go() {
                     "{algorithm:?}: {seen} for {wanted}"
                 );
             }
-            ill.observe(true, 1);
+            ill.standing().observe(Ok(()), 1);
         }
     }
 }
@@ -176,9 +176,9 @@ fn the_unhealthy_are_left_out() {
     for algorithm in ALGORITHMS {
         let rules = Rules::plain(algorithm);
         let members = endpoints(&[1, 1], &rules);
-        assert!(members[0].observe(false, 1));
+        assert!(members[0].standing().observe(Err("down"), 1));
         assert_eq!(picks(&available(&members, &rules), &members, 10), [0, 10]);
-        assert!(members[1].observe(false, 1));
+        assert!(members[1].standing().observe(Err("down"), 1));
         assert!(
             available(&members, &rules)
                 .pick(&wish(Some(1)), &[])
@@ -363,15 +363,15 @@ fn levels_take_over_from_one_another() {
             );
         };
         check(1.0);
-        members[4].observe(false, 1);
+        members[4].standing().observe(Err("down"), 1);
         check(1.0);
-        members[5].observe(false, 1);
+        members[5].standing().observe(Err("down"), 1);
         check(0.7);
-        members[6].observe(false, 1);
+        members[6].standing().observe(Err("down"), 1);
         check(0.35);
-        members[7].observe(false, 1);
+        members[7].standing().observe(Err("down"), 1);
         check(0.0);
-        members[4].observe(true, 1);
+        members[4].standing().observe(Ok(()), 1);
         check(0.35);
     }
 }
@@ -412,17 +412,17 @@ fn the_local_zone_comes_first_while_it_has_enough() {
             );
         };
         check(1.0);
-        members[0].observe(false, 1);
+        members[0].standing().observe(Err("down"), 1);
         check(1.0);
-        members[1].observe(false, 1);
+        members[1].standing().observe(Err("down"), 1);
         check(0.7);
         // Too few: all that are left share.
-        members[2].observe(false, 1);
+        members[2].standing().observe(Err("down"), 1);
         check(0.2);
-        members[2].observe(true, 1);
+        members[2].standing().observe(Ok(()), 1);
         members[4..]
             .iter()
-            .for_each(|far| _ = far.observe(false, 1));
+            .for_each(|far| _ = far.standing().observe(Err("down"), 1));
         check(1.0);
     }
 }
@@ -436,15 +436,15 @@ fn a_panic_uses_all() {
     let members = endpoints(&[1; 4], &rules);
     members[..2]
         .iter()
-        .for_each(|ill| _ = ill.observe(false, 1));
+        .for_each(|ill| _ = ill.standing().observe(Err("down"), 1));
     let half = available(&members, &rules);
     assert_eq!(picks(&half, &members, 400), [0, 0, 200, 200]);
     assert!(!half.is_in_panic());
-    members[2].observe(false, 1);
+    members[2].standing().observe(Err("down"), 1);
     let few = available(&members, &rules);
     assert_eq!(picks(&few, &members, 400), [100; 4]);
     assert!(few.is_in_panic());
-    members[3].observe(false, 1);
+    members[3].standing().observe(Err("down"), 1);
     assert_eq!(picks(&available(&members, &rules), &members, 400), [100; 4]);
 }
 
@@ -473,7 +473,7 @@ fn a_subset_is_used_alone() {
         );
         members[1..]
             .iter()
-            .for_each(|ill| _ = ill.observe(false, 1));
+            .for_each(|ill| _ = ill.standing().observe(Err("down"), 1));
         let none = available(&members, &rules);
         match falls_back {
             true => assert_eq!(picks(&none, &members, 100), [100, 0, 0]),
@@ -532,7 +532,8 @@ proptest! {
         });
         let members = endpoints_of(members.collect(), &rules);
         for (member, (_, is_healthy, ..)) in members.iter().zip(&levels) {
-            member.observe(*is_healthy, 1);
+            let seen = if *is_healthy { Ok(()) } else { Err("down") };
+            member.standing().observe(seen, 1);
         }
         let available = available(&members, &rules);
         let healthy = members.iter().filter(|it| it.is_healthy()).count();
