@@ -110,6 +110,11 @@
 //! | Passwords are checked in bounded turns beside the threads that serve, and nobody learns which names there are | `tests/gateway/basic.rs` |
 //! | Guesses count for the client that makes them, and nobody locks out somebody elsewhere | `tests/gateway/basic.rs`: `nobody_locks_out_somebody_elsewhere`; `src/identity/basic/checker.rs` |
 //! | No header that credentials are read from is dropped from requests before the gate | `tests/config/reject/forward-credentials.toml`; `tests/gateway/forwarding_identity.rs`: `a_header_of_credentials_can_be_written_and_is_still_read_elsewhere` |
+//! | What may have been done is not asked of somebody else; what a step of a fallback has answered says so, and nothing else can | `tests/gateway/fallback.rs` |
+//! | Who calls stays with a branch of a split, and a weight that is raised moves no more than it needs | `tests/gateway/split.rs`; `src/actions/split/mod.rs`: `raising_a_weight_moves_only_what_it_needs` |
+//! | A branch that has broken its guard gets nothing until an operator or the configuration says otherwise | `tests/gateway/canary.rs` |
+//! | No client ever waits for a mirror, and no mirror gets half a request | `tests/gateway/mirror.rs` |
+//! | Nobody makes requests fail on purpose where the gateway does not allow it | `tests/config/reject/policy-fault.toml`; `tests/gateway/fault_injection.rs` |
 //! | Every line that the demo prints works as it is printed | `tests/cli/demo.rs` |
 //! | A certificate proves its consumer and nobody else, and no header does | `tests/gateway/mtls.rs` |
 //! | A key that a provider publishes is good and one that it has withdrawn is not, whether or not it can be asked; there is one fetch at a time, and none for a request | `tests/gateway/keys.rs`: `rotation_and_outage`, `keys_are_rotated_without_a_new_name`; `src/identity/keys/source_tests.rs` |

@@ -1,11 +1,13 @@
 //! Actions: what answers a request once the policies let it through.
 //!
 //! In: an action's config and, per request, a [`View`] of its facts. Out: a [`Reply`] that the gateway makes
-//! itself, at once or after asking others, or where and how to forward. An action must never know sessions: the proxy room writes its reply.
+//! itself, at once or after asking others, or where and how to forward: to which of several upstreams, what else answers
+//! where that cannot, and where a copy goes. An action must never know sessions: the proxy room writes its reply.
 
 mod affinity;
 mod fallback;
 mod login;
+mod mirror;
 mod redirect;
 mod respond;
 mod rewrite;
@@ -22,10 +24,11 @@ use crate::upstream::{Retry, Upstream};
 pub use affinity::Affinities;
 pub use fallback::{Answer, Config as FallbackConfig, Fallback, Step, Why};
 pub use login::Login;
+pub use mirror::{Config as MirrorConfig, Mirror, Original};
 pub use redirect::{Config as RedirectConfig, Redirect};
 pub use respond::{Config as RespondConfig, Respond};
 pub use rewrite::{Config as RewriteConfig, Rewrite};
-pub use split::{Branch, Config as SplitConfig, Split};
+pub use split::{Branch, Canaries, Canary, Config as SplitConfig, Guards, Seen, Split};
 pub use upstream_name::some_upstream;
 
 /// What a route does with a request.
@@ -58,6 +61,8 @@ pub struct Proxy {
     pub bulkhead: Option<Arc<Bulkhead>>,
     /// What answers where the upstream cannot.
     pub fallback: Fallback,
+    /// Where copies of its requests go.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 /// Where a route forwards to.
@@ -75,17 +80,30 @@ impl Proxy {
             To::Split(split) => (None, Some(split.branches())),
         };
         let branches = split.into_iter().flatten().map(|branch| &branch.upstream);
-        one.into_iter()
-            .chain(branches)
-            .chain(self.fallback.upstreams())
+        let mirror = self.mirror.iter().map(|mirror| mirror.upstream());
+        let chosen = one.into_iter().chain(branches);
+        chosen.chain(self.fallback.upstreams()).chain(mirror)
     }
 
-    /// The upstream that this request is for.
-    pub fn choose(&self, view: View<'_>) -> Option<&Arc<Upstream>> {
+    /// The upstream that this request is for, and who watches how it does, if somebody does.
+    pub fn choose(&self, view: View<'_>) -> Option<(&Arc<Upstream>, Option<&Arc<Canary>>)> {
         match &self.to {
-            To::One(upstream) => Some(upstream),
-            To::Split(split) => split.choose(view).map(|branch| &branch.upstream),
+            To::One(upstream) => Some((upstream, None)),
+            To::Split(split) => {
+                let branch = split.choose(view)?;
+                Some((&branch.upstream, branch.canary.as_ref()))
+            }
         }
+    }
+
+    /// The guarded branches, with the weight that each has now.
+    pub fn canaries(&self) -> impl Iterator<Item = (&Arc<Canary>, f64)> {
+        let branches = match &self.to {
+            To::One(_) => &[],
+            To::Split(split) => split.branches(),
+        };
+        let canaries = branches.iter();
+        canaries.filter_map(|branch| Some((branch.canary.as_ref()?, branch.weight())))
     }
 
     fn describe(&self) -> String {

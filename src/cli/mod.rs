@@ -6,6 +6,7 @@
 mod address;
 mod admin_client;
 mod breakers;
+mod canaries;
 mod check;
 mod completions;
 mod demo;
@@ -52,6 +53,7 @@ enum Command {
     Health(health::Command),
     Limits(limits::Command),
     Breakers(breakers::Command),
+    Canaries(canaries::Command),
     Schema(schema::Command),
     Errors(errors::Command),
     Key(key::Command),
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Health(command) => command.run(),
         Command::Limits(command) => command.run(),
         Command::Breakers(command) => command.run(),
+        Command::Canaries(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),
         Command::Key(command) => command.run(),

@@ -118,11 +118,8 @@ fn compile_on(
     let folder = written.map(|gateway| base(sources, gateway.config.span.source));
     let option = written.and_then(|gateway| gateway.config.state_dir.as_deref());
     let state_dir = last_good::folder(option, &folder.unwrap_or_default());
-    let gateway = document
-        .gateway
-        .as_ref()
-        .map(|gateway| gateway.config.value.clone())
-        .unwrap_or_default();
+    let gateway = written.map(|it| it.config.value.clone());
+    let gateway = gateway.unwrap_or_default();
     gateway.check(&mut Subject::new(diagnostics, "gateway"));
     let stores = stores(document, sources, metrics, before, diagnostics);
     let identity = identities(document, sources, (metrics, &stores), before, diagnostics);
@@ -137,6 +134,7 @@ fn compile_on(
         limits: &limits,
         plans: &plans,
         stores: &stores,
+        allows_faults: gateway.allow_fault_injection,
     };
     let gateway_layer = Layer::build(
         &gateway.policies,
@@ -173,7 +171,7 @@ fn compile_on(
         document,
         &upstreams,
         references,
-        metrics,
+        (metrics, before),
         &mut quarantine,
         diagnostics,
     );
@@ -419,11 +417,8 @@ fn pipelines<'r>(
     let mut all = Vec::with_capacity(routes.len());
     for (step, route) in routes.iter().enumerate() {
         give_way(step);
-        let is_on = route.listeners.is_empty()
-            || route
-                .listeners
-                .iter()
-                .any(|name| group.members.contains(name));
+        let mut on = route.listeners.iter();
+        let is_on = route.listeners.is_empty() || on.any(|name| group.members.contains(name));
         if !is_on {
             continue;
         }

@@ -44,6 +44,8 @@ pub struct GatewayConfig {
     pub default_plan: Option<Spanned<Name>>,
     /// What becomes of a configuration in which an object has mistakes. Default `"refuse"`.
     pub on_error: OnError,
+    /// Allows the policy `fault`, which makes requests fail on purpose. Default `false`: having it is a mistake.
+    pub allow_fault_injection: bool,
     /// One line per request, or `"off"`. Default: JSON on standard output.
     pub access_log: Setting<AccessLogConfig>,
     /// What `northgate run` gives up once it has started, or `"off"`. Default: all that the kernel offers.
@@ -64,6 +66,7 @@ impl Default for GatewayConfig {
             state_dir: None,
             default_plan: None,
             on_error: OnError::Refuse,
+            allow_fault_injection: false,
             upgrade_timeout: None,
             keepalive_pool: NonZeroU32::new(4096).expect("4096 is not zero"),
             watch: false,

@@ -7,14 +7,15 @@ use super::changes::Kind;
 use super::document::Document;
 use super::quarantine::Quarantine;
 use crate::actions::{
-    Action, Affinities, Fallback, Login, Proxy, Redirect, Respond, Rewrite, Split, To,
+    Action, Affinities, Canaries, Fallback, Guards, Login, Mirror, Proxy, Redirect, Respond,
+    Rewrite, Split, To,
 };
 use crate::facts::Variables;
 use crate::identity::Directory;
 use crate::limits::{Bulkhead, Criticality, Limit};
 use crate::observability::{Metrics, RouteMetrics};
 use crate::policies::{Layer, References, Scope};
-use crate::routing::{self, Matcher};
+use crate::routing::{self, Matcher, Snapshot};
 use crate::text::{Diagnostics, Fingerprint, Name, Span, Spanned, Subject, give_way, nearest};
 use crate::upstream::{Retry, Upstream};
 
@@ -40,10 +41,11 @@ pub(super) fn compile(
     document: &Document,
     upstreams: &Upstreams,
     references: References<'_>,
-    metrics: &Metrics,
+    (metrics, before): (&Metrics, Option<&Snapshot>),
     quarantine: &mut Quarantine,
     diagnostics: &mut Diagnostics,
 ) -> Vec<CompiledRoute> {
+    let canaries = before.map_or_else(Canaries::new, Snapshot::canaries);
     let mut routes = Subject::new(diagnostics, "routes");
     let mut compiled = Vec::with_capacity(document.routes.len());
     for broken in &document.broken.routes {
@@ -72,6 +74,12 @@ pub(super) fn compile(
     for (step, (name, object)) in document.routes.iter().enumerate() {
         give_way(step);
         let (place, config) = (object.name.span, &object.config);
+        let guards = Guards {
+            route: name,
+            written: object.fingerprint,
+            metrics,
+            before: &canaries,
+        };
         let mut subject = routes.key(name);
         check_listeners(&config.listeners, document, quarantine, &mut subject);
         let matcher = config
@@ -79,20 +87,21 @@ pub(super) fn compile(
             .build(config.r#match.span, &mut subject.key("match"));
         // Without its matcher a route's parameters are not known, and every use of one would look like a mistake.
         let Some(matcher) = matcher else {
-            resolve_action(config, place, upstreams, &mut subject);
+            resolve_action(config, place, (upstreams, &guards), &mut subject);
             continue;
         };
         let errors = subject.error_count();
         let parameters = matcher.path().captures();
-        let action = resolve_action(config, place, upstreams, &mut subject).and_then(|wanted| {
-            let bulkhead = bulkhead(name, config, (references, metrics), &mut subject);
-            wanted.build(
-                config,
-                (parameters, bulkhead, upstreams),
-                references.identity,
-                &mut subject,
-            )
-        });
+        let action =
+            resolve_action(config, place, (upstreams, &guards), &mut subject).and_then(|wanted| {
+                let bulkhead = bulkhead(name, config, (references, metrics), &mut subject);
+                wanted.build(
+                    config,
+                    (parameters, bulkhead, (upstreams, &guards)),
+                    references.identity,
+                    &mut subject,
+                )
+            });
         let variables = Variables::Route(parameters);
         let layer = Layer::build(
             &config.policies,
@@ -161,7 +170,7 @@ enum Wanted<'d> {
 fn resolve_action<'d>(
     config: &'d routing::Config,
     span: Span,
-    upstreams: &Upstreams,
+    (upstreams, guards): (&Upstreams, &Guards<'_>),
     subject: &mut Subject<'_>,
 ) -> Option<Wanted<'d>> {
     let places = [
@@ -196,7 +205,7 @@ fn resolve_action<'d>(
     }
     if let Some(split) = &config.split {
         let find = |named: &_, subject: &mut Subject<'_>| find(named, upstreams, subject);
-        let split = Split::build(split, find, &mut subject.key("split"));
+        let split = Split::build(split, guards, find, &mut subject.key("split"));
         return Some(Wanted::Proxy(split.map(|split| To::Split(split.into()))));
     }
     match (&config.upstream, &config.redirect, &config.respond) {
@@ -253,6 +262,7 @@ fn refuse_needless(config: &routing::Config, subject: &mut Subject<'_>) {
         ("queue", config.queue.as_ref().map(|it| it.span), upstream),
         ("fallback", fallback.map(|it| it.span), upstream),
         ("retry", config.retry.as_ref().map(|it| it.span), upstream),
+        ("mirror", config.mirror.as_ref().map(|it| it.span), upstream),
     ];
     for (key, span, what) in needless {
         if let Some(span) = span {
@@ -297,7 +307,11 @@ impl Wanted<'_> {
     fn build(
         self,
         config: &routing::Config,
-        (parameters, bulkhead, upstreams): (&[Box<str>], Option<Arc<Bulkhead>>, &Upstreams),
+        (parameters, bulkhead, (upstreams, guards)): (
+            &[Box<str>],
+            Option<Arc<Bulkhead>>,
+            (&Upstreams, &Guards<'_>),
+        ),
         identity: &Directory,
         subject: &mut Subject<'_>,
     ) -> Option<Action> {
@@ -313,11 +327,10 @@ impl Wanted<'_> {
                         Rewrite::build(rewrite, parameters, &mut subject.key("rewrite")).map(Some)
                     }
                 };
+                let find = |named: &_, subject: &mut Subject<'_>| find(named, upstreams, subject);
                 let fallback = match &config.fallback {
                     None => Some(Fallback::default()),
                     Some(steps) => {
-                        let find =
-                            |named: &_, subject: &mut Subject<'_>| find(named, upstreams, subject);
                         Fallback::build(steps, parameters, find, &mut subject.key("fallback"))
                     }
                 };
@@ -329,6 +342,15 @@ impl Wanted<'_> {
                 if subject.error_count() > errors {
                     return None;
                 }
+                let mirror = match &config.mirror {
+                    None => Some(None),
+                    Some(mirror) => {
+                        let metrics = guards.metrics.mirror(guards.route, &mirror.upstream);
+                        let mut subject = subject.key("mirror");
+                        Mirror::build(mirror, (guards.route, metrics), find, &mut subject)
+                            .map(|mirror| Some(Arc::new(mirror)))
+                    }
+                };
                 let mut proxy = Proxy {
                     to: to?,
                     rewrite: rewrite?,
@@ -336,6 +358,7 @@ impl Wanted<'_> {
                     retry,
                     bulkhead,
                     fallback: fallback?,
+                    mirror: mirror?,
                 };
                 let path = (parameters, config.r#match.span);
                 let mut subject = subject.key("match");

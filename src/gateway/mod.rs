@@ -71,7 +71,7 @@ use passed::Passed;
 use starting::Prepared;
 
 pub use crate::admin::{
-    BreakerShown, InUseKind, InUseShown, KeyShown, LimitShown, OrderProblem, Outcome,
+    BreakerShown, CanaryShown, InUseKind, InUseShown, KeyShown, LimitShown, OrderProblem, Outcome,
     OverrideShown, Report, RuleShown, Shown, StandingShown,
 };
 pub use passed::PassedError;

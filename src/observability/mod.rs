@@ -38,6 +38,7 @@ pub use limit_metrics::{Decision, LimitMetrics};
 pub use metrics::{ListenerMetrics, Metrics, RouteMetrics};
 pub use overload_metrics::OverloadMetrics;
 pub use retain::Owner;
+pub use shaping_metrics::{CanaryMetrics, MirrorMetrics};
 pub use store_metrics::{DecidedBy, SharingMode, StoreMetrics, StoreResult};
 pub use upstream_metrics::UpstreamMetrics;
 pub use wall::unix_time;

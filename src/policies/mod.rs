@@ -28,6 +28,7 @@ mod compression;
 mod concurrency;
 mod cors;
 mod failed_authentications;
+mod fault;
 mod forward_auth;
 mod header_edits;
 mod hmac;
@@ -115,6 +116,8 @@ pub struct BuildScope<'a> {
     pub plans: &'a Arc<limits::Plans>,
     /// Where several gateways count together.
     pub stores: &'a Stores,
+    /// Whether requests may be made to fail on purpose.
+    pub allows_faults: bool,
     folder: &'a Path,
     reads_files: &'a Cell<bool>,
 }

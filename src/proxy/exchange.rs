@@ -12,16 +12,16 @@ use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
-use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
 use super::bodies::Bodies;
+use super::copying::{Copy, is_error};
 use super::fallback::{Degraded, X_NORTHGATE_DEGRADED};
 use super::kept::Kept;
 use super::names::Names;
 use super::timed::Seat;
 use super::{admission, deadline, error_of, flag_retry, forwarding};
-use crate::actions::Action;
+use crate::actions::{Action, Canary};
 use crate::facts::{Facts, Scheme, View, host, host_header};
 use crate::identity::oidc::OwnCookies;
 use crate::limits::Bulkhead;
@@ -29,7 +29,7 @@ use crate::listener::{Connection, End, Pace, Rest, connection_of};
 use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
-use crate::upstream::{Attempt, Upload, Upstream, Verdict, grpc_status};
+use crate::upstream::{Attempt, Peer, Upload, Upstream, Verdict, grpc_status};
 
 /// About how many headers the gateway and its policies add to a message. More make the engine's map grow twice, and
 /// room that is not used makes it a larger one than it need be.
@@ -69,6 +69,10 @@ pub struct Exchange {
     pub(super) upstream_status: Option<StatusCode>,
     /// How slow the client may still be with its body, and when the last part of it came.
     pub(super) pace: Option<(Pace, Instant)>,
+    /// What is copied for the route's mirror, where this is one of its sample.
+    pub(super) copy: Option<Box<Copy>>,
+    /// Who watches how the upstream does, until that is known.
+    pub(super) canary: Option<Arc<Canary>>,
     /// Why a step of the route's fallback answers, once one does.
     pub(super) degraded: Option<Box<Degraded>>,
     /// The status of a response that a step of the fallback is to answer in the place of.
@@ -100,6 +104,8 @@ impl Exchange {
             first_byte: None,
             upstream_status: None,
             pace: None,
+            copy: None,
+            canary: None,
             degraded: None,
             falls_for: None,
             cause: None,
@@ -195,13 +201,19 @@ impl Exchange {
         let Action::Proxy(proxy) = &*self.route.action else {
             return self.route.action.reply(self.view(request));
         };
-        let Some(upstream) = proxy.choose(self.view(request)).cloned() else {
+        let Some((upstream, canary)) = proxy.choose(self.view(request)) else {
             return Some(Reply::failure(Code::UpstreamUnhealthy));
         };
+        let (upstream, canary) = (upstream.clone(), canary.cloned());
+        let is_mirrored = proxy.mirror.is_some();
         // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
         self.is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
         self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
         self.attempt = Some(self.attempt_on(upstream, request));
+        self.canary = canary;
+        if is_mirrored {
+            self.sample(&request.headers);
+        }
         None
     }
 
@@ -224,7 +236,7 @@ impl Exchange {
     }
 
     /// Chooses an endpoint of the upstream.
-    pub(super) fn pick(&mut self, upload: Upload) -> Result<Box<HttpPeer>, Code> {
+    pub(super) fn pick(&mut self, upload: Upload) -> Result<Peer, Code> {
         let attempt = self.attempt.as_mut();
         attempt.map_or(Err(Code::Internal), |attempt| attempt.pick(upload))
     }
@@ -302,10 +314,13 @@ impl Exchange {
             return Err(self.give_up(Code::PathRefused));
         }
         pipeline.upstream_request(&mut parts.headers, view);
-        *upstream_request = parts.into();
         // An attempt sends the body from its beginning, whatever an earlier one has sent of it.
-        let bodies = self.route.pipeline.request_body(view);
+        let bodies = pipeline.request_body(view);
         self.bodies.request = bodies;
+        if let Some(copy) = &mut self.copy {
+            copy.begin(&parts);
+        }
+        *upstream_request = parts.into();
         Ok(())
     }
 
@@ -339,12 +354,18 @@ impl Exchange {
                     true => grpc_status(&response.headers),
                     false => None,
                 };
-                attempt.answered(now, response.status, grpc);
+                let time = attempt.answered(now, response.status, grpc);
+                if let Some(canary) = self.canary.take() {
+                    canary.observe(now, is_error(response.status, grpc), time);
+                }
                 if is_upgrade {
                     attempt.upgraded(now);
                 } else {
                     attempt.moved(now);
                 }
+            }
+            if let Some(copy) = &mut self.copy {
+                copy.answered(response.status, &response.headers);
             }
             self.accept(session, response.status)?;
         }

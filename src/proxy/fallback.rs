@@ -8,13 +8,12 @@ use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use pingora::upstreams::peer::HttpPeer;
 
 use super::exchange::{Exchange, has_begun};
 use super::{doors, error_of, record, timed};
 use crate::actions::{Action, Answer, Fallback, Why};
 use crate::response::{Code, Dialect, Reply};
-use crate::upstream::{Attempt, Replay, Upload, Verdict};
+use crate::upstream::{Attempt, Peer, Replay, Upload, Verdict};
 
 /// Marks a response that is not what the route's own upstream would have answered, with the reason.
 pub(super) const X_NORTHGATE_DEGRADED: HeaderName = HeaderName::from_static("x-northgate-degraded");
@@ -78,6 +77,10 @@ impl Exchange {
         let Answer::Upstream(upstream) = &step.answer else {
             return Some(Taken::Reply);
         };
+        if let Why::Failure(code) = why {
+            self.outcome = Some(code);
+            self.blame_canary();
+        }
         let mut attempt = self.attempt_on(upstream.clone(), request);
         if let Some(mut failed) = self.attempt.take() {
             record::observe_upstream(self, &failed, true);
@@ -147,7 +150,7 @@ pub(super) async fn pick(
     exchange: &mut Exchange,
     upload: Upload,
     mut failed: Option<Code>,
-) -> Result<Box<HttpPeer>> {
+) -> Result<Peer> {
     loop {
         if let Some(code) = failed {
             // Whatever has been sent before, it was decided that it can be sent again.

@@ -14,6 +14,7 @@ mod affinity;
 mod bodies;
 mod bodiless;
 mod client_address;
+mod copying;
 mod credentials;
 mod deadline;
 mod doors;
@@ -210,7 +211,12 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.prepare(session.req_header(), upstream_request)?;
-        if exchange.bodies.request.is_empty() || !is_bodiless(session) {
+        let is_seen = !exchange.bodies.request.is_empty() || exchange.copy.is_some();
+        if !is_seen || !is_bodiless(session) {
+            return Ok(());
+        }
+        exchange.copy_request(None, true);
+        if exchange.bodies.request.is_empty() {
             return Ok(());
         }
         // With the header the upstream has all of such a request, so what looks at bodies has its say before.
@@ -230,6 +236,9 @@ impl ProxyHttp for Proxy {
         if attempt.is_some_and(|attempt| attempt.upload() == Upload::Body) {
             let bytes = body.as_ref().map_or(0, Bytes::len);
             exchange.sent(bytes, end_of_stream)?;
+        }
+        if exchange.copy.is_some() {
+            exchange.copy_request(body.as_ref(), end_of_stream);
         }
         if exchange.bodies.request.is_empty() {
             return Ok(());
@@ -268,6 +277,9 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) -> Result<Option<std::time::Duration>> {
         exchange.moved()?;
+        if exchange.copy.is_some() {
+            exchange.copy_response(body.as_ref());
+        }
         exchange.pass(body, end_of_stream)
     }
 

@@ -148,6 +148,8 @@ error_index! {
     ClientTooSlow = 499 "client_too_slow" "The client took its response too slowly", CANCELLED Client "DT";
     /// A fault of the gateway itself; the log has the cause under the request id.
     Internal = 500 "internal" "The gateway failed", INTERNAL Gateway "-";
+    /// The policy `fault` has made the request fail on purpose, with the status that it says.
+    FaultInjected = 503 "fault_injected" "This failure is a test", UNAVAILABLE Gateway "FI";
     /// The gateway ends or is replaced, and the grace for what was in flight is over. A response that has begun is
     /// broken off, a call of gRPC ends with `UNAVAILABLE`.
     ShuttingDown = 503 "shutting_down" "The gateway is shutting down", UNAVAILABLE Gateway "-";

@@ -129,7 +129,7 @@ impl Reply {
                 let problem = Problem {
                     r#type: code.problem_type(),
                     title: code.title(),
-                    status: code.status().as_u16(),
+                    status: self.status.as_u16(),
                     code: code.slug(),
                     request_id,
                     detail: self.detail.as_deref(),

@@ -11,7 +11,8 @@ use super::matcher::{Matcher, MatcherBuilder};
 use super::path::{PathError, PathProblem, PathTemplate};
 use super::value_condition::ValueCondition;
 use crate::actions::{
-    FallbackConfig, RedirectConfig, RespondConfig, RewriteConfig, SplitConfig, some_upstream,
+    FallbackConfig, MirrorConfig, RedirectConfig, RespondConfig, RewriteConfig, SplitConfig,
+    some_upstream,
 };
 use crate::limits::{Criticality, QueueConfig};
 use crate::policies;
@@ -38,6 +39,8 @@ pub struct Config {
     /// What answers where the upstream cannot: one step, or several of which the first that is for the failure and
     /// can be taken is. Each marks its response with `X-Northgate-Degraded` and the reason. Default: the client is told.
     pub fallback: Option<Box<Several<FallbackConfig>>>,
+    /// Sends copies of requests to another upstream, whose answers no client sees.
+    pub mirror: Option<Box<Spanned<MirrorConfig>>>,
     /// What the upstream is asked for instead.
     pub rewrite: Option<Spanned<RewriteConfig>>,
     /// Sends the client elsewhere.
@@ -75,6 +78,7 @@ impl Config {
         let fallback = self.fallback.iter().flat_map(|steps| steps.iter());
         let one = self.upstream.iter();
         one.chain(split.map(|branch| &branch.upstream))
+            .chain(self.mirror.iter().map(|mirror| &mirror.upstream))
             .chain(fallback.filter_map(|step| step.upstream.as_ref()))
     }
 

@@ -6,6 +6,7 @@ use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use super::{Captures, Lookup, RequestParts, Route, Table};
+use crate::actions::{Action, Canaries, Canary};
 use crate::identity::Directory;
 use crate::identity::oidc::OwnCookies;
 use crate::limits::{self, Overload};
@@ -104,6 +105,19 @@ impl Snapshot {
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         let found = self.upstreams.binary_search_by(|it| it.name().cmp(name));
         self.upstreams.get(found.ok()?)
+    }
+
+    /// The guarded branches of all routes, each with the weight that it has now.
+    pub fn canaries(&self) -> Canaries {
+        let routes = self.listeners.iter().flat_map(|view| view.table.routes());
+        let guarded = routes.filter_map(|(_, _, route)| match &*route.action {
+            Action::Proxy(proxy) => Some(proxy.canaries()),
+            _ => None,
+        });
+        let name = |canary: &Canary| (canary.route.clone(), canary.upstream.clone());
+        let canaries = guarded.flatten();
+        let named = canaries.map(|(canary, weight)| (name(canary), (canary.clone(), weight)));
+        named.collect()
     }
 
     /// Whether clients come in under this name, or are still there that did.

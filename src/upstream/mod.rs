@@ -43,7 +43,8 @@
 //! The engine's parser is lenient, and tells nobody what it has repaired. Connections of HTTP/1.1 are therefore
 //! opened (`dial.rs`), decrypted (`handshake.rs`) and kept (`spares.rs`) by this room, and lent to the engine for one
 //! exchange each, behind a reader that lets nothing pass that is not exactly a response (`lent.rs`). The engine takes
-//! them for clear text. Only connections of HTTP/2 and health checks leave TLS to the engine.
+//! them for clear text. Requests of the gateway's own go the same way (`client.rs`). Only connections of HTTP/2 and
+//! health checks leave TLS to the engine.
 
 mod attempt;
 mod availability;
@@ -52,6 +53,7 @@ mod breaker;
 mod breaker_config;
 mod capacity;
 mod choosing;
+mod client;
 mod clock;
 mod config;
 mod connect;
@@ -95,6 +97,7 @@ pub use balance::{
 };
 pub use breaker_config::BreakerConfig;
 pub use choosing::{Choice, Shown};
+pub use client::Heard;
 pub use clock::{Clock, Stall, Timer};
 pub use config::{Config, EndpointConfig, Protocol, Timeouts, TlsConfig};
 pub use health::{HealthConfig, HealthPath, StatusRange};
@@ -112,6 +115,9 @@ use guards::Guards;
 use peer::PeerTemplate;
 use resolve::Address;
 use retry::Budget;
+
+/// An endpoint as the engine is told of it, for one try.
+pub type Peer = Box<pingora::upstreams::peer::HttpPeer>;
 
 /// A group of endpoints and everything that is known of them.
 #[derive(Debug)]

@@ -7,8 +7,11 @@
 //! in whatever order the branches stand; and where a weight is raised, requests move to that branch alone, and no
 //! more of them than it needs. A request without a key is given a number by chance.
 
+mod canary;
 mod key;
+mod ramp;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -17,12 +20,16 @@ use serde::Deserialize;
 
 use super::upstream_name::upstream;
 use crate::facts::View;
-use crate::text::{self, Bounded, Name, Spanned, Subject};
+use crate::observability::Metrics;
+use crate::text::{self, Bounded, Fingerprint, Name, Spanned, Subject};
 use crate::upstream::Upstream;
 
+pub use canary::{Canary, GuardConfig, Seen};
 pub use key::By;
+pub use ramp::RampConfig;
 
 use key::{Hash, mix};
+use ramp::Ramp;
 
 /// Forwards to one of several upstreams:
 /// `split = { by = "identity", to = [{ upstream = "v1", weight = 95 }, { upstream = "v2", weight = 5 }] }`.
@@ -36,7 +43,7 @@ pub struct Config {
     /// The branches.
     pub to: Spanned<Vec<Spanned<BranchConfig>>>,
     /// A header in which a client may say by itself which upstream of `to` it wants, whatever the weights are. Other
-    /// values in it mean nothing. Default: there is none.
+    /// values in it mean nothing. It leads to a branch that is rolled back, too. Default: there is none.
     pub force_header: Option<text::HeaderName>,
 }
 
@@ -48,7 +55,24 @@ pub struct BranchConfig {
     pub upstream: Spanned<Name>,
     /// The share of requests that it gets, relative to the others: 0 to 1000.
     pub weight: Spanned<Bounded<0, 1000>>,
+    /// Changes the weight with time. Default: it stays.
+    pub ramp: Option<Box<RampConfig>>,
+    /// Takes the branch out of the split where it does worse than this. Default: nothing does.
+    pub guard: Option<Box<Spanned<GuardConfig>>>,
 }
+
+/// What guarded branches need from around them.
+pub struct Guards<'a> {
+    pub route: &'a str,
+    /// What is written of the route.
+    pub written: Fingerprint,
+    pub metrics: &'a Metrics,
+    /// Those that run, by their route and their upstream.
+    pub before: &'a Canaries,
+}
+
+/// Guarded branches by their route and their upstream, each with a weight.
+pub type Canaries = BTreeMap<(Box<str>, Box<str>), (Arc<Canary>, f64)>;
 
 /// The branches of a route.
 #[derive(Debug)]
@@ -65,12 +89,16 @@ pub struct Branch {
     /// Of the upstream's name.
     salt: u64,
     weight: f64,
+    ramp: Option<Ramp>,
+    /// Where it is guarded.
+    pub canary: Option<Arc<Canary>>,
 }
 
 impl Split {
     /// `find` resolves an upstream's name, and is `None` after a diagnostic.
     pub fn build(
         config: &Config,
+        guards: &Guards<'_>,
         mut find: impl FnMut(&Spanned<Name>, &mut Subject<'_>) -> Option<Arc<Upstream>>,
         subject: &mut Subject<'_>,
     ) -> Option<Split> {
@@ -82,7 +110,11 @@ impl Split {
                 "is empty; a split needs two branches or more",
             );
             problem.help("write to = [{ upstream = \"v1\", weight = 95 }, { upstream = \"v2\", weight = 5 }]");
-        } else if config.to.iter().all(|branch| branch.weight.get() == 0) {
+        } else if config
+            .to
+            .iter()
+            .all(|it| it.weight.get() == 0 && it.ramp.is_none())
+        {
             let what = "has no branch with a weight above 0, so nobody gets a request";
             to.error(config.to.span, what);
         }
@@ -94,12 +126,16 @@ impl Split {
                 to.error(branch.upstream.span, "is among the branches twice")
                     .also(first.upstream.span, "first here");
             }
-            if branch.weight.get() == 0 && config.force_header.is_none() {
+            if let Some(guard) = &branch.guard {
+                guard.check(guard.span, &mut to.key("guard"));
+            }
+            let is_forced = config.force_header.is_some();
+            if branch.weight.get() == 0 && branch.ramp.is_none() && !is_forced {
                 let what = "is 0, so no request comes here";
                 to.key("weight").warning(branch.weight.span, what);
             }
             let upstream = find(&branch.upstream, &mut to.key("upstream"));
-            branches.extend(upstream.map(|upstream| Branch::new(upstream, branch)));
+            branches.extend(upstream.map(|upstream| Branch::new(upstream, branch, guards)));
         }
         let is_whole = branches.len() == config.to.len() && subject.error_count() == errors;
         is_whole.then(|| Split {
@@ -132,19 +168,32 @@ impl Split {
 }
 
 impl Branch {
-    fn new(upstream: Arc<Upstream>, config: &BranchConfig) -> Branch {
+    fn new(upstream: Arc<Upstream>, config: &BranchConfig, guards: &Guards<'_>) -> Branch {
+        let canary = config.guard.as_ref().map(|guard| {
+            let (route, name) = (guards.route, upstream.name());
+            let before = guards.before.get(&(route.into(), name.into()));
+            let before = before.map(|(canary, _)| canary);
+            let metrics = guards.metrics.canary(route, name);
+            Canary::build((route, name), guard, guards.written, metrics, before)
+        });
         let mut salt = Hash::new();
         salt.part(upstream.name().as_bytes());
         Branch {
             salt: salt.finish(),
             weight: f64::from(config.weight.get()),
+            ramp: config.ramp.as_ref().map(|ramp| Ramp::new(ramp)),
+            canary,
             upstream,
         }
     }
 
     /// The share that it has now, relative to the others.
     pub fn weight(&self) -> f64 {
-        self.weight
+        match (&self.canary, &self.ramp) {
+            (Some(canary), _) if canary.is_rolled_back() => 0.0,
+            (_, Some(ramp)) => ramp.of(self.weight),
+            (_, None) => self.weight,
+        }
     }
 }
 

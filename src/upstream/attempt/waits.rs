@@ -27,11 +27,18 @@ impl Attempt {
 
     /// The header of a response has come, other than an interim one; of a call of gRPC, with its status where it ends
     /// with that.
-    pub fn answered(&mut self, now: Instant, status: StatusCode, grpc: Option<u8>) {
+    /// How long that took from the end of the request on, where it did not come before.
+    pub fn answered(
+        &mut self,
+        now: Instant,
+        status: StatusCode,
+        grpc: Option<u8>,
+    ) -> Option<Duration> {
         self.forgive_debt();
         let asked = self.asked.take();
         let time = asked.map(|asked| now.saturating_duration_since(asked));
         self.tell(now, Outcome::answered(status, grpc, time));
+        time
     }
 
     /// Nothing moves until then, for a reason of the gateway's own. False as for [`Attempt::moved`], where that is later

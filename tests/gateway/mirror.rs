@@ -1,0 +1,224 @@
+//! `mirror`: copies of requests, whose answers no client sees.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::harness::*;
+use crate::origins::silent;
+
+const GATEWAY: &str = r#"
+    [upstreams]
+    shop = { endpoints = ["$shop"], protocol = "$protocol" }
+    next = { endpoints = ["$next"], protocol = "$other" }
+
+    [routes.shop]
+    match = { path = "/{*rest}" }
+    upstream = "shop"
+    rewrite = { path = "/in/{rest}" }
+    mirror = { upstream = "next"$mirror }
+    policies.request_headers.set = { x-added = "yes" }
+"#;
+
+fn draft(shop: &Origin, next: impl Display, protocols: [Protocol; 2], mirror: &str) -> Draft {
+    Gateway::draft(GATEWAY)
+        .with("shop", shop)
+        .with("next", next)
+        .with("protocol", protocols[0])
+        .with("other", protocols[1])
+        .with(
+            "mirror",
+            match mirror {
+                "" => String::new(),
+                mirror => format!(", {mirror}"),
+            },
+        )
+}
+
+/// Until so many requests of the sample have come to this.
+async fn counted(gateway: &Gateway, series: &str, result: &str, count: usize) {
+    let line = format!(
+        "northgate_{series}_total{{http_route=\"shop\",northgate_upstream=\"next\",result=\"{result}\"}} {count}\n"
+    );
+    eventually(&line, async || {
+        gateway.metrics().await.contains(&line).then_some(())
+    })
+    .await;
+}
+
+const PLAIN: [Protocol; 2] = [Protocol::Http1, Protocol::Http1];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_what_the_upstream_gets() {
+    over_each_pair(|pair| async move {
+        for other in [Protocol::Http1, Protocol::H2] {
+            let shop = Origin::speaking(pair.origin, |seen| text(seen.body));
+            let next = Origin::speaking(other, |_| {
+                reply(500, &[("x-next", "1")], full("never seen"))
+            });
+            let gateway = draft(&shop, &next, [pair.origin, other], "sample = \"100%\"");
+            let gateway = gateway.start().await;
+            let client = gateway.client(pair.client);
+            let sizes = [0, 5, 60_000];
+            for (index, size) in sizes.into_iter().enumerate() {
+                let ask = post("/a?b=1", vec![b'm'; size]).header("authorization", "secret");
+                let answer = client.send(ask).await;
+                assert_eq!((answer.status, answer.body.len()), (200, size));
+                assert_eq!(answer.header("x-next"), None);
+                counted(&gateway, "mirrored_requests", "sent", index + 1).await;
+            }
+            let (mut ours, mut theirs) = (shop.seen(), next.seen());
+            assert_eq!((ours.len(), theirs.len()), (3, 3));
+            ours.sort_by_key(|seen| seen.body.len());
+            theirs.sort_by_key(|seen| seen.body.len());
+            for (one, other) in ours.iter().zip(&theirs) {
+                assert_eq!(
+                    (&one.target, &one.method, &one.body),
+                    (&other.target, &other.method, &other.body)
+                );
+                assert_eq!(other.target, "/in/a?b=1");
+                assert_eq!(other.host, one.host);
+                for name in [
+                    "authorization",
+                    "x-added",
+                    "x-request-id",
+                    "forwarded",
+                    "traceparent",
+                ] {
+                    assert_eq!(one.header(name), other.header(name), "{name}");
+                    assert!(other.header(name).is_some(), "{name}");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_mirror_that_hangs_or_is_down_is_never_noticed() {
+    let shop = Origin::http1(|seen| text(seen.body));
+    let hanging = silent::start();
+    let gateway = draft(
+        &shop,
+        &hanging,
+        PLAIN,
+        "max_in_flight = 3, timeout = \"1m\"",
+    )
+    .start()
+    .await;
+    let client = gateway.http1();
+    for number in 0..10 {
+        let answer = client.send(post("/a", format!("{number}"))).await;
+        assert_eq!((answer.status, answer.text()), (200, number.to_string()));
+    }
+    // Three are there, and there is no place for others.
+    counted(&gateway, "mirrored_requests", "dropped", 7).await;
+    let gateway = draft(&shop, free_address(), PLAIN, "timeout = \"1s\"")
+        .start()
+        .await;
+    for _ in 0..5 {
+        assert_eq!(gateway.http2().send(post("/a", "x")).await.text(), "x");
+    }
+    counted(&gateway, "mirrored_requests", "failed", 5).await;
+    let slow = draft(
+        &shop,
+        &hanging,
+        PLAIN,
+        "max_in_flight = 1, timeout = \"100ms\"",
+    )
+    .start()
+    .await;
+    assert_eq!(slow.http1().send(post("/a", "x")).await.text(), "x");
+    counted(&slow, "mirrored_requests", "failed", 1).await;
+}
+
+#[tokio::test]
+async fn large_bodies_are_not_copied_and_arrive_whole() {
+    let shop = Origin::http1(|seen| text(seen.body));
+    let next = Origin::http1(|_| text(""));
+    let gateway = draft(&shop, &next, PLAIN, "body = \"1KiB\"").start().await;
+    let answer = gateway.http1().send(post("/a", vec![b'l'; 300_000])).await;
+    assert_eq!(answer.body.len(), 300_000);
+    counted(&gateway, "mirrored_requests", "too_large", 1).await;
+    assert_eq!(
+        gateway
+            .http1()
+            .send(post("/a", vec![b'l'; 1024]))
+            .await
+            .body
+            .len(),
+        1024
+    );
+    counted(&gateway, "mirrored_requests", "sent", 1).await;
+    assert_eq!(next.only().body.len(), 1024);
+}
+
+#[tokio::test]
+async fn a_sample_is_a_part_of_all() {
+    let shop = Origin::http1(|_| text(""));
+    let next = Origin::http1(|_| text(""));
+    let gateway = draft(&shop, &next, PLAIN, "sample = 0.25").start().await;
+    let client = gateway.http1();
+    for _ in 0..400 {
+        client.send(get("/a")).await;
+    }
+    // All that are on their way are there once one more is, which cannot be known: so at least.
+    eventually("copies", async || (next.seen().len() >= 57).then_some(())).await;
+    // A quarter of 400, give or take five standard deviations of 8.7.
+    assert!(next.seen().len() <= 143, "{}", next.seen().len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn responses_are_compared() {
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let shop = Origin::speaking(protocol, |seen| match &*seen.target {
+            "/in/status" => reply(201, &[], full("{}")),
+            "/in/large" => text(vec![b'1'; 70_000]),
+            "/in/text" => text("one"),
+            _ => text(r#"{ "a": 1, "list": [1, 2], "time": 1 }"#),
+        });
+        let next = Origin::speaking(protocol, |seen| match &*seen.target {
+            "/in/status" => reply(200, &[], full("{}")),
+            "/in/large" => text(vec![b'1'; 70_000]),
+            "/in/text" => text("two"),
+            "/in/content" => text(r#"{ "a": 2, "list": [1], "time": 2 }"#),
+            _ => text(r#"{"list":[1,2],"time":2,"a":1}"#),
+        });
+        let mirror = "compare = true, ignore = [\"/time\"]";
+        let gateway = draft(&shop, &next, [protocol, protocol], mirror)
+            .start()
+            .await;
+        let client = gateway.client(protocol);
+        for (target, result) in [
+            ("/same", "same"),
+            ("/status", "status"),
+            ("/content", "content"),
+            ("/text", "unknown"),
+            ("/large", "too_large"),
+        ] {
+            client.send(get(target)).await;
+            counted(&gateway, "mirror_comparisons", result, 1).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_does_not_wait_for_the_upstream_nor_the_upstream_for_it() {
+    let gate = Arc::new(Semaphore::new(0));
+    let wait = gate.clone();
+    let shop = Origin::serving(Protocol::Http1, move |_| {
+        let gate = wait.clone();
+        async move {
+            gate.acquire().await.unwrap().forget();
+            text("late")
+        }
+    });
+    let next = Origin::http1(|_| text(""));
+    let gateway = draft(&shop, &next, PLAIN, "").start().await;
+    let client = gateway.http1();
+    let asking = tokio::spawn(async move { client.send(post("/a", "x")).await });
+    counted(&gateway, "mirrored_requests", "sent", 1).await;
+    gate.add_permits(1);
+    assert_eq!(asking.await.unwrap().text(), "late");
+}
