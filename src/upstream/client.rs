@@ -18,7 +18,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 
 use super::Upstream;
-use super::attempt::{Attempt, Upload};
+use super::attempt::{Attempt, Replay, Upload};
 use super::outcome::grpc_status;
 use crate::response::Code;
 
@@ -72,7 +72,7 @@ async fn exchange(
     let connected = CONNECTOR.get_http_session(&*peer).await;
     let (mut session, _) = connected.map_err(|mut error| {
         error.as_up();
-        attempt.failed_to_connect(&error);
+        attempt.failed_to_connect(&error, Replay::Never);
         attempt.code(&error)
     })?;
     attempt.connected();
