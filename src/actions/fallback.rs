@@ -145,7 +145,7 @@ impl Why {
                 Code::UpstreamProtocol | Code::UpstreamResponseTooLarge => {
                     Some(Condition::Protocol)
                 }
-                Code::UpstreamUnhealthy => Some(Condition::Unavailable),
+                Code::UpstreamUnhealthy | Code::CircuitOpen => Some(Condition::Unavailable),
                 Code::UpstreamBusy | Code::RouteBusy => Some(Condition::Busy),
                 _ => None,
             },
@@ -364,7 +364,8 @@ mod tests {
     fn failures_of_clients_and_of_the_gateway_are_never_covered_up() {
         for &code in Code::ALL {
             let is_covered = Why::Failure(code).condition().is_some();
-            let is_of_upstream = code.slug().starts_with("upstream_") || code == Code::RouteBusy;
+            let is_of_upstream = code.slug().starts_with("upstream_")
+                || matches!(code, Code::RouteBusy | Code::CircuitOpen);
             assert!(!is_covered || is_of_upstream, "{}", code.slug());
         }
     }
