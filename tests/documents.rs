@@ -4,7 +4,7 @@
 //! Blocks are taken from all `*.md` files and from the `//!` and `///` comments under `src/`. The rule for them:
 //! - A block with a `bind` in it is a whole configuration and must compile as it stands.
 //! - Any other block is a fragment. One that begins with a key is the inside of `[routes.example]`. Then it gets what
-//!   it lacks, and only that: listeners a `bind`, upstreams `endpoints`, routes a `match` whose path has every `{NAME}`
+//!   it lacks, and only that: listeners a `bind`, upstreams without `discovery` `endpoints`, routes a `match` whose path has every `{NAME}`
 //!   and `{path.NAME}` of the block, routes without an action the upstream `stub`, the admin listener a `bind`; and the
 //!   listeners and upstreams that it names without defining them.
 //! - Files with an absolute path are those of the reader's machine, and so are credentials; that they are not here is
@@ -282,9 +282,9 @@ fn lacking(document: &Value, text: &str) -> BTreeMap<String, String> {
         lack(format!("listeners.{name}"), "bind = \"127.0.0.1:0\"");
     }
     for name in named_upstreams {
-        let is_defined = upstreams
-            .get(&name)
-            .is_some_and(|upstream| !upstream["endpoints"].is_null());
+        let is_defined = upstreams.get(&name).is_some_and(|upstream| {
+            !upstream["endpoints"].is_null() || !upstream["discovery"].is_null()
+        });
         if !is_defined {
             lack(format!("upstreams.{name}"), "endpoints = [\"127.0.0.1:9\"]");
         }

@@ -303,15 +303,19 @@ fn bulkhead(
     ))
 }
 
+/// What an action is compiled with, beside the route: the names in its path, its places, all upstreams, and what watches
+/// branches.
+type Around<'a> = (
+    &'a [Box<str>],
+    Option<Arc<Bulkhead>>,
+    (&'a Upstreams, &'a Guards<'a>),
+);
+
 impl Wanted<'_> {
     fn build(
         self,
         config: &routing::Config,
-        (parameters, bulkhead, (upstreams, guards)): (
-            &[Box<str>],
-            Option<Arc<Bulkhead>>,
-            (&Upstreams, &Guards<'_>),
-        ),
+        (parameters, bulkhead, (upstreams, guards)): Around<'_>,
         identity: &Directory,
         subject: &mut Subject<'_>,
     ) -> Option<Action> {

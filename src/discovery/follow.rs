@@ -160,7 +160,7 @@ impl Discovery {
         let read = tokio::task::spawn_blocking(move || kept.read()).await;
         match read.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(Some((members, at))) => {
-                self.standing.from_disk(members.len(), at);
+                self.standing.begun_from_disk(members.len(), at);
                 self.set.send_replace(Some(members.as_slice().into()));
                 take(members);
             }

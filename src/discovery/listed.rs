@@ -186,7 +186,7 @@ mod tests {
 
     fn check(read: Read, text: &str, expected: Result<&[(&str, u32, u8)], &str>) {
         let seen = read("users", text);
-        let seen: Result<Vec<_>, _> = seen.as_ref().map(|listed| {
+        let seen: Result<Vec<_>, _> = seen.map(|listed| {
             let seen = |it: &Listed| (it.address.to_string(), it.weight, it.priority);
             listed.iter().map(seen).collect()
         });
@@ -194,15 +194,7 @@ mod tests {
             let owned = |it: &(&str, u32, u8)| (it.0.to_owned(), it.1, it.2);
             listed.iter().map(owned).collect()
         });
-        assert_eq!(
-            seen,
-            expected
-                .map_err(str::to_owned)
-                .as_ref()
-                .map_err(|it| it)
-                .cloned(),
-            "{text}"
-        );
+        assert_eq!(seen, expected.map_err(str::to_owned), "{text}");
     }
 
     #[test]

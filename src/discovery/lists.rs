@@ -10,21 +10,25 @@ use super::listed::Listed;
 use super::names::{self, Names};
 use super::{Failure, Sink};
 
+type List = Option<Arc<[Listed]>>;
+
 /// The last list of a registry. It outlives the following of the registry, so that names that cannot be resolved keep the
 /// addresses that they had.
 #[derive(Debug)]
 pub(super) struct Lists {
-    last: watch::Sender<Option<Arc<[Listed]>>>,
-    names: Mutex<Names>,
+    last: watch::Sender<List>,
+    /// What was read of it, whenever it was told: what is told before anybody publishes is published, and once.
+    read: Mutex<(watch::Receiver<List>, Names)>,
     /// Why the registry cannot be asked just now.
     failure: StdMutex<Option<Failure>>,
 }
 
 impl Default for Lists {
     fn default() -> Lists {
+        let (last, lists) = watch::channel(None);
         Lists {
-            last: watch::Sender::new(None),
-            names: Mutex::default(),
+            last,
+            read: Mutex::new((lists, Names::default())),
             failure: StdMutex::default(),
         }
     }
@@ -52,8 +56,8 @@ impl Lists {
     /// Publishes each list that comes, and those with names again as often as they are to be resolved. A list whose names
     /// are known already waits for no resolver.
     pub(super) async fn publish(&self, sink: &Sink) -> Infallible {
-        let mut lists = self.last.subscribe();
-        let mut names = self.names.lock().await;
+        let mut read = self.read.lock().await;
+        let (lists, names) = &mut *read;
         let mut resolve_at = next_look(lists.borrow().as_deref());
         loop {
             let is_due = tokio::select! {
@@ -136,7 +140,12 @@ mod tests {
     async fn what_was_published_is_no_word_of_a_registry_that_fails() {
         let lists = Lists::default();
         lists.tell(list("'10.0.0.1:1'"));
-        let (sink, sets) = sink();
+        let (sink, mut sets) = sink();
+        tokio::select! {
+            _ = lists.publish(&sink) => {}
+            told = sets.changed() => told.unwrap(),
+        }
+        sets.borrow_and_update();
         let waited = tokio::time::sleep(names::REFRESH * 2);
         tokio::select! {
             _ = lists.publish(&sink) => {}

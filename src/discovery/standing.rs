@@ -151,7 +151,7 @@ impl Standing {
     }
 
     /// What is in force was read from disk, where it was written at this time.
-    pub(super) fn from_disk(&self, count: usize, written: SystemTime) {
+    pub(super) fn begun_from_disk(&self, count: usize, written: SystemTime) {
         let mut now = self.now();
         now.is_from_disk = true;
         now.changed = Some(SystemTime::now());

@@ -10,8 +10,7 @@ use super::outcome::{End, Outcome};
 use super::report::{self, BreakerReport, OutReport};
 use crate::facts::HashBy;
 
-/// What a try that got no answer, or no better one than that there is none, counts for: whoever fails at once would be
-/// the quickest of all otherwise.
+/// What a try that failed counts for: whoever fails at once would be the quickest of all otherwise.
 const FAILED: Duration = Duration::from_secs(1);
 
 /// An endpoint as it is shown to operators.
@@ -147,11 +146,10 @@ impl Upstream {
             return;
         }
         let took = match outcome.end {
-            End::Failed(_) | End::Silent => Some(FAILED),
-            End::Answered { status, .. } if matches!(status.as_u16(), 502..=504) => Some(FAILED),
-            End::Answered { .. } => outcome.time,
             // It has been told of as answered.
             End::BrokenOff(_) => None,
+            _ if outcome.is_failure() => Some(FAILED),
+            _ => outcome.time,
         };
         if let Some(took) = took {
             endpoint.latency().observe(now, took);

@@ -22,6 +22,7 @@ use crate::text::{
 /// A group of endpoints that serve the same thing.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["endpoints"] }, { "required": ["discovery"] }]))]
 pub struct Config {
     /// Where to send requests: `"host:port"` or `{ address = "host:port", weight = 2 }`. A host name is resolved
     /// at start and again every ten seconds; each of its addresses is an endpoint. `"unix:/path"` is a Unix
@@ -40,7 +41,7 @@ pub struct Config {
     /// Only endpoints with certain labels are used. Default: all of them.
     pub subset: Option<Spanned<SubsetConfig>>,
     /// For how long an endpoint that is new, or healthy again, gets less than its share: a tenth at first, and more in
-    /// proportion to the time. It makes no difference to hashing. Default: it gets its share at once.
+    /// proportion to the time. Where a key goes by its hash it makes no difference but for `max_load`. Default: it gets its share at once.
     pub slow_start: Option<Duration>,
     /// With a smaller part of the endpoints healthy than this (by weight), and no other priority that could take their
     /// requests, all of them are used: then many checks are more likely to be wrong than so many endpoints. `0.5` is

@@ -225,7 +225,10 @@ impl Upstream {
                 .flat_map(|list| list.iter())
                 .map(|endpoint| Address::of(endpoint))
                 .collect(),
-            in_flight: Arc::default(),
+            // Endpoints that stay have the requests that they had.
+            in_flight: context
+                .before
+                .map_or_else(Arc::default, |before| before.in_flight.clone()),
             discovery,
             template: PeerTemplate::new(name, config, tls, context.room),
             health: config

@@ -42,6 +42,11 @@ impl Upstream {
         Ok((endpoint, probes))
     }
 
+    /// Whether there is an endpoint that is not among the `tried`. To ask takes nobody's turn, and no leave of a breaker.
+    pub(super) fn has_other(&self, tried: &[Arc<Endpoint>]) -> bool {
+        self.available.load().has_other(tried)
+    }
+
     /// One whose breaker lets somebody in. A half-open one is among those that can be chosen, and lets in a few.
     fn pick_endpoint(
         &self,

@@ -267,7 +267,7 @@ async fn who_comes_back_is_as_healthy_as_it_was() {
         sick.map(|it| it["healthy"].as_bool().unwrap())
     };
     eventually("it is found sick", async || {
-        (health().await? == false).then_some(())
+        (!health().await?).then_some(())
     })
     .await;
     for _ in 0..5 {

@@ -230,8 +230,10 @@ async fn the_admin_listener_shows_what_the_gateway_does() {
     let content_type = metrics.header("content-type").unwrap();
     assert!(content_type.starts_with("text/plain; version=0.0.4"));
     let upstreams = gateway.admin(get("/upstreams")).await.json();
-    let expected = serde_json::json!([{ "address": shop.to_string(), "healthy": true }]);
-    assert_eq!(upstreams["shop"]["endpoints"], expected);
+    let endpoints = upstreams["shop"]["endpoints"].as_array().unwrap();
+    assert_eq!(endpoints.len(), 1, "{endpoints:?}");
+    assert_eq!(endpoints[0]["address"], shop.to_string());
+    assert_eq!(endpoints[0]["healthy"], true);
     let routes = gateway.admin(get("/routes")).await.json();
     assert_eq!(routes["public"][0]["route"], "order");
     assert_eq!(routes["public"][0]["path"], "/orders/{id}");

@@ -152,12 +152,12 @@ impl Attempt {
         let again = self.again.get_or_insert_default();
         match planned {
             Ok((wait, debt)) => {
-                *again = Box::new(Again {
+                **again = Again {
                     reason: Some(reason),
                     wait,
                     debt,
                     ..Again::default()
-                });
+                };
                 true
             }
             Err(stop) => {
@@ -185,10 +185,7 @@ impl Attempt {
         if self.attempts >= retry.attempts() {
             return Err(Stop::Attempts);
         }
-        let has_other = self
-            .upstream
-            .pick(&self.affinity.wish(now), &self.tried)
-            .is_ok();
+        let has_other = self.upstream.has_other(&self.tried);
         if !has_other && reason == Reason::Connect && !retry.returns() {
             return Err(Stop::Endpoints);
         }

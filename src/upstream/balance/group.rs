@@ -72,10 +72,14 @@ impl Group {
         let weights: Vec<u32> = candidates.iter().map(|it| it.weight).collect();
         let order = match algorithm {
             Algorithm::RoundRobin => {
-                let sequence = smooth_sequence(&weights);
-                // A random start, so that many gateways that are started together do not all begin with the same one.
-                let turn = AtomicUsize::new(below(roll(), sequence.len()));
-                Order::Turns { sequence, turn }
+                match smooth_sequence(&weights) {
+                    // A random start, so that many gateways that are started together do not all begin with the same one.
+                    Some(sequence) => Order::Turns {
+                        turn: AtomicUsize::new(below(roll(), sequence.len())),
+                        sequence,
+                    },
+                    None => Order::Random(Draws::new(&weights)),
+                }
             }
             Algorithm::Random => Order::Random(Draws::new(&weights)),
             Algorithm::LeastRequest => Order::LeastRequest(Draws::new(&weights)),
@@ -107,14 +111,12 @@ impl Group {
             Order::Turns { sequence, turn } => next(sequence, turn, is_left)?,
             Order::Random(draws) => draws.one_of(is_left)?,
             Order::LeastRequest(draws) => self.of_two(draws, is_left, |one, other| {
+                // With the one to come, or whoever is idle would be better than the heaviest that is not.
                 let [one, other] = [&self.candidates[one], &self.candidates[other]];
-                one.endpoint
-                    .active()
-                    .saturating_mul(i64::from(other.weight))
-                    > other
-                        .endpoint
-                        .active()
-                        .saturating_mul(i64::from(one.weight))
+                let there = other.endpoint.active().saturating_add(1);
+                let here = one.endpoint.active();
+                there.saturating_mul(i64::from(one.weight))
+                    <= here.saturating_mul(i64::from(other.weight))
             })?,
             Order::Ewma(draws) => {
                 let now = Now::of(wish.now);

@@ -24,6 +24,8 @@ mod sticky;
 mod turns;
 
 #[cfg(test)]
+mod sets_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::Instant;

@@ -112,6 +112,12 @@ impl Available {
         chosen.or_else(|| self.groups.iter().find_map(|group| group.pick(wish, tried)))
     }
 
+    /// Whether there is one that is not among the `tried`.
+    pub(in crate::upstream) fn has_other(&self, tried: &[Arc<Endpoint>]) -> bool {
+        let mut all = self.groups.iter().flat_map(Group::candidates);
+        all.any(|it| is_untried(&it.endpoint, tried))
+    }
+
     pub(in crate::upstream) fn is_in_panic(&self) -> bool {
         self.is_in_panic
     }

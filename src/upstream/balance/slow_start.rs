@@ -71,13 +71,12 @@ pub(in crate::upstream) async fn watch(upstream: Weak<Upstream>, window: Duratio
             return;
         };
         woken.notified().await;
-        loop {
-            match alive(&upstream) {
-                None => return,
-                Some(upstream) if !upstream.is_warming(window) => break,
-                Some(_) => {}
-            }
+        let is_warming = |it: &Weak<Upstream>| alive(it).is_some_and(|it| it.is_warming(window));
+        let mut has_more = is_warming(&upstream);
+        while has_more {
             tokio::time::sleep(step).await;
+            // Asked before, so that the last set is built when all are warm.
+            has_more = is_warming(&upstream);
             let Some(upstream) = alive(&upstream) else {
                 return;
             };

@@ -6,17 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
-
-use super::rules::{Subset, Zone};
 use super::*;
-use crate::discovery::{Labels, Member};
+use crate::discovery::Member;
 use crate::observability::Metrics;
 use crate::text::mix;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::peer::PeerTemplate;
 
-const ALGORITHMS: [Algorithm; 6] = [
+pub(super) const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::RoundRobin,
     Algorithm::LeastRequest,
     Algorithm::Ewma,
@@ -27,12 +24,12 @@ const ALGORITHMS: [Algorithm; 6] = [
     },
 ];
 
-fn member(n: usize, weight: u32) -> Member {
+pub(super) fn member(n: usize, weight: u32) -> Member {
     let address = std::net::SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8], 80));
     Member::at(address, weight)
 }
 
-fn endpoints_of(members: Vec<Member>, rules: &Rules) -> Vec<Arc<Endpoint>> {
+pub(super) fn endpoints_of(members: Vec<Member>, rules: &Rules) -> Vec<Arc<Endpoint>> {
     let metrics = Metrics::new().upstream("u");
     let template = PeerTemplate::plain("u");
     let all = Arc::new(AtomicI64::new(0));
@@ -43,7 +40,7 @@ fn endpoints_of(members: Vec<Member>, rules: &Rules) -> Vec<Arc<Endpoint>> {
     members.into_iter().map(endpoint).collect()
 }
 
-fn endpoints(weights: &[u32], rules: &Rules) -> Vec<Arc<Endpoint>> {
+pub(super) fn endpoints(weights: &[u32], rules: &Rules) -> Vec<Arc<Endpoint>> {
     let members = weights.iter().enumerate();
     endpoints_of(
         members.map(|(n, &weight)| member(n, weight)).collect(),
@@ -51,11 +48,11 @@ fn endpoints(weights: &[u32], rules: &Rules) -> Vec<Arc<Endpoint>> {
     )
 }
 
-fn available(members: &[Arc<Endpoint>], rules: &Rules) -> Available {
+pub(super) fn available(members: &[Arc<Endpoint>], rules: &Rules) -> Available {
     Available::of(members, rules, &Available::default(), Instant::now())
 }
 
-fn wish(key: Option<u64>) -> Wish {
+pub(super) fn wish(key: Option<u64>) -> Wish {
     Wish {
         now: Instant::now(),
         key: key.map(mix),
@@ -64,7 +61,7 @@ fn wish(key: Option<u64>) -> Wish {
 }
 
 /// How often each is chosen; each pick has a key of its own.
-fn picks(available: &Available, members: &[Arc<Endpoint>], count: u64) -> Vec<u64> {
+pub(super) fn picks(available: &Available, members: &[Arc<Endpoint>], count: u64) -> Vec<u64> {
     let places: HashMap<*const Endpoint, usize> = members
         .iter()
         .enumerate()
@@ -84,7 +81,7 @@ fn picks(available: &Available, members: &[Arc<Endpoint>], count: u64) -> Vec<u6
 }
 
 #[track_caller]
-fn check_shares(seen: &[u64], wanted: &[f64], what: &str) {
+pub(super) fn check_shares(seen: &[u64], wanted: &[f64], what: &str) {
     let count: u64 = seen.iter().sum();
     for (n, (seen, share)) in seen.iter().zip(wanted).enumerate() {
         let wanted = count as f64 * share;
@@ -94,7 +91,7 @@ fn check_shares(seen: &[u64], wanted: &[f64], what: &str) {
     }
 }
 
-fn shares_of(weights: &[u32]) -> Vec<f64> {
+pub(super) fn shares_of(weights: &[u32]) -> Vec<f64> {
     let total: u32 = weights.iter().sum();
     let share = |weight: &u32| f64::from(*weight) / f64::from(total);
     weights.iter().map(share).collect()
@@ -333,222 +330,4 @@ fn requests_without_a_key_go_anywhere() {
         seen[usize::from(Arc::ptr_eq(chosen, &members[1]))] += 1;
     }
     check_shares(&seen, &[0.75, 0.25], "without a key");
-}
-
-fn in_levels(levels: &[(u8, usize)], rules: &Rules) -> Vec<Arc<Endpoint>> {
-    let each = levels
-        .iter()
-        .flat_map(|(priority, count)| vec![*priority; *count]);
-    let members = each.enumerate().map(|(n, priority)| Member {
-        priority,
-        ..member(n, 1)
-    });
-    endpoints_of(members.collect(), rules)
-}
-
-#[test]
-fn levels_take_over_from_one_another() {
-    for algorithm in ALGORITHMS {
-        let rules = Rules::plain(algorithm);
-        let members = in_levels(&[(1, 4), (0, 4)], &rules);
-        let share_of_first = || {
-            let seen = picks(&available(&members, &rules), &members, 20_000);
-            seen[4..].iter().sum::<u64>() as f64 / 20_000.0
-        };
-        let check = |wanted: f64| {
-            let share = share_of_first();
-            assert!(
-                (share - wanted).abs() < 0.02,
-                "{algorithm:?}: {share} for {wanted}"
-            );
-        };
-        check(1.0);
-        members[4].standing().observe(Err("down"), 1);
-        check(1.0);
-        members[5].standing().observe(Err("down"), 1);
-        check(0.7);
-        members[6].standing().observe(Err("down"), 1);
-        check(0.35);
-        members[7].standing().observe(Err("down"), 1);
-        check(0.0);
-        members[4].standing().observe(Ok(()), 1);
-        check(0.35);
-    }
-}
-
-#[test]
-fn another_level_is_tried_where_the_first_has_nobody_left() {
-    let rules = Rules::plain(Algorithm::RoundRobin);
-    let members = in_levels(&[(0, 1), (5, 1)], &rules);
-    let available = available(&members, &rules);
-    assert!((0..20).all(|_| Arc::ptr_eq(available.pick(&wish(None), &[]).unwrap(), &members[0])));
-    let next = available.pick(&wish(None), &members[..1]).unwrap();
-    assert!(Arc::ptr_eq(next, &members[1]));
-}
-
-#[test]
-fn the_local_zone_comes_first_while_it_has_enough() {
-    for algorithm in ALGORITHMS {
-        let zone = Zone {
-            local: "a".into(),
-            at_least: 2,
-        };
-        let rules = Rules {
-            zone: Some(zone),
-            ..Rules::plain(algorithm)
-        };
-        let members = ["a", "a", "a", "a", "b", "c", "", ""];
-        let members = members.iter().enumerate().map(|(n, zone)| Member {
-            zone: (!zone.is_empty()).then(|| Arc::from(*zone)),
-            ..member(n, 1)
-        });
-        let members = endpoints_of(members.collect(), &rules);
-        let check = |wanted: f64| {
-            let seen = picks(&available(&members, &rules), &members, 20_000);
-            let share = seen[..4].iter().sum::<u64>() as f64 / 20_000.0;
-            assert!(
-                (share - wanted).abs() < 0.03,
-                "{algorithm:?}: {share} for {wanted}"
-            );
-        };
-        check(1.0);
-        members[0].standing().observe(Err("down"), 1);
-        check(1.0);
-        members[1].standing().observe(Err("down"), 1);
-        check(0.7);
-        // Too few: all that are left share.
-        members[2].standing().observe(Err("down"), 1);
-        check(0.2);
-        members[2].standing().observe(Ok(()), 1);
-        members[4..]
-            .iter()
-            .for_each(|far| _ = far.standing().observe(Err("down"), 1));
-        check(1.0);
-    }
-}
-
-#[test]
-fn a_panic_uses_all() {
-    let rules = Rules {
-        panic_threshold: Some(0.5),
-        ..Rules::plain(Algorithm::RoundRobin)
-    };
-    let members = endpoints(&[1; 4], &rules);
-    members[..2]
-        .iter()
-        .for_each(|ill| _ = ill.standing().observe(Err("down"), 1));
-    let half = available(&members, &rules);
-    assert_eq!(picks(&half, &members, 400), [0, 0, 200, 200]);
-    assert!(!half.is_in_panic());
-    members[2].standing().observe(Err("down"), 1);
-    let few = available(&members, &rules);
-    assert_eq!(picks(&few, &members, 400), [100; 4]);
-    assert!(few.is_in_panic());
-    members[3].standing().observe(Err("down"), 1);
-    assert_eq!(picks(&available(&members, &rules), &members, 400), [100; 4]);
-}
-
-#[test]
-fn a_subset_is_used_alone() {
-    let labelled = |falls_back| Rules {
-        subset: Some(Subset::labelled("version", "v2", falls_back)),
-        ..Rules::plain(Algorithm::RoundRobin)
-    };
-    for falls_back in [false, true] {
-        let rules = labelled(falls_back);
-        let members = ["v1", "v2", "v2"]
-            .into_iter()
-            .enumerate()
-            .map(|(n, version)| Member {
-                labels: Labels::from([
-                    ("other".into(), "x".into()),
-                    ("version".into(), version.into()),
-                ]),
-                ..member(n, 1)
-            });
-        let members = endpoints_of(members.collect(), &rules);
-        assert_eq!(
-            picks(&available(&members, &rules), &members, 100),
-            [0, 50, 50]
-        );
-        members[1..]
-            .iter()
-            .for_each(|ill| _ = ill.standing().observe(Err("down"), 1));
-        let none = available(&members, &rules);
-        match falls_back {
-            true => assert_eq!(picks(&none, &members, 100), [100, 0, 0]),
-            false => assert!(none.pick(&wish(None), &[]).is_none()),
-        }
-    }
-}
-
-#[test]
-fn endpoints_that_are_new_get_less() {
-    let window = Duration::from_secs(100);
-    for algorithm in ALGORITHMS {
-        if matches!(algorithm, Algorithm::Hash { .. }) {
-            continue;
-        }
-        let rules = Rules {
-            slow_start: Some(window),
-            ..Rules::plain(algorithm)
-        };
-        let members = endpoints(&[1; 4], &rules);
-        let begin = Instant::now();
-        members[3].warmth().begin(begin);
-        for (passed, percent) in [(0.0, 10.0), (0.5, 50.0), (1.0, 100.0)] {
-            let now = begin + window.mul_f64(passed);
-            let available = Available::of(&members, &rules, &Available::default(), now);
-            let total = 300.0 + percent;
-            let share = 100.0 / total;
-            let seen = picks(&available, &members, 50_000);
-            check_shares(
-                &seen,
-                &[share, share, share, percent / total],
-                &format!("{algorithm:?} after {passed}"),
-            );
-        }
-    }
-}
-
-proptest! {
-    /// Whatever is healthy, and whatever the rules, there is an endpoint as long as one is healthy, and it is healthy
-    /// unless there is a panic.
-    #[test]
-    fn one_that_is_healthy_is_found(
-        levels in prop::collection::vec((0..3_u8, any::<bool>(), 0..3_usize, 1..5_u32), 1..12),
-        algorithm in 0..ALGORITHMS.len(),
-        panic in prop::option::of(0.1..1.0_f64),
-        local in prop::option::of(1..3_usize),
-        keys in prop::collection::vec(prop::option::of(any::<u64>()), 1..20),
-    ) {
-        let zones = ["a", "b", "c"];
-        let zone = local.map(|at_least| Zone { local: "a".into(), at_least });
-        let rules = Rules { panic_threshold: panic, zone, ..Rules::plain(ALGORITHMS[algorithm]) };
-        let members = levels.iter().enumerate().map(|(n, (priority, _, zone, weight))| Member {
-            priority: *priority,
-            zone: Some(zones[*zone].into()),
-            ..member(n, *weight)
-        });
-        let members = endpoints_of(members.collect(), &rules);
-        for (member, (_, is_healthy, ..)) in members.iter().zip(&levels) {
-            let seen = if *is_healthy { Ok(()) } else { Err("down") };
-            member.standing().observe(seen, 1);
-        }
-        let available = available(&members, &rules);
-        let healthy = members.iter().filter(|it| it.is_healthy()).count();
-        for key in keys {
-            let mut tried = Vec::new();
-            while let Some(chosen) = available.pick(&wish(key), &tried) {
-                prop_assert!(chosen.is_healthy() || available.is_in_panic());
-                prop_assert!(!tried.iter().any(|it| Arc::ptr_eq(it, chosen)));
-                tried.push(chosen.clone());
-            }
-            let found = tried.iter().filter(|it| it.is_healthy()).count();
-            prop_assert_eq!(found, healthy, "each that is healthy comes up");
-            if healthy == 0 {
-                prop_assert_eq!(tried.is_empty(), panic.is_none());
-            }
-        }
-    }
 }

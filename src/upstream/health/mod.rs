@@ -121,7 +121,7 @@ async fn check(upstream: &str, endpoint: &Endpoint, checks: &Checks) -> bool {
         checks.unhealthy_after
     };
     let standing = endpoint.standing();
-    let seen = result.as_ref().map(|()| ()).map_err(String::as_str);
+    let seen = result.as_ref().copied().map_err(String::as_str);
     let has_changed = standing.observe(seen, needed);
     standing.check_again(Instant::now() + checks.wait(standing.is_passing()));
     match (has_changed, result) {

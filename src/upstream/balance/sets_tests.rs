@@ -1,0 +1,232 @@
+//! Which endpoints of a set are chosen from: levels, zones, panic, subsets and slow starts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::rules::{Subset, Zone};
+use super::tests::{
+    ALGORITHMS, available, check_shares, endpoints, endpoints_of, member, picks, wish,
+};
+use super::*;
+use crate::discovery::{Labels, Member};
+use crate::upstream::endpoint::Endpoint;
+
+fn in_levels(levels: &[(u8, usize)], rules: &Rules) -> Vec<Arc<Endpoint>> {
+    let each = levels
+        .iter()
+        .flat_map(|(priority, count)| vec![*priority; *count]);
+    let members = each.enumerate().map(|(n, priority)| Member {
+        priority,
+        ..member(n, 1)
+    });
+    endpoints_of(members.collect(), rules)
+}
+
+#[test]
+fn levels_take_over_from_one_another() {
+    for algorithm in ALGORITHMS {
+        let rules = Rules::plain(algorithm);
+        let members = in_levels(&[(1, 4), (0, 4)], &rules);
+        let share_of_first = || {
+            let seen = picks(&available(&members, &rules), &members, 20_000);
+            seen[4..].iter().sum::<u64>() as f64 / 20_000.0
+        };
+        let check = |wanted: f64| {
+            let share = share_of_first();
+            assert!(
+                (share - wanted).abs() < 0.02,
+                "{algorithm:?}: {share} for {wanted}"
+            );
+        };
+        check(1.0);
+        members[4].standing().observe(Err("down"), 1);
+        check(1.0);
+        members[5].standing().observe(Err("down"), 1);
+        check(0.7);
+        members[6].standing().observe(Err("down"), 1);
+        check(0.35);
+        members[7].standing().observe(Err("down"), 1);
+        check(0.0);
+        members[4].standing().observe(Ok(()), 1);
+        check(0.35);
+    }
+}
+
+#[test]
+fn another_level_is_tried_where_the_first_has_nobody_left() {
+    let rules = Rules::plain(Algorithm::RoundRobin);
+    let members = in_levels(&[(0, 1), (5, 1)], &rules);
+    let available = available(&members, &rules);
+    assert!((0..20).all(|_| Arc::ptr_eq(available.pick(&wish(None), &[]).unwrap(), &members[0])));
+    let next = available.pick(&wish(None), &members[..1]).unwrap();
+    assert!(Arc::ptr_eq(next, &members[1]));
+}
+
+#[test]
+fn the_local_zone_comes_first_while_it_has_enough() {
+    for algorithm in ALGORITHMS {
+        let zone = Zone {
+            local: "a".into(),
+            at_least: 2,
+        };
+        let rules = Rules {
+            zone: Some(zone),
+            ..Rules::plain(algorithm)
+        };
+        let members = ["a", "a", "a", "a", "b", "c", "", ""];
+        let members = members.iter().enumerate().map(|(n, zone)| Member {
+            zone: (!zone.is_empty()).then(|| Arc::from(*zone)),
+            ..member(n, 1)
+        });
+        let members = endpoints_of(members.collect(), &rules);
+        let check = |wanted: f64| {
+            let seen = picks(&available(&members, &rules), &members, 20_000);
+            let share = seen[..4].iter().sum::<u64>() as f64 / 20_000.0;
+            assert!(
+                (share - wanted).abs() < 0.03,
+                "{algorithm:?}: {share} for {wanted}"
+            );
+        };
+        check(1.0);
+        members[0].standing().observe(Err("down"), 1);
+        check(1.0);
+        members[1].standing().observe(Err("down"), 1);
+        check(0.7);
+        // Too few: all that are left share.
+        members[2].standing().observe(Err("down"), 1);
+        check(0.2);
+        members[2].standing().observe(Ok(()), 1);
+        members[4..]
+            .iter()
+            .for_each(|far| _ = far.standing().observe(Err("down"), 1));
+        check(1.0);
+    }
+}
+
+#[test]
+fn a_panic_uses_all() {
+    let rules = Rules {
+        panic_threshold: Some(0.5),
+        ..Rules::plain(Algorithm::RoundRobin)
+    };
+    let members = endpoints(&[1; 4], &rules);
+    members[..2]
+        .iter()
+        .for_each(|ill| _ = ill.standing().observe(Err("down"), 1));
+    let half = available(&members, &rules);
+    assert_eq!(picks(&half, &members, 400), [0, 0, 200, 200]);
+    assert!(!half.is_in_panic());
+    members[2].standing().observe(Err("down"), 1);
+    let few = available(&members, &rules);
+    assert_eq!(picks(&few, &members, 400), [100; 4]);
+    assert!(few.is_in_panic());
+    members[3].standing().observe(Err("down"), 1);
+    assert_eq!(picks(&available(&members, &rules), &members, 400), [100; 4]);
+}
+
+#[test]
+fn a_subset_is_used_alone() {
+    let labelled = |falls_back| Rules {
+        subset: Some(Subset::labelled("version", "v2", falls_back)),
+        ..Rules::plain(Algorithm::RoundRobin)
+    };
+    for falls_back in [false, true] {
+        let rules = labelled(falls_back);
+        let members = ["v1", "v2", "v2"]
+            .into_iter()
+            .enumerate()
+            .map(|(n, version)| Member {
+                labels: Labels::from([
+                    ("other".into(), "x".into()),
+                    ("version".into(), version.into()),
+                ]),
+                ..member(n, 1)
+            });
+        let members = endpoints_of(members.collect(), &rules);
+        assert_eq!(
+            picks(&available(&members, &rules), &members, 100),
+            [0, 50, 50]
+        );
+        members[1..]
+            .iter()
+            .for_each(|ill| _ = ill.standing().observe(Err("down"), 1));
+        let none = available(&members, &rules);
+        match falls_back {
+            true => assert_eq!(picks(&none, &members, 100), [100, 0, 0]),
+            false => assert!(none.pick(&wish(None), &[]).is_none()),
+        }
+    }
+}
+
+#[test]
+fn endpoints_that_are_new_get_less() {
+    let window = Duration::from_secs(100);
+    for algorithm in ALGORITHMS {
+        if matches!(algorithm, Algorithm::Hash { .. }) {
+            continue;
+        }
+        let rules = Rules {
+            slow_start: Some(window),
+            ..Rules::plain(algorithm)
+        };
+        let members = endpoints(&[1; 4], &rules);
+        let begin = Instant::now();
+        members[3].warmth().begin(begin);
+        for (passed, percent) in [(0.0, 10.0), (0.5, 50.0), (1.0, 100.0)] {
+            let now = begin + window.mul_f64(passed);
+            let available = Available::of(&members, &rules, &Available::default(), now);
+            let total = 300.0 + percent;
+            let share = 100.0 / total;
+            let seen = picks(&available, &members, 50_000);
+            check_shares(
+                &seen,
+                &[share, share, share, percent / total],
+                &format!("{algorithm:?} after {passed}"),
+            );
+        }
+    }
+}
+
+proptest! {
+    /// Whatever is healthy, and whatever the rules, there is an endpoint as long as one is healthy, and it is healthy
+    /// unless there is a panic.
+    #[test]
+    fn one_that_is_healthy_is_found(
+        levels in prop::collection::vec((0..3_u8, any::<bool>(), 0..3_usize, 1..5_u32), 1..12),
+        algorithm in 0..ALGORITHMS.len(),
+        panic in prop::option::of(0.1..1.0_f64),
+        local in prop::option::of(1..3_usize),
+        keys in prop::collection::vec(prop::option::of(any::<u64>()), 1..20),
+    ) {
+        let zones = ["a", "b", "c"];
+        let zone = local.map(|at_least| Zone { local: "a".into(), at_least });
+        let rules = Rules { panic_threshold: panic, zone, ..Rules::plain(ALGORITHMS[algorithm]) };
+        let members = levels.iter().enumerate().map(|(n, (priority, _, zone, weight))| Member {
+            priority: *priority,
+            zone: Some(zones[*zone].into()),
+            ..member(n, *weight)
+        });
+        let members = endpoints_of(members.collect(), &rules);
+        for (member, (_, is_healthy, ..)) in members.iter().zip(&levels) {
+            let seen = if *is_healthy { Ok(()) } else { Err("down") };
+            member.standing().observe(seen, 1);
+        }
+        let available = available(&members, &rules);
+        let healthy = members.iter().filter(|it| it.is_healthy()).count();
+        for key in keys {
+            let mut tried = Vec::new();
+            while let Some(chosen) = available.pick(&wish(key), &tried) {
+                prop_assert!(chosen.is_healthy() || available.is_in_panic());
+                prop_assert!(!tried.iter().any(|it| Arc::ptr_eq(it, chosen)));
+                tried.push(chosen.clone());
+            }
+            let found = tried.iter().filter(|it| it.is_healthy()).count();
+            prop_assert_eq!(found, healthy, "each that is healthy comes up");
+            if healthy == 0 {
+                prop_assert_eq!(tried.is_empty(), panic.is_none());
+            }
+        }
+    }
+}
