@@ -441,12 +441,9 @@ impl Exchange {
         let view = self.view(request);
         let pipeline = &self.route.pipeline;
         pipeline.response(&mut response.headers, view, is_final);
-        response
-            .headers
-            .insert(X_REQUEST_ID, self.facts.request_id.header());
-        response
-            .headers
-            .insert(X_TRACE_ID, self.facts.trace.trace_id_header());
+        let headers = &mut response.headers;
+        headers.insert(X_REQUEST_ID, self.facts.request_id.header());
+        headers.insert(X_TRACE_ID, self.facts.trace.trace_id_header());
     }
 
     /// Puts a verdict on a failed attempt.

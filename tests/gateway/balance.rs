@@ -229,7 +229,7 @@ async fn ewma_leaves_a_slow_endpoint_alone() {
     assert!(asked <= 4, "{asked} of 200 were for the slow one");
     let shown = gateway.admin(get("/upstreams")).await.json();
     let address = slow.to_string();
-    let endpoints = shown["shop"]["endpoints"].as_array().unwrap().iter();
+    let mut endpoints = shown["shop"]["endpoints"].as_array().unwrap().iter();
     let latency =
         endpoints.find(|it| it["address"] == *address).unwrap()["latency_seconds"].clone();
     assert!(asked == 0 || latency.as_f64().unwrap() > 0.01, "{latency}");

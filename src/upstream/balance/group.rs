@@ -108,7 +108,15 @@ impl Group {
             candidate.is_some_and(|it| is_untried(&it.endpoint, tried))
         };
         let place = match &self.order {
-            Order::Turns { sequence, turn } => next(sequence, turn, is_left)?,
+            Order::Turns { sequence, turn } => {
+                // Who is tried again takes nobody's turn: if it did, first tries of two endpoints would all go to the one that
+                // fails. And those that it is tried on share it.
+                let start = match tried {
+                    [] => turn.fetch_add(1, Ordering::Relaxed),
+                    _ => below(roll(), sequence.len()),
+                };
+                next(sequence, start, is_left)?
+            }
             Order::Random(draws) => draws.one_of(is_left)?,
             Order::LeastRequest(draws) => self.of_two(draws, is_left, |one, other| {
                 // With the one to come, or whoever is idle would be better than the heaviest that is not.
@@ -205,8 +213,7 @@ impl Group {
     }
 }
 
-fn next(sequence: &[u16], turn: &AtomicUsize, is_left: impl Fn(usize) -> bool) -> Option<usize> {
-    let start = turn.fetch_add(1, Ordering::Relaxed);
+fn next(sequence: &[u16], start: usize, is_left: impl Fn(usize) -> bool) -> Option<usize> {
     (0..sequence.len())
         .map(|step| usize::from(sequence[start.wrapping_add(step) % sequence.len()]))
         .find(|place| is_left(*place))

@@ -331,3 +331,34 @@ fn requests_without_a_key_go_anywhere() {
     }
     check_shares(&seen, &[0.75, 0.25], "without a key");
 }
+
+/// One of the endpoints fails, and each of its requests is tried once more.
+#[test]
+fn who_fails_gets_its_share_of_first_tries_and_the_others_share_the_second() {
+    for count in [2, 3, 4] {
+        let rules = Rules::plain(Algorithm::RoundRobin);
+        let members = endpoints(&vec![1; count], &rules);
+        let available = available(&members, &rules);
+        let mut seen = vec![0_u64; count];
+        for _ in 0..1200 {
+            let first = available.pick(&wish(None), &[]).unwrap();
+            assert!(available.has_other(&members[..1]));
+            let last = match Arc::ptr_eq(first, &members[0]) {
+                true => {
+                    seen[0] += 1;
+                    available.pick(&wish(None), &members[..1]).unwrap()
+                }
+                false => first,
+            };
+            let place = members.iter().position(|it| Arc::ptr_eq(it, last));
+            seen[place.unwrap()] += 1;
+        }
+        let firsts = 1200 / count as u64;
+        assert_eq!(seen[0], firsts, "{seen:?}");
+        let share = 1200.0 / (count - 1) as f64;
+        for others in &seen[1..] {
+            let off = (*others as f64 - share).abs();
+            assert!(off <= 5.0 * share.sqrt(), "{seen:?}");
+        }
+    }
+}
