@@ -81,7 +81,10 @@ impl Source for Watched {
             if let Some(list) = &list {
                 if is_due {
                     let (members, failure) = names.resolve(list).await;
-                    sink.publish(members);
+                    // Names of which nothing is known are no word of there being no endpoint.
+                    if !members.is_empty() || failure.is_none() {
+                        sink.publish(members);
+                    }
                     failure.iter().for_each(|failure| sink.failed(failure));
                     let has_names = list.iter().any(|it| names::name(it).is_some());
                     resolve_at = has_names.then(|| Instant::now() + names::REFRESH);

@@ -76,7 +76,10 @@ impl Lists {
                 }
                 None => {
                     let (members, failure) = names.resolve(&list).await;
-                    sink.publish(members);
+                    // Names of which nothing is known are no word of there being no endpoint.
+                    if !members.is_empty() || failure.is_none() {
+                        sink.publish(members);
+                    }
                     failure.iter().for_each(|failure| sink.failed(failure));
                     resolve_at = next_look(Some(&list));
                 }

@@ -170,8 +170,11 @@ async fn keep(access: Arc<Access>, shared: Arc<Shared>) {
             true => Failure::refused(what),
             false => Failure::unreachable(what),
         };
-        for prefix in shared.prefixes().values() {
-            prefix.tell(News::Failed(failure.clone()));
+        // One of several that cannot be asked is no failure of the registry: the next one is asked at once.
+        if failures + 1 >= access.servers() {
+            for prefix in shared.prefixes().values() {
+                prefix.tell(News::Failed(failure.clone()));
+            }
         }
         tokio::time::sleep(pause(failures, access.servers())).await;
         failures += 1;

@@ -17,6 +17,8 @@ pub(super) enum Error {
     Silent(Duration),
     #[error("the server has ended the watch")]
     Ended,
+    #[error("the server has refused a watch: {0}")]
+    Refused(Box<str>),
     #[error("another cluster answers at its address")]
     OtherCluster,
     #[error("there are more than {MOST_KEYS} keys below the prefix")]
@@ -35,7 +37,15 @@ const REFUSALS: [i32; 4] = [3, 7, 9, 16];
 impl Error {
     /// Whether it concerns one prefix alone, and others can go on over the same connection.
     pub(super) fn is_of_the_prefix(&self) -> bool {
-        matches!(self, Error::TooMany) || self.is_one_of(&OF_THE_PREFIX)
+        matches!(self, Error::TooMany)
+            || (self.is_one_of(&OF_THE_PREFIX) && !self.is_of_an_old_token())
+    }
+
+    /// Rights have changed since the token of the connection was given: it helps to log in again (etcd's
+    /// `ErrGRPCAuthOldRevision`, which has the code of a bad argument).
+    fn is_of_an_old_token(&self) -> bool {
+        matches!(self, Error::Etcd(EtcdError::GRpcStatus(status))
+            if status.message().contains("revision of auth store is old"))
     }
 
     pub(super) fn is_refusal(&self) -> bool {

@@ -92,18 +92,24 @@ impl Source for Prefix {
     async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
         let (lists, sink_of_watch) = (self.lists.clone(), sink.clone());
         let mut known = Known::default();
-        let listener = Box::new(move |news| match news {
-            News::Current => lists.alive(&sink_of_watch),
-            News::Failed(failure) => lists.failed(failure, &sink_of_watch),
-            News::All(pairs) => {
-                known = Known::default();
-                let pairs = pairs.into_iter().map(|(key, value)| (key, Some(value)));
-                known.take(pairs);
-                lists.tell(known.list());
+        let listener = Box::new(move |news| {
+            match news {
+                News::Current if known.is_of_no_use() => return,
+                News::Current => return lists.alive(&sink_of_watch),
+                News::Failed(failure) => return lists.failed(failure, &sink_of_watch),
+                News::All(pairs) => {
+                    known = Known::default();
+                    let pairs = pairs.into_iter().map(|(key, value)| (key, Some(value)));
+                    known.take(pairs);
+                }
+                News::Changed(changes) => known.take(changes.into_iter()),
             }
-            News::Changed(changes) => {
-                known.take(changes.into_iter());
-                lists.tell(known.list());
+            match known.is_of_no_use() {
+                true => {
+                    let what = "none of the keys has an endpoint in it";
+                    lists.failed(Failure::malformed(what), &sink_of_watch);
+                }
+                false => lists.tell(known.list()),
             }
         });
         let _watched = connection::watch(&self.access, self.key.as_bytes(), listener);
@@ -111,23 +117,23 @@ impl Source for Prefix {
     }
 }
 
-/// The endpoints of the keys that have one.
+/// The endpoints of the keys, and `None` of a key that has something else.
 #[derive(Default)]
-struct Known(BTreeMap<Vec<u8>, Listed>);
+struct Known(BTreeMap<Vec<u8>, Option<Listed>>);
 
 impl Known {
     fn take(&mut self, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
         for (key, value) in changes {
             match value.map(|value| value::parse(&value)) {
                 Some(Ok(listed)) => {
-                    self.0.insert(key, listed);
+                    self.0.insert(key, Some(listed));
                 }
                 Some(Err(problem)) => {
                     let shown = String::from_utf8_lossy(&key).escape_debug().to_string();
                     log::warn!(
                         "etcd: what is in {shown} is no endpoint, and is left out: {problem}"
                     );
-                    self.0.remove(&key);
+                    self.0.insert(key, None);
                 }
                 None => {
                     self.0.remove(&key);
@@ -137,7 +143,13 @@ impl Known {
     }
 
     fn list(&self) -> Vec<Listed> {
-        self.0.values().cloned().collect()
+        self.0.values().flatten().cloned().collect()
+    }
+
+    /// Whether there are keys, and nothing in them that can be used. Somebody writes in another form: that is no word of
+    /// there being no endpoint.
+    fn is_of_no_use(&self) -> bool {
+        !self.0.is_empty() && self.0.values().all(Option::is_none)
     }
 }
 

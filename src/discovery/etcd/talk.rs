@@ -78,7 +78,9 @@ impl Talk<'_> {
     fn on<'a>(client: &Client, shared: &'a Shared, progress: &'a mut Progress) -> Talk<'a> {
         let watcher = client.watch_client();
         Talk {
-            kv: client.kv_client(),
+            kv: client
+                .kv_client()
+                .max_decoding_message_size(LARGEST_MESSAGE),
             watcher: watcher.max_decoding_message_size(LARGEST_MESSAGE),
             stream: None,
             shared,
@@ -206,6 +208,12 @@ impl Talk<'_> {
         self.is_of(header.cluster_id())?;
         let now = header.revision();
         let Some(&number) = self.watches.get(&message.watch_id()) else {
+            if message.created() && message.canceled() {
+                // From 3.5 on etcd does not say which watch it refuses. All are listed again, over another connection: a
+                // list says whose it was, and why.
+                self.progress.revisions.clear();
+                return Err(Error::Refused(message.cancel_reason().into()));
+            }
             self.all_are_current();
             return Ok(());
         };

@@ -110,9 +110,12 @@ impl Followed {
     async fn watch(&self, sink: &Sink) -> Failure {
         let mut service = self.service.lock().await;
         let mut problems = Vec::new();
+        let mut is_of_use = true;
         let mut told = |service: &Service, is_news: bool| {
-            if !is_news {
-                return sink.alive();
+            match is_news {
+                false if is_of_use => return sink.alive(),
+                false => return,
+                true => {}
             }
             let before = std::mem::take(&mut problems);
             let slices = service.slices.values();
@@ -122,7 +125,12 @@ impl Followed {
                     log::warn!("{}: {problem}", self.describe());
                 }
             }
-            self.lists.tell(list);
+            // There are endpoints, and none that can be used: that is no word of there being none.
+            is_of_use = !list.is_empty() || problems.is_empty();
+            match problems.first().filter(|_| !is_of_use) {
+                Some(problem) => self.lists.failed(Failure::malformed(problem), sink),
+                None => self.lists.tell(list),
+            }
         };
         loop {
             let followed = service.follow(&self.access, &self.selection, &mut told);

@@ -90,7 +90,11 @@ impl Service {
                 Ok(())
             }
             Err(error) => {
-                if matches!(error, Error::Gone | Error::Api(kube::Error::SerdeError(_))) {
+                // What cannot be read or told would be met again behind the same version.
+                if matches!(
+                    error,
+                    Error::Gone | Error::Watch(_) | Error::Api(kube::Error::SerdeError(_))
+                ) {
                     self.version = None;
                 }
                 Err(error)
