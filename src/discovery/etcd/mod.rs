@@ -23,6 +23,12 @@
 //! give one: one that is dead, stopped or cut off is left after ten seconds at most. One that has no leader, because it is cut off
 //! from the rest of its cluster, says so itself and is left at once.
 //!
+//! # What it loses
+//! A server that has lost what it had, or was put back to an old copy, is listed anew where its revision is lower than what
+//! was told, or its cluster another; one that has caught up by then is not noticed. What it lists then counts, also that
+//! there is nothing: `on_empty = "keep"` goes on with what was. Keys of which none can be read as an endpoint never count
+//! as nothing.
+//!
 //! # Credentials
 //! Password, key and certificates are read anew for each connection. A token that has expired ends the connection, and the
 //! next one logs in anew; so does a password that has changed.
@@ -184,5 +190,23 @@ mod tests {
             &["10.0.0.1:2"],
         );
         check(&[("a", None), ("a", Some("10.0.0.1:3"))], &["10.0.0.1:3"]);
+    }
+
+    #[test]
+    fn keys_in_another_form_are_no_word_of_there_being_none() {
+        let mut known = Known::default();
+        let mut check = |key: &str, value: Option<&str>, expected: bool| {
+            let change = (
+                key.as_bytes().to_vec(),
+                value.map(|it| it.as_bytes().to_vec()),
+            );
+            known.take([change].into_iter());
+            assert_eq!(known.is_of_no_use(), expected, "{key} {value:?}");
+        };
+        check("a", Some("nonsense:"), true);
+        check("b", Some("10.0.0.1:80"), false);
+        check("b", Some("{}"), true);
+        check("b", None, true);
+        check("a", None, false);
     }
 }

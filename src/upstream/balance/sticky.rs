@@ -18,7 +18,10 @@ use serde::Deserialize;
 use crate::text::{Duration, Secret, Span, Spanned, Subject};
 
 /// Sessions that stay with an endpoint: the first response of one sets a cookie, and requests with that cookie go to the
-/// endpoint of the first. Where it is gone or not healthy, `balance` chooses another, and the response sets a new cookie.
+/// endpoint of the first. Where it is gone or not healthy, `balance` chooses another, and the response sets a new cookie; so
+/// does one that another endpoint gave when the request was tried again. A session stays whatever its endpoint's priority,
+/// zone and load are, and a client that has collected the cookies can choose among the endpoints. The cookie is set on
+/// whatever is answered: of what shared caches may store, they may store it too.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -26,11 +29,11 @@ pub struct Config {
     pub cookie: Option<Spanned<String>>,
     /// What cookies are signed with, 32 bytes or more: the same on all gateways that have the same clients. Default: drawn
     /// when the process starts, so that after a restart, or on another gateway, sessions go to another endpoint and get a
-    /// new cookie.
+    /// new cookie. Another key moves all sessions once.
     pub key: Option<Spanned<Secret>>,
     /// For which paths browsers send it. Default `"/"`.
     pub path: Option<Spanned<String>>,
-    /// How long browsers keep it. Default: until they are closed.
+    /// How long browsers keep it from its first response on, whether the session is used or not. Default: until they are closed.
     pub max_age: Option<Duration>,
     /// Whether browsers send it with requests that other sites cause. Default `"lax"`.
     #[serde(default)]
