@@ -4,12 +4,12 @@
 //! the one before. This room must never know what is sent to them: no HTTP of requests, no health, no choice.
 //!
 //! # Sources
-//! A [`Source`] is one registry, spoken to in its own way. It follows the registry until that fails and tells a
-//! [`Sink`] what it hears. What all of them need is done here, once (`follow.rs`):
+//! A `Source` is one registry, spoken to in its own way. It follows the registry until that fails and tells a
+//! `Sink` what it hears. What all of them need is done here, once (`follow.rs`):
 //!
 //! - a source that has failed is begun again after a pause that grows and has jitter;
 //! - the last set stays in force while its registry fails, for as long as that takes;
-//! - changes that come in a burst are taken over as few: the first at once, the others [`REST`](follow) later;
+//! - changes that come in a burst are taken over as few: the first at once, the others 20 ms later;
 //! - the set in force is written to `gateway.state_dir` (`kept.rs`), and a start without the registry begins with it;
 //! - an empty answer counts or not, by `on_empty`;
 //! - age, last change and last error are told: metrics, log, admin listener.

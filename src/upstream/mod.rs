@@ -3,7 +3,7 @@
 //! In: endpoints from configuration or discovery, what health checks see, what attempts meet.
 //! Out: an [`Attempt`], which gives the engine a peer, learns how it went and says whether to try another, and
 //! whose deadlines it keeps. This room must never know routes, policies or replies: it reports
-//! [`Code`]s and leaves what to tell the client to others. It is the only user of `HttpPeer`.
+//! [`Code`](crate::response::Code)s and leaves what to tell the client to others. It is the only user of `HttpPeer`.
 //!
 //! # What is chosen from
 //! Selection reads one immutable set of the endpoints that are available now (`balance/`); whatever is told of
@@ -276,7 +276,7 @@ impl Upstream {
     /// Takes it into service, in place of the one that had its name `before`: endpoints that stay are as healthy as
     /// they were, and host names have the addresses that they had until they are resolved. Names of which nothing is
     /// known are waited for, as long as the resolver has: one that does not resolve has no endpoints yet. So is the
-    /// first answer of a registry ([`discovery`](crate::discovery)).
+    /// first answer of a registry ([`discovery`]).
     pub async fn prepare(self: &Arc<Self>, before: Option<&Upstream>) {
         let known = before.map_or_else(Vec::new, |before| before.current());
         self.remember(&known);
