@@ -30,11 +30,18 @@ impl Names {
         let mut now = HashMap::new();
         for ((host, port), found) in list.iter().filter_map(name).zip(found) {
             let place = (Box::from(host), port);
-            let sockets = found.unwrap_or_else(|error| {
-                failure = Some(error);
-                self.known.get(&place).cloned().unwrap_or_default()
-            });
-            now.insert(place, sockets);
+            match found {
+                Ok(sockets) => {
+                    now.insert(place, sockets);
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    // One that was never known stays unknown: it is not one without addresses.
+                    if let Some(sockets) = self.known.get(&place) {
+                        now.insert(place, sockets.clone());
+                    }
+                }
+            }
         }
         self.known = now;
         let members = list.iter().flat_map(|listed| self.members(listed));

@@ -17,8 +17,8 @@ use crate::discovery::Failure;
 /// After the first failure the next server is asked at once, and then less and less often.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A connection that was good for so long was no failure.
-const GOOD: Duration = Duration::from_secs(5);
+/// A connection that was good for so long was no failure. Longer than a server that says nothing is waited for.
+const GOOD: Duration = Duration::from_secs(15);
 
 /// What etcd says of a prefix.
 #[derive(Debug)]
