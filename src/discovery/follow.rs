@@ -17,6 +17,8 @@ use crate::text::Spanned;
 /// After a set was taken over, so long for more to come: a burst of changes is few sets. The first of them is taken over
 /// at once, and the last one so much later at most.
 const REST: Duration = Duration::from_millis(20);
+/// Whoever has followed for so long, and heard something, begins again soon.
+const GOOD: Duration = Duration::from_secs(5);
 /// For the first answer of a registry. Who starts waits for so long.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// As long as the waiting above, and the reading of what is kept.
@@ -100,9 +102,10 @@ impl Discovery {
     async fn follow(&self, sink: &Sink) {
         let mut pauses = Pauses::default();
         loop {
-            let words = self.standing.words();
+            let (words, began) = (self.standing.words(), Instant::now());
             let Err(failure) = self.source.follow(sink).await;
-            if self.standing.words() != words {
+            // A registry that answers and fails at once, time and again, is asked less and less often as well.
+            if self.standing.words() != words && began.elapsed() >= GOOD {
                 pauses.reset();
             }
             self.standing.failed(&failure);

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ use crate::text::{EndpointAddress, open_file};
 const FORMAT: u32 = 1;
 /// Ten thousand endpoints with all that may be said of them.
 const MOST_BYTES: u64 = 64 << 20;
+
+/// Of whoever writes a set in this process.
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// Where the last set of one upstream is kept.
 #[derive(Clone, Debug)]
@@ -64,6 +67,8 @@ impl Kept {
             endpoints: members.iter().map(Endpoint::of).collect(),
         };
         let bytes = serde_json::to_vec(&written).map_err(io::Error::other)?;
+        // At a reload two of the same name may write; one after the other, each a whole set.
+        let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         // Of the process, since the one that it takes over from may write at the same time.
         let part = format!("{}.{}", self.name, std::process::id());
         let part = self.folder.join(part);

@@ -17,6 +17,9 @@
 //! A watch that says nothing and does not end when it should is of a server that has vanished: that is noticed within 30
 //! seconds. Connections take five seconds and lists ten at most.
 //!
+//! A server that was put back to an old copy, or has lost what it had, counts once it is listed again, also with nothing:
+//! `on_empty = "keep"` goes on with what was.
+//!
 //! # Credentials
 //! Kubeconfig, token, authority and certificates are read anew for each watch. So one that is rotated is used within 25
 //! seconds, and at once where the old one is refused.
