@@ -11,12 +11,12 @@ use crate::response::{Code, Reply};
 
 /// Takes the places that the exchange needs, or waits for them. A reply where there is none to be had.
 pub(super) async fn enter(exchange: &mut Exchange) -> Option<Reply> {
-    let doors = std::mem::take(&mut exchange.doors);
     let (class, attempt) = (exchange.facts.criticality, exchange.attempt.as_mut()?);
     // Nobody needs to wait for a place then.
     if let Some(again) = attempt.upstream().shut_for(Instant::now()) {
         return Some(shut(again));
     }
+    let doors = std::mem::take(&mut exchange.doors);
     for (door, code) in doors.into_iter().zip([Code::RouteBusy, Code::UpstreamBusy]) {
         let Some(door) = door else { continue };
         let entered = match door.enter(class, attempt.deadline()) {

@@ -27,6 +27,8 @@ impl Proxy {
         let conf = ServerConf {
             threads: workers,
             upstream_keepalive_pool_size: keepalive_pool.div_ceil(workers.max(1)),
+            // Each attempt ends by its own rules, ten tries at most, and a chain of fallbacks has an end.
+            max_retries: usize::MAX,
             ..ServerConf::default()
         };
         let mut engine = HttpProxy::new(self, Arc::new(conf));

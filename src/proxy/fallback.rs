@@ -84,12 +84,13 @@ impl Exchange {
         let mut attempt = self.attempt_on(upstream.clone(), request);
         if let Some(mut failed) = self.attempt.take() {
             record::observe_upstream(self, &failed, true);
-            if proxy.bulkhead.is_some() {
+            if proxy.bulkhead.is_some() && self.doors[0].is_none() {
                 // The place of the route is for whatever upstream.
                 attempt.inherit_place(&mut failed);
             }
         }
-        self.doors = [None, upstream.bulkhead().cloned()];
+        // That of the route is still to be gone through where an open circuit was in the way before.
+        self.doors = [self.doors[0].take(), upstream.bulkhead().cloned()];
         self.attempt = Some(attempt);
         self.outcome = None;
         self.first_byte = None;

@@ -215,13 +215,12 @@ impl ProxyHttp for Proxy {
         if !is_seen || !is_bodiless(session) {
             return Ok(());
         }
-        exchange.copy_request(None, true);
-        if exchange.bodies.request.is_empty() {
-            return Ok(());
+        if !exchange.bodies.request.is_empty() {
+            // With the header the upstream has all of such a request, so what looks at bodies has its say before.
+            Box::pin(exchange.see(None, true)).await?;
+            exchange.bodies.request.clear();
         }
-        // With the header the upstream has all of such a request, so what looks at bodies has its say before.
-        Box::pin(exchange.see(None, true)).await?;
-        exchange.bodies.request.clear();
+        exchange.copy_request(None, true);
         Ok(())
     }
 
@@ -237,14 +236,15 @@ impl ProxyHttp for Proxy {
             let bytes = body.as_ref().map_or(0, Bytes::len);
             exchange.sent(bytes, end_of_stream)?;
         }
+        if !exchange.bodies.request.is_empty() {
+            // Boxed, so that requests whose body nobody looks at do not carry the size of this future.
+            Box::pin(exchange.see(body.as_ref(), end_of_stream)).await?;
+        }
+        // Behind those who may refuse it: a mirror gets no more of a request than the upstream does.
         if exchange.copy.is_some() {
             exchange.copy_request(body.as_ref(), end_of_stream);
         }
-        if exchange.bodies.request.is_empty() {
-            return Ok(());
-        }
-        // Boxed, so that requests whose body nobody looks at do not carry the size of this future.
-        Box::pin(exchange.see(body.as_ref(), end_of_stream)).await
+        Ok(())
     }
 
     async fn response_filter(

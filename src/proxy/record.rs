@@ -34,7 +34,8 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         .observe(&request.method, status, slug, total);
     exchange.route.metrics.count_bytes(received, sent);
     let mut upstream_time = None;
-    exchange.end_copy(error.is_none());
+    // What a fallback has answered is not what the mirror is compared with.
+    exchange.end_copy(error.is_none() && exchange.degraded.is_none());
     exchange.blame_canary();
     if let Some(attempt) = &exchange.attempt {
         upstream_time = observe_upstream(exchange, attempt, error.is_some());

@@ -31,7 +31,7 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, has_begun};
 use super::kept::Kept;
 use crate::listener::End;
 use crate::response::Code;
@@ -97,6 +97,14 @@ pub(super) fn seat(session: &mut Session, exchange: &mut Exchange) {
 fn keep(session: &mut Session, most: usize) -> Option<Box<Kept>> {
     let client = &mut session.downstream_session;
     if client.is_body_empty() || client.is_upgrade_req() || client.retry_buffer_truncated() {
+        return None;
+    }
+    let length = client
+        .req_header()
+        .headers
+        .get(http::header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > most) {
         return None;
     }
     // Where somebody has read it before, the engine has all that has come.
@@ -241,6 +249,10 @@ impl Foreign for Timed {
             Box::pin(self.pause(pause)).await?;
         }
         let is_done = self.session_mut().response_duplex_vec(tasks).await?;
+        if self.kept.is_some() && has_begun(self.session_mut()) {
+            // It is never sent again, however long the client takes for the response.
+            self.kept = None;
+        }
         if let (Some(timer), true) = (&self.timer, is_done) {
             timer.clock().responded();
         }

@@ -301,6 +301,10 @@ impl Upstream {
     }
 }
 
+/// While a reload is under way two upstreams share a bell, and the one that goes may take the ring with it: nobody waits for
+/// longer than this without looking.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// Settles an upstream whenever something has been told or is due, until it is dropped.
 pub(super) async fn watch(upstream: Weak<Upstream>) {
     loop {
@@ -310,15 +314,9 @@ pub(super) async fn watch(upstream: Weak<Upstream>) {
             };
             (upstream.guards.bell.clone(), upstream.settle_now())
         };
-        let told = async {
-            match due {
-                Some(due) => {
-                    let _ = tokio::time::timeout_at(due.into(), bell.notified()).await;
-                }
-                None => bell.notified().await,
-            }
-        };
-        told.await;
+        let at_most = Instant::now() + LONGEST_WAIT;
+        let due = due.map_or(at_most, |due| due.min(at_most));
+        let _ = tokio::time::timeout_at(due.into(), bell.notified()).await;
         // Where many endpoints fail at once they are looked at together.
         tokio::time::sleep(PACE).await;
     }

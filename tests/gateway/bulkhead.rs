@@ -242,6 +242,7 @@ async fn whose_upstream_has_failed_holds_no_place_however_long_the_answer_takes(
     assert!(silent.read_until(is_answer).await.is_some());
     let answer = gateway.http1().send(get("/normal/ok")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
+    places(&gateway, 0, 0).await;
     // And however long the rest of its body is waited for.
     let mut sending = RawClient::connect(gateway.address()).await;
     let head = "POST /normal/closed HTTP/1.1\r\nhost: a\r\ncontent-length: 9999\r\n\r\nsome";

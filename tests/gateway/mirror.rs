@@ -222,3 +222,30 @@ async fn a_mirror_does_not_wait_for_the_upstream_nor_the_upstream_for_it() {
     gate.add_permits(1);
     assert_eq!(asking.await.unwrap().text(), "late");
 }
+
+#[tokio::test]
+async fn what_is_refused_for_its_body_is_not_copied() {
+    let shop = Origin::http1(|seen| text(seen.body));
+    let next = Origin::http1(|_| text("never seen"));
+    let limited = GATEWAY.replace("$mirror", ", sample = \"100%\"")
+        + "policies.size_limits.request_body = \"10B\"\n";
+    let gateway = Gateway::draft(&limited)
+        .with("shop", &shop)
+        .with("next", &next)
+        .with("protocol", PLAIN[0])
+        .with("other", PLAIN[1])
+        .start()
+        .await;
+    let head =
+        "POST /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let refused = format!("{head}14\r\n{}\r\n0\r\n\r\n", "x".repeat(20));
+    let answer = RawClient::exchange(gateway.address(), &refused).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let taken = format!("{head}5\r\nhello\r\n0\r\n\r\n");
+    let answer = RawClient::exchange(gateway.address(), &taken).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    counted(&gateway, "mirrored_requests", "sent", 1).await;
+    let seen = next.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].body, "hello");
+}

@@ -184,6 +184,8 @@ impl Mirror {
         let (timeout, largest) = (self.timeout, self.body);
         let mirror = Arc::downgrade(self);
         let copying = async move {
+            // Until the comparison: what was heard takes memory for as long.
+            let _place = place;
             let sending = upstream.send(head, body, timeout, largest);
             let heard = match sending.await {
                 Ok(heard) => heard,
@@ -194,7 +196,6 @@ impl Mirror {
                 }
             };
             metrics.count("sent");
-            drop(place);
             let Some(original) = original else { return };
             // What the client does not take has no end, and is not waited for.
             let waiting = tokio::time::timeout(timeout, original);

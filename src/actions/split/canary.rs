@@ -135,9 +135,10 @@ impl Canary {
             return;
         }
         window.verdict = Some(seen);
-        drop(window);
+        // Under the lock, as a reset is: whichever comes last has all of its say.
         self.is_rolled_back.store(true, Ordering::Relaxed);
         self.metrics.rolled_back(true);
+        drop(window);
         let Canary {
             route, upstream, ..
         } = self;
@@ -161,7 +162,8 @@ impl Canary {
 
     /// Takes the branch up again, with nothing held against it.
     pub fn reset(&self) {
-        *self.lock() = Window::new(Instant::now());
+        let mut window = self.lock();
+        *window = Window::new(Instant::now());
         self.is_rolled_back.store(false, Ordering::Relaxed);
         self.metrics.rolled_back(false);
     }

@@ -112,8 +112,17 @@ impl Attempt {
         Ok(chosen)
     }
 
+    /// A try that was owed has failed as well.
+    pub(super) fn pay_debt(&mut self, now: Instant) {
+        pay(now, self.again.as_mut().and_then(|again| again.debt.take()));
+    }
+
     /// Another try begins: nothing of the last one counts for it.
     pub(super) fn forget_try(&mut self, now: Instant) {
+        // Its places at half-open breakers are for this one, too.
+        if let Some(lease) = &mut self.lease {
+            lease.probes = Probes::default();
+        }
         self.call = None;
         self.awaits_client = false;
         if let Some(clock) = &self.clock {

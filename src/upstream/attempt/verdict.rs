@@ -56,6 +56,9 @@ impl Attempt {
     }
 
     fn settle(&mut self, reason: Option<Reason>, replay: Replay, code: Code) -> Verdict {
+        if reason.is_none() && code.fault() == Fault::Upstream {
+            self.pay_debt(Instant::now());
+        }
         match reason.is_some_and(|reason| self.goes_on(Instant::now(), reason, replay, None)) {
             true => Verdict::Retry,
             false => Verdict::GiveUp(code),
@@ -97,8 +100,11 @@ impl Attempt {
     fn blame(&mut self, code: Code) {
         let now = Instant::now();
         let is_own = match code {
-            // Behind the header it may be the client who takes nothing, and how large is too large is said elsewhere.
-            Code::UpstreamTimeout if self.is_told => false,
+            // Behind the header it may be the client who takes nothing, for which an endpoint may close as well as be late; and
+            // how large is too large is said elsewhere.
+            Code::UpstreamTimeout | Code::UpstreamReset if self.is_told => false,
+            // An endpoint may have had enough of a client that sends its request by and by.
+            Code::UpstreamReset if self.awaits_client => false,
             Code::UpstreamResponseTooLarge => false,
             _ => code.fault() == Fault::Upstream && (!self.is_late() || self.was_silent(now)),
         };

@@ -109,6 +109,10 @@ async fn check_all(upstream: &Arc<Upstream>, checks: &Arc<Checks>) -> Option<Ins
 
 /// Checks one endpoint; true where its state changed.
 async fn check(upstream: &str, endpoint: &Endpoint, checks: &Checks) -> bool {
+    // Whatever becomes of asking, it is not due again at once.
+    endpoint
+        .standing()
+        .check_again(Instant::now() + checks.timeout + checks.interval);
     let asked = checks.question.ask(endpoint, checks.timeout);
     let result = match tokio::time::timeout(checks.timeout, asked).await {
         Ok(Ok(())) => Ok(()),

@@ -45,7 +45,7 @@ pub struct RetryConfig {
     #[schemars(with = "Percent")]
     pub budget: Option<Spanned<Percent>>,
     /// How much of a request's body is kept to be sent again, up to `"64MiB"`; a longer one is sent once. That much memory may
-    /// be taken by each request that has a body. Default, and least, `"64KiB"`.
+    /// be taken by each request that has a body, and 256 MiB by all of them together: beyond it they are sent once. Default, and least, `"64KiB"`.
     #[schemars(with = "ByteSize")]
     pub body: Option<Spanned<ByteSize>>,
 }

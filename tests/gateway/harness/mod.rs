@@ -45,7 +45,7 @@ pub use pair::{Protocol, over_each_pair};
 pub use provider::Provider;
 pub use raw::{RawClient, RawOrigin};
 pub use raw_h2::{H2Outcome, exchange_h2};
-pub use redis::{Redis, free_address};
+pub use redis::{Redis, free_address, own_address};
 pub use redis_sets::{RedisCluster, SENTINEL_PASSWORD, SERVER_PASSWORD, Watched};
 pub use relay::{Passing, Relay};
 pub use table::assert_named;

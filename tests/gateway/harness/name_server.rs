@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::net::UdpSocket;
 use tokio::process::{Child, Command};
 
-use super::redis::free_address;
+use super::redis::own_address;
 use super::wait::{eventually, within};
 
 /// Debian has it where not every user looks for programs.
@@ -26,7 +26,7 @@ pub struct NameServer {
 impl NameServer {
     /// `records` are lines of a zone file, `users 1 IN A 127.0.0.2`.
     pub async fn start(records: &str) -> NameServer {
-        let address = free_address();
+        let address = own_address();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let place = folder.path().display();
         let (ip, port) = (address.ip(), address.port());

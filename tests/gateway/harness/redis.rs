@@ -212,6 +212,14 @@ pub fn free_address() -> SocketAddr {
     free.local_addr().expect("an address")
 }
 
+/// As [`free_address`], but of this process alone: nobody takes the port while what was there is stopped.
+pub fn own_address() -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ip = std::net::Ipv4Addr::new(127, 64 | (high & 63), middle, low);
+    let free = std::net::TcpListener::bind((ip, 0)).expect("a free port");
+    free.local_addr().expect("an address")
+}
+
 fn spawn(program: &str, args: &[String]) -> Child {
     let mut command = Command::new(program);
     let command = command
