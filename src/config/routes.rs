@@ -343,6 +343,11 @@ impl Wanted<'_> {
                     .retry
                     .as_ref()
                     .map(|retry| Arc::new(Retry::of_route(retry, &mut subject.key("retry"))));
+                if let (Some(retry), Some(To::One(upstream))) = (&config.retry, &to)
+                    && upstream.protocol().is_h2()
+                {
+                    retry.refuse_hedge(&mut subject.key("retry"));
+                }
                 if subject.error_count() > errors {
                     return None;
                 }

@@ -182,6 +182,11 @@ impl Bulkhead {
         }
     }
 
+    /// A place that is free and that nobody waits for.
+    pub fn enter_if_free(&self) -> Option<Permit> {
+        self.permits.take_if_free()
+    }
+
     /// What is behind it has begun to answer a request after `time`.
     pub fn answered(&self, now: Instant, time: Duration) {
         self.learn(|gradient, in_flight| gradient.answered(now, time, in_flight));

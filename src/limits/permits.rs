@@ -121,6 +121,11 @@ impl Permits {
         }
     }
 
+    /// A place that is free and that nobody waits for.
+    pub fn take_if_free(self: &Arc<Self>) -> Option<Permit> {
+        self.take_free().then(|| self.permit())
+    }
+
     /// Places that are taken.
     pub fn in_flight(&self) -> u32 {
         taken(self.state.load(Ordering::Relaxed))

@@ -286,6 +286,7 @@ mod tests {
             attempts: 0,
             retried: None,
             retry_stop: None,
+            hedge: None,
             code: None,
             fault: None,
             flag: None,

@@ -46,6 +46,8 @@ pub struct AccessRecord<'a> {
     pub retried: Option<(&'a str, bool)>,
     /// Why it was not sent again after that, where there would have been reason.
     pub retry_stop: Option<&'static str>,
+    /// Whether a second endpoint that was asked as well has `won` or `lost`.
+    pub hedge: Option<&'static str>,
     /// The gateway's own code, where it replied or gave up.
     pub code: Option<&'static str>,
     pub fault: Option<&'static str>,
@@ -114,6 +116,7 @@ impl AccessRecord<'_> {
             out.extend_from_slice(endpoint);
         }
         quoted(out, b",\"retry_stop\":", self.retry_stop);
+        quoted(out, b",\"hedge\":", self.hedge);
         number(out, b",\"status\":", u64::from(self.status));
         number(out, b",\"bytes_in\":", self.bytes_in);
         number(out, b",\"bytes_out\":", self.bytes_out);
@@ -334,6 +337,7 @@ mod tests {
             attempts: 1,
             retried: None,
             retry_stop: None,
+            hedge: None,
             code: None,
             fault: None,
             flag: None,

@@ -9,6 +9,7 @@ use super::register::Register;
 pub(super) struct RetryCatalog {
     retries: IntCounterVec,
     stopped: IntCounterVec,
+    hedges: IntCounterVec,
 }
 
 impl RetryCatalog {
@@ -24,6 +25,11 @@ impl RetryCatalog {
                 "Failures that there was no further try for although the conditions were met, by what was in the way, such as the budget.",
                 &["northgate_upstream", "reason"],
             ),
+            hedges: register.counters(
+                "northgate_upstream_hedges_total",
+                "Requests that a second endpoint was asked for because the first took its time, by what came of it: won, lost or failed.",
+                &["northgate_upstream", "result"],
+            ),
         }
     }
 }
@@ -35,6 +41,12 @@ impl UpstreamMetrics {
         let labels = [self.upstream(), reason, endpoint];
         let retries = &self.catalog().retries.retries;
         retries.with_label_values(&labels).inc();
+    }
+
+    /// A second endpoint was asked because the first took its time.
+    pub fn count_hedge(&self, result: &str) {
+        let hedges = &self.catalog().retries.hedges;
+        hedges.with_label_values(&[self.upstream(), result]).inc();
     }
 
     /// A request is not sent again.

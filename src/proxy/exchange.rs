@@ -29,7 +29,7 @@ use crate::listener::{Connection, End, Pace, Rest, connection_of};
 use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
-use crate::upstream::{Attempt, Peer, Upload, Upstream, Verdict, grpc_status};
+use crate::upstream::{Attempt, Upstream, Verdict, grpc_status};
 
 /// About how many headers the gateway and its policies add to a message. More make the engine's map grow twice, and
 /// room that is not used makes it a larger one than it need be.
@@ -233,12 +233,6 @@ impl Exchange {
         attempt.read_in_parts(self.route.pipeline.largest_part(self.view(request)));
         self.direct(request, &mut attempt);
         attempt
-    }
-
-    /// Chooses an endpoint of the upstream.
-    pub(super) fn pick(&mut self, upload: Upload) -> Result<Peer, Code> {
-        let attempt = self.attempt.as_mut();
-        attempt.map_or(Err(Code::Internal), |attempt| attempt.pick(upload))
     }
 
     /// Whether there is a limit to come past on the way to the upstream, or it is left alone now.

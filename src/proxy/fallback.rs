@@ -170,7 +170,7 @@ pub(super) async fn pick(
             continue;
         }
         timed::seat(session, exchange);
-        match exchange.pick(upload) {
+        match exchange.pick(session, upload) {
             Ok(peer) => return Ok(peer),
             Err(code) => failed = Some(code),
         }

@@ -141,7 +141,7 @@ impl ProxyHttp for Proxy {
             return Box::pin(fallback::pick(session, exchange, upload, None)).await;
         }
         timed::seat(session, exchange);
-        match exchange.pick(upload) {
+        match exchange.pick(session, upload) {
             Ok(peer) => Ok(peer),
             Err(code) if exchange.has_fallback() => {
                 Box::pin(fallback::pick(session, exchange, upload, Some(code))).await

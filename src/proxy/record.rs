@@ -91,6 +91,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             attempts: attempt.map_or(0, |attempt| attempt.attempts()),
             retried: attempt.and_then(|attempt| attempt.retried().0),
             retry_stop: attempt.and_then(|attempt| attempt.retried().1),
+            hedge: attempt.and_then(|attempt| attempt.hedged()),
             code: code.map(Code::slug),
             fault: code.map(|code| code.fault().as_str()),
             flag: code.map(Code::flag),

@@ -9,7 +9,8 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::exchange::{Exchange, has_begun};
-use crate::upstream::{Replay, Retry, grpc_status};
+use crate::response::Code;
+use crate::upstream::{Attempt, Peer, Replay, Retry, Upload, grpc_status};
 
 /// Whether the request can be sent again.
 pub(super) fn replay(session: &Session, retry: &Retry) -> Replay {
@@ -22,6 +23,13 @@ pub(super) fn replay(session: &Session, retry: &Retry) -> Replay {
         true => Replay::Always,
         false => Replay::IfUnprocessed,
     }
+}
+
+/// Whether another endpoint may be asked as well.
+fn may_hedge(session: &Session, attempt: &Attempt, upload: Upload) -> bool {
+    upload == Upload::Nothing
+        && !session.downstream_session.is_upgrade_req()
+        && replay(session, attempt.retry()) == Replay::Always
 }
 
 /// Waits. An error where the client leaves, as far as that can be seen.
@@ -42,6 +50,21 @@ pub(super) async fn wait(session: &mut Session, wait: Duration) -> Result<()> {
 }
 
 impl Exchange {
+    /// Chooses an endpoint of the upstream.
+    pub(super) fn pick(
+        &mut self,
+        session: &Session,
+        upload: Upload,
+    ) -> std::result::Result<Peer, Code> {
+        let Some(attempt) = &mut self.attempt else {
+            return Err(Code::Internal);
+        };
+        if attempt.retry().hedge().is_some() && may_hedge(session, attempt, upload) {
+            attempt.hedge();
+        }
+        attempt.pick(upload)
+    }
+
     /// Whether the request can be sent again, to this upstream or to another one.
     pub(super) fn replay(&self, session: &Session) -> Replay {
         let attempt = self.attempt.as_ref();

@@ -9,7 +9,7 @@ use crate::text::{Bounded, Duration, Ratio};
 /// `open_for`; then lets in a few at a time, and closes once enough of those went well.
 ///
 /// A try has failed that had no answer, or one of 500, 502, 503, 504 or above 505, or ended with the gRPC status `UNKNOWN`,
-/// `INTERNAL`, `UNAVAILABLE` or `DATA_LOSS` in its header. Clients that leave and their own deadlines do not count.
+/// `INTERNAL`, `UNAVAILABLE` or `DATA_LOSS` in its header, or whose body broke off within a second of that. Clients that leave and their own deadlines do not count.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerConfig {

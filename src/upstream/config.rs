@@ -118,6 +118,9 @@ impl Config {
     fn check_tries(&self, span: Span, subject: &mut Subject<'_>) {
         if let Some(retry) = &self.retry {
             retry.check(&mut subject.key("retry"));
+            if self.protocol.is_h2() {
+                retry.refuse_hedge(&mut subject.key("retry"));
+            }
         }
         if let Some(header) = &self.deadline_header
             && (is_engine_owned(header) || header.as_str() == "grpc-timeout")

@@ -15,6 +15,7 @@ use pingora::protocols::l4::virt::VirtualSocketStream;
 use super::connect::{Turn, open};
 use super::endpoint::Endpoint;
 use super::handshake::Handshake;
+use super::hedge::{Hedge, Plan, Won};
 use super::lent::{Lent, Wire};
 use super::spares::Spares;
 use crate::http1::Refusal;
@@ -27,6 +28,7 @@ pub(super) struct Dial {
     asked: Instant,
     limit: Duration,
     call: Arc<Call>,
+    hedge: Option<Plan>,
 }
 
 /// What became of it, for whoever let the engine ask.
@@ -35,6 +37,9 @@ pub(super) struct Call {
     turn: OnceLock<Turn>,
     was_spare: AtomicBool,
     refusal: OnceLock<Refusal>,
+    /// Whether another endpoint was asked as well, and what there is to know of it where it has answered.
+    is_hedged: AtomicBool,
+    won: OnceLock<Won>,
     /// The most that is to be read of a response at a time.
     largest_part: Option<NonZeroU32>,
 }
@@ -46,6 +51,7 @@ impl Dial {
         now: Instant,
         limit: Duration,
         largest_part: Option<NonZeroU32>,
+        hedge: Option<Plan>,
     ) -> Option<(Arc<Dial>, Arc<Call>)> {
         let spares = endpoint.spares()?.clone();
         let call = Arc::new(Call {
@@ -58,6 +64,7 @@ impl Dial {
             asked: now,
             limit,
             call: call.clone(),
+            hedge,
         };
         Some((Arc::new(dial), call))
     }
@@ -80,7 +87,9 @@ impl L4Connect for Dial {
         };
         // The engine asks once in a try.
         let _ = self.call.turn.set(Turn::begin_on(wire.watch()));
-        let lent = Lent::new(wire, self.spares.clone(), self.call.clone());
+        let hedge = self.hedge.as_ref();
+        let hedge = hedge.map(|plan| Box::new(Hedge::new(plan.clone())));
+        let lent = Lent::new(wire, self.spares.clone(), self.call.clone(), hedge);
         Ok(VirtualSocketStream::new(Box::new(lent)).into())
     }
 }
@@ -88,7 +97,33 @@ impl L4Connect for Dial {
 impl Call {
     /// The watch of the connection, once there is one.
     pub(super) fn turn(&self) -> Option<&Turn> {
-        self.turn.get()
+        match self.won.get() {
+            None => self.turn.get(),
+            Some(won) => Some(&won.turn),
+        }
+    }
+
+    /// Whether the connection that the try began with was shut down because its deadline had passed.
+    pub(super) fn has_first_fired(&self) -> bool {
+        self.turn.get().is_some_and(Turn::has_fired)
+    }
+
+    /// Another endpoint is asked as well.
+    pub(super) fn hedge(&self) {
+        self.is_hedged.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_hedged(&self) -> bool {
+        self.is_hedged.load(Ordering::Relaxed)
+    }
+
+    /// It has answered.
+    pub(super) fn won(&self, won: Won) {
+        let _ = self.won.set(won);
+    }
+
+    pub(super) fn winner(&self) -> Option<&Won> {
+        self.won.get()
     }
 
     /// The most that is to be read of the response at a time, where that is said.

@@ -13,6 +13,7 @@ use tokio::task::coop::has_budget_remaining;
 use super::connect::{Duplex, Handle, Transport, Turn};
 use super::dial::Call;
 use super::handshake::Secured;
+use super::hedge::{Hedge, Second};
 use super::spares::Spares;
 use crate::http1::{Chunks, Refusal, ResponseBody, ResponseScanner};
 
@@ -34,6 +35,14 @@ impl Wire {
 
     pub(super) fn watch(&self) -> &Handle {
         &self.watch
+    }
+
+    pub(super) fn stream(&mut self) -> &mut dyn Duplex {
+        match &mut self.transport {
+            Transport::Tcp(tcp) => tcp,
+            Transport::Unix(unix) => unix,
+            Transport::Tls(tls) => &mut **tls,
+        }
     }
 
     /// Whether the other side has neither said anything nor closed, as it should while nobody asks it anything.
@@ -63,6 +72,8 @@ pub(super) struct Lent {
     wire: Option<Wire>,
     spares: Arc<Spares>,
     call: Arc<Call>,
+    /// Where another endpoint may be asked as well, until one has answered.
+    hedge: Option<Box<Hedge>>,
     part: Part,
     /// What has come of a head that is not complete.
     head: Vec<u8>,
@@ -100,11 +111,17 @@ enum Switch {
 }
 
 impl Lent {
-    pub(super) fn new(wire: Wire, spares: Arc<Spares>, call: Arc<Call>) -> Lent {
+    pub(super) fn new(
+        wire: Wire,
+        spares: Arc<Spares>,
+        call: Arc<Call>,
+        hedge: Option<Box<Hedge>>,
+    ) -> Lent {
         Lent {
             wire: Some(wire),
             spares,
             call,
+            hedge,
             part: Part::Head(ResponseScanner::default()),
             head: Vec::new(),
             has_asked: false,
@@ -171,8 +188,62 @@ impl Lent {
         Ok(at)
     }
 
-    /// Reads some, and no more than is wanted at a time.
+    /// Reads some, and no more than is wanted at a time, of whoever answers.
     fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(mut hedge) = self.hedge.take() else {
+            return self.poll_wire(cx, buffer);
+        };
+        loop {
+            if let Some(is_all) = hedge.read(buffer) {
+                self.hedge = Some(hedge).filter(|_| !is_all);
+                return Poll::Ready(Ok(()));
+            }
+            if hedge.has_first() {
+                let before = buffer.filled().len();
+                match self.poll_wire(cx, buffer) {
+                    Poll::Pending => {}
+                    Poll::Ready(end) if hedge.is_running() && buffer.filled().len() == before => {
+                        hedge.first_ended(end);
+                    }
+                    // It has answered, or nobody else will.
+                    ready => return ready,
+                }
+            }
+            match hedge.poll(cx, &self.call) {
+                Poll::Pending => {
+                    self.hedge = Some(hedge);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(second)) => self.change_to(second, &mut hedge),
+                // The first one is left, which this is waked by, unless it is gone as well.
+                Poll::Ready(None) => {
+                    return hedge.into_end_of_first().map_or(Poll::Pending, Poll::Ready);
+                }
+            }
+        }
+    }
+
+    /// The second endpoint has answered first. What becomes of the request at the first one is its own business: with its
+    /// connection it is told that nobody waits for it.
+    fn change_to(&mut self, second: Second, hedge: &mut Hedge) {
+        let Second {
+            wire,
+            spares,
+            first_part,
+            mut won,
+        } = second;
+        won.is_first_gone = !hedge.has_first();
+        hedge.hear(first_part);
+        self.call.won(won);
+        self.wire = Some(wire);
+        self.spares = spares;
+    }
+
+    fn poll_wire(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
@@ -188,6 +259,29 @@ impl Lent {
         let read = part.filled().len();
         buffer.advance(read);
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if data.len() <= TINY && self.out.len() <= 2 * TINY {
+            self.out.extend_from_slice(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        loop {
+            let held = self.out.len();
+            if held == 0 {
+                return transport(&mut self.wire, |it| it.poll_write(cx, data));
+            }
+            let both = [IoSlice::new(&self.out), IoSlice::new(data)];
+            let written =
+                ready!(transport(&mut self.wire, |it| it.poll_write_vectored(cx, &both)))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.out.drain(..written.min(held));
+            if written > held {
+                return Poll::Ready(Ok(written - held));
+            }
+        }
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -268,26 +362,11 @@ impl AsyncWrite for Lent {
             this.has_asked = true;
             this.is_head = data.starts_with(b"HEAD ");
         }
-        if data.len() <= TINY && this.out.len() <= 2 * TINY {
-            this.out.extend_from_slice(data);
-            return Poll::Ready(Ok(data.len()));
+        let sent = this.poll_send(cx, data);
+        if let (Poll::Ready(Ok(count)), Some(hedge)) = (&sent, &mut this.hedge) {
+            hedge.note(&data[..*count]);
         }
-        loop {
-            let held = this.out.len();
-            if held == 0 {
-                return transport(&mut this.wire, |it| it.poll_write(cx, data));
-            }
-            let both = [IoSlice::new(&this.out), IoSlice::new(data)];
-            let written =
-                ready!(transport(&mut this.wire, |it| it.poll_write_vectored(cx, &both)))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            this.out.drain(..written.min(held));
-            if written > held {
-                return Poll::Ready(Ok(written - held));
-            }
-        }
+        sent
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -339,11 +418,7 @@ fn transport<T>(
     call: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>,
 ) -> Poll<io::Result<T>> {
     match wire {
-        Some(wire) => match &mut wire.transport {
-            Transport::Tcp(tcp) => call(Pin::new(tcp)),
-            Transport::Unix(unix) => call(Pin::new(unix)),
-            Transport::Tls(tls) => call(Pin::new(&mut **tls)),
-        },
+        Some(wire) => call(Pin::new(wire.stream())),
         None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
     }
 }

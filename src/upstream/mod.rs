@@ -32,7 +32,8 @@
 //! be done twice by it, and where the upstream's budget has room (`retry/`): one for all of its routes, so that a failing
 //! upstream gets little more than clients ask for. What certainly was no work for the upstream costs nothing unless it fails
 //! again. `attempt/again.rs` puts these together; whoever drives the attempt waits as it says, and has a body sent from its
-//! beginning or not at all.
+//! beginning or not at all. One that takes its time may go to a second endpoint as well (`hedge.rs`), behind the back of the
+//! engine.
 //!
 //! # Capacity
 //! An upstream may have a limit of requests in flight (`capacity.rs`), fixed or learned. What keeps to it are the places
@@ -63,6 +64,7 @@ mod endpoint;
 mod guards;
 mod handshake;
 mod health;
+mod hedge;
 mod lent;
 mod outcome;
 mod outlier_config;

@@ -17,7 +17,8 @@ use crate::response::Code;
 pub(super) struct Outcome {
     pub end: End,
     /// From when the whole request had been sent to the header of the response. `None` where there was none, or it
-    /// came before: then it says nothing about how long the endpoint takes.
+    /// came before: then it says nothing about how long the endpoint takes. It has taken so long at least where it was
+    /// overtaken.
     pub time: Option<Duration>,
 }
 
@@ -34,6 +35,8 @@ pub(super) enum End {
     /// There was no response while the route's time for the whole exchange ran out. That says nothing of how much there
     /// is to do: the time may have been short.
     Silent,
+    /// Another endpoint was asked as well after a while, and has answered before.
+    Overtaken,
     /// What was told as answered before has broken off behind its header.
     BrokenOff(Code),
 }
@@ -84,6 +87,14 @@ impl Outcome {
                 is_of_call || (status.is_server_error() && !is_asked_for)
             }
             End::Failed(_) | End::Silent | End::BrokenOff(_) => true,
+            End::Overtaken => false,
+        }
+    }
+
+    pub(super) fn overtaken(after: Duration) -> Outcome {
+        Outcome {
+            end: End::Overtaken,
+            time: Some(after),
         }
     }
 

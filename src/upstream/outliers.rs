@@ -119,9 +119,13 @@ impl Outlier {
 
     fn judge(&self, now: Instant, outcome: &Outcome) -> Option<Reason> {
         let rules = &self.rules;
-        let is_answered = matches!(outcome.end, End::Answered { .. });
-        let unanswered = count(&self.unanswered, !is_answered);
-        let failed = count(&self.failed, outcome.is_failure());
+        let (mut unanswered, mut failed) = (0, 0);
+        // Of who was overtaken nobody knows what it would have said.
+        if outcome.end != End::Overtaken {
+            let is_answered = matches!(outcome.end, End::Answered { .. });
+            unanswered = count(&self.unanswered, !is_answered);
+            failed = count(&self.failed, outcome.is_failure());
+        }
         if rules.looks_at_shares() {
             let counts = outcome.counts(rules.slow_call);
             self.window.add(now, counts);

@@ -42,6 +42,7 @@ mod grpc;
 mod header_policies;
 mod health;
 mod health_checks;
+mod hedging;
 mod hmac;
 mod http2_connections;
 mod http2_floods;

@@ -55,8 +55,10 @@ impl Attempt {
         replay: Replay,
         headers: &HeaderMap,
     ) -> bool {
+        let now = Instant::now();
+        self.take_in_hedge(now);
         let asked = retry_after(headers, SystemTime::now());
-        let goes_on = self.goes_on(Instant::now(), reason, replay, asked);
+        let goes_on = self.goes_on(now, reason, replay, asked);
         if let Some(again) = &mut self.again {
             again.is_decided = goes_on;
         }

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod again;
+mod hedged;
 mod verdict;
 mod waits;
 
@@ -25,6 +26,7 @@ use crate::response::Code;
 use affinity::Affinity;
 use again::Again;
 pub use again::Unwanted;
+use hedged::Hedged;
 
 /// How an exchange broke.
 #[derive(Debug)]
@@ -82,8 +84,8 @@ pub struct Attempt {
     first_pick: Option<Instant>,
     /// Since when the endpoint of this try is the one that has to do something: connect, or answer.
     silent_since: Option<Instant>,
-    /// Whether it has been told how this try went.
-    is_told: bool,
+    /// When it was told how this try went.
+    told: Option<Instant>,
     /// The places that it has taken.
     places: SmallVec<[Permit; 2]>,
     /// When the whole of the request had been sent.
@@ -96,6 +98,9 @@ pub struct Attempt {
     lease: Option<Lease>,
     /// On HTTP/1.1, what became of asking for a connection.
     call: Option<Arc<Call>>,
+    /// Whether this try may go to a second endpoint as well.
+    may_hedge: bool,
+    hedged: Option<Hedged>,
     /// On HTTP/2, the exchange's own.
     clock: Option<Arc<Clock>>,
     /// The longest silence of a client that has not sent all of its request; `None` where either side may be
@@ -111,13 +116,13 @@ pub struct Attempt {
 
 /// One request in flight on an endpoint.
 #[derive(Debug)]
-struct Lease {
-    endpoint: Arc<Endpoint>,
-    probes: Probes,
+pub(super) struct Lease {
+    pub endpoint: Arc<Endpoint>,
+    pub probes: Probes,
 }
 
 impl Lease {
-    fn of(endpoint: Arc<Endpoint>, probes: Probes) -> Lease {
+    pub fn of(endpoint: Arc<Endpoint>, probes: Probes) -> Lease {
         endpoint.begin();
         Lease { endpoint, probes }
     }
@@ -151,7 +156,7 @@ impl Attempt {
             blamed_after: None,
             first_pick: None,
             silent_since: None,
-            is_told: false,
+            told: None,
             places: SmallVec::new(),
             asked: None,
             heard: None,
@@ -160,6 +165,8 @@ impl Attempt {
             tried: SmallVec::new(),
             lease: None,
             call: None,
+            may_hedge: false,
+            hedged: None,
             client_idle,
             awaits_client: false,
             is_tunnel: false,
@@ -265,7 +272,7 @@ impl Attempt {
             self.forget_try(now);
         }
         self.silent_since = Some(now);
-        self.is_told = false;
+        self.told = None;
         self.asked = None;
         let (endpoint, probes) = self.choose(now)?;
         let timeouts = self.upstream.timeouts();
@@ -283,7 +290,8 @@ impl Attempt {
             cap(&mut peer.options.write_timeout);
             limit = limit.min(left);
         }
-        if let Some((dial, call)) = Dial::to(&endpoint, now, limit, self.largest_part) {
+        let hedge = self.plan_hedge(&endpoint, now);
+        if let Some((dial, call)) = Dial::to(&endpoint, now, limit, self.largest_part, hedge) {
             peer.options.custom_l4 = Some(dial);
             self.call = Some(call);
             if upload == Upload::Nothing {

@@ -1,6 +1,6 @@
 //! What becomes of an exchange whose try has failed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pingora::{Error, ErrorType, RetryType};
 
@@ -8,6 +8,9 @@ use super::{Attempt, Failure, Lease, Replay, Verdict};
 use crate::response::{Code, Fault, rescue};
 use crate::upstream::Reason;
 use crate::upstream::outcome::Outcome;
+
+/// A response that breaks off so soon behind its header has done so by itself. No server gives a client less time than this.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 impl Failure<'_> {
     /// Whether the request can be sent once more, to whomever.
@@ -40,6 +43,7 @@ impl Attempt {
         if self.is_decided() {
             return Verdict::Retry;
         }
+        self.take_in_hedge(Instant::now());
         let code = failure.raised.unwrap_or_else(|| self.code(failure.error));
         self.count(code);
         let reason = self.reason(failure, code);
@@ -100,15 +104,16 @@ impl Attempt {
     fn blame(&mut self, code: Code) {
         let now = Instant::now();
         let is_own = match code {
-            // Behind the header it may be the client who takes nothing, for which an endpoint may close as well as be late; and
-            // how large is too large is said elsewhere.
-            Code::UpstreamTimeout | Code::UpstreamReset if self.is_told => false,
+            // Behind the header it may be the client who takes nothing, and how large is too large is said elsewhere.
+            Code::UpstreamTimeout if self.told.is_some() => false,
+            // For a client that takes nothing an endpoint may close as well, but not so soon.
+            Code::UpstreamReset if self.told.is_some_and(|told| now > told + AT_ONCE) => false,
             // An endpoint may have had enough of a client that sends its request by and by.
             Code::UpstreamReset if self.awaits_client => false,
             Code::UpstreamResponseTooLarge => false,
             _ => code.fault() == Fault::Upstream && (!self.is_late() || self.was_silent(now)),
         };
-        match (is_own, self.is_told) {
+        match (is_own, self.told.is_some()) {
             (false, _) => {}
             (true, false) if self.is_late() => self.tell(now, Outcome::silent()),
             (true, false) => self.tell(now, Outcome::failed(code)),
@@ -117,7 +122,7 @@ impl Attempt {
     }
 
     pub(super) fn tell(&mut self, now: Instant, outcome: Outcome) {
-        self.is_told = true;
+        self.told = Some(now);
         if let Some(Lease { endpoint, probes }) = &mut self.lease {
             self.upstream.learn(endpoint, probes, now, &outcome);
         }

@@ -35,6 +35,7 @@ impl Attempt {
         grpc: Option<u8>,
     ) -> Option<Duration> {
         self.forgive_debt();
+        self.take_in_hedge(now);
         let asked = self.asked.take();
         let time = asked.map(|asked| now.saturating_duration_since(asked));
         self.tell(now, Outcome::answered(status, grpc, time));

@@ -48,6 +48,22 @@ pub struct RetryConfig {
     /// be taken by each request that has a body, and 256 MiB by all of them together: beyond it they are sent once. Default, and least, `"64KiB"`.
     #[schemars(with = "ByteSize")]
     pub body: Option<Spanned<ByteSize>>,
+    /// Asks another endpoint as well where the first does not begin to answer soon. Default: none is asked.
+    pub hedge: Option<HedgeConfig>,
+}
+
+/// Whoever answers first is heard, and the other connection is closed, which tells the other endpoint that nobody waits any
+/// more. It cuts off the slowest answers for a few more requests: with `after` at the 95th percentile, for 5 %.
+///
+/// Only requests that may be sent twice, as in `on`, that have no body and no sticky session, on upstreams of HTTP/1.1. One
+/// other endpoint is asked in each try. It counts among `attempts`, comes out of `budget`, and takes one of the places of
+/// `max_in_flight`; where there is none of these, none is asked.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HedgeConfig {
+    /// From when the request has been sent, such as `"80ms"`.
+    #[schemars(with = "Duration")]
+    pub after: Spanned<Duration>,
 }
 
 /// The waits before retries: any time from none to a bound, which is `base` for the first, and twice as long for each
@@ -77,6 +93,7 @@ impl Default for RetryConfig {
             max_retry_after: Duration::from_secs(1),
             budget: None,
             body: None,
+            hedge: None,
         }
     }
 }
@@ -97,6 +114,14 @@ impl RetryConfig {
             .map_or(Percent::from_whole(20), |budget| budget.value)
     }
 
+    /// For requests to an upstream whose connections are not ours.
+    pub fn refuse_hedge(&self, subject: &mut Subject<'_>) {
+        if let Some(HedgeConfig { after }) = &self.hedge {
+            let what = "is for upstreams of HTTP/1.1, and this one is not";
+            subject.key("hedge").error(after.span, what);
+        }
+    }
+
     /// Reports what its parts cannot see.
     pub(in crate::upstream) fn check(&self, subject: &mut Subject<'_>) {
         if let Some(body) = self.body.as_ref().filter(|it| it.value > MOST_OF_A_BODY) {
@@ -105,6 +130,14 @@ impl RetryConfig {
                 body.value
             );
             subject.key("body").error(body.span, what);
+        }
+        if let Some(HedgeConfig { after }) = &self.hedge {
+            let mut subject = subject.key("hedge");
+            if self.attempts.get() < 2 {
+                let problem =
+                    subject.error(after.span, "is another try, and attempts = 1 allows none");
+                problem.help("let attempts be 2 at least, or remove hedge");
+            }
         }
     }
 }

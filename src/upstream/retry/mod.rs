@@ -41,6 +41,7 @@ pub struct Retry {
     /// Whether an endpoint that could not be connected to may be tried again, where there is no other left.
     returns: bool,
     body: Option<usize>,
+    hedge: Option<Duration>,
 }
 
 impl Retry {
@@ -67,6 +68,10 @@ impl Retry {
             body: body
                 .filter(|body| *body > KEPT_BY_ENGINE)
                 .map(|body| usize::try_from(body).unwrap_or(usize::MAX)),
+            hedge: config
+                .hedge
+                .as_ref()
+                .map(|hedge| hedge.after.value.as_std()),
         }
     }
 
@@ -111,6 +116,11 @@ impl Retry {
 
     pub(super) fn returns(&self) -> bool {
         self.returns
+    }
+
+    /// How long after the end of the request another endpoint is asked as well, where that is wanted.
+    pub fn hedge(&self) -> Option<Duration> {
+        self.hedge
     }
 
     /// How much of a body is kept to be sent again, where that is more than the engine keeps by itself.
