@@ -43,6 +43,8 @@ pub(super) struct Seat {
     session: Mutex<Option<Box<ServerSession>>>,
     /// And what its replacement has kept.
     kept: Mutex<Option<Box<Kept>>>,
+    /// A try begins that what is kept is sent in from its beginning.
+    is_again: AtomicBool,
     closes: AtomicBool,
     /// How long what is written next of the response has to wait, in microseconds.
     pause: AtomicU64,
@@ -66,7 +68,11 @@ impl Seat {
 /// Puts a clock beside the client's session where the attempt needs one, and a memory for the request's body where more of it
 /// is kept than the engine does.
 pub(super) fn seat(session: &mut Session, exchange: &mut Exchange) {
-    let (Some(attempt), None) = (&exchange.attempt, &exchange.seat) else {
+    if let Some(seat) = &exchange.seat {
+        seat.is_again.store(true, Ordering::Relaxed);
+        return;
+    }
+    let Some(attempt) = &exchange.attempt else {
         return;
     };
     let (clock, most) = (attempt.clock(), attempt.retry().body());
@@ -79,6 +85,7 @@ pub(super) fn seat(session: &mut Session, exchange: &mut Exchange) {
         return;
     }
     let seat = Arc::new(Seat::default());
+    seat.is_again.store(true, Ordering::Relaxed);
     let timed = Timed {
         session: Some(std::mem::replace(
             &mut session.downstream_session,
@@ -208,6 +215,9 @@ impl Foreign for Timed {
 
     /// The client's next bytes or its leaving, or the end of the exchange's time.
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if let Some(part) = self.kept.as_ref().and_then(|kept| kept.next()) {
+            return Ok(Some(part));
+        }
         let session = self.session.as_mut().expect("there until it is dropped");
         let mut read = pin!(session.read_body_or_idle(no_body_expected));
         let (timer, end, kept) = (&mut self.timer, &mut self.end, &mut self.kept);
@@ -249,7 +259,8 @@ impl Foreign for Timed {
             Box::pin(self.pause(pause)).await?;
         }
         let is_done = self.session_mut().response_duplex_vec(tasks).await?;
-        if self.kept.is_some() && has_begun(self.session_mut()) {
+        if self.kept.as_ref().is_some_and(|kept| !kept.has_more()) && has_begun(self.session_mut())
+        {
             // It is never sent again, however long the client takes for the response.
             self.kept = None;
         }
@@ -360,7 +371,11 @@ impl Foreign for Timed {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.session_mut().is_body_done()
+        let is_sent = |kept: &Box<Kept>| match self.seat.is_again.load(Ordering::Relaxed) {
+            true => !kept.is_long(),
+            false => !kept.has_more(),
+        };
+        self.kept.as_ref().is_none_or(is_sent) && self.session_mut().is_body_done()
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -414,7 +429,10 @@ impl Foreign for Timed {
 
     fn get_retry_buffer(&self) -> Option<Bytes> {
         match &self.kept {
-            Some(kept) => kept.whole(),
+            Some(kept) => {
+                self.seat.is_again.store(false, Ordering::Relaxed);
+                kept.first()
+            }
             None => self.session().get_retry_buffer(),
         }
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::harness::*;
 use crate::origins;
 
@@ -178,6 +180,44 @@ async fn a_body_is_sent_whole_or_not_again() {
         }
     })
     .await;
+}
+
+/// Once it has been sent, an answer is waited for; but not from when it begins to be sent again.
+#[tokio::test]
+async fn to_send_a_large_body_again_takes_no_time_from_the_upstream() {
+    const SIZE: usize = 16 << 20;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let slow = RawOrigin::serving(move |mut stream, _| {
+        let asked = asked.clone();
+        async move {
+            assert!(origins::read_header(&mut stream).await);
+            let is_first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            let mut part = vec![0; 256 * 1024];
+            let mut left = SIZE;
+            while left > 0 {
+                let read = stream.read(&mut part).await.expect("the body");
+                assert!(read > 0, "{left} bytes are missing");
+                left -= read;
+                if !is_first {
+                    tokio::time::sleep(Duration::from_millis(15)).await;
+                }
+            }
+            let status = if is_first { "503 Busy" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let settings = r#"
+        retry = { on = ["503"], body = "32MiB", backoff = { base = "1ms", max = "1ms" } }
+        timeouts = { first_byte = "500ms", per_try = "500ms" }
+    "#;
+    let gateway = before(&[slow.to_string()], Protocol::Http1, settings).await;
+    let begin = Instant::now();
+    let ask = request("PUT", "/").body(full(vec![7; SIZE]));
+    let answer = gateway.http1().send(ask).await;
+    let took = begin.elapsed();
+    assert_eq!(answer.status, 200, "after {took:?}: {answer:?}");
+    assert!(took > Duration::from_millis(700), "{took:?}");
 }
 
 #[tokio::test]
