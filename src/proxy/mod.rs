@@ -130,7 +130,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<Box<HttpPeer>> {
         if let Some(wait) = exchange.attempt.as_mut().and_then(Attempt::take_wait) {
             // Boxed, so that first tries do not carry the size of this future.
-            Box::pin(retries::wait(session, wait)).await?;
+            Box::pin(timed::wait(&mut session.downstream_session, wait)).await?;
         }
         let upload = match session.is_body_empty() {
             true => Upload::Nothing,

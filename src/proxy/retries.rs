@@ -1,7 +1,6 @@
-//! Sending a request again: whether it can be, whether a response is reason enough, and the wait before.
+//! Sending a request again: whether it can be, whether a response is reason enough.
 
-use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -30,23 +29,6 @@ fn may_hedge(session: &Session, attempt: &Attempt, upload: Upload) -> bool {
     upload == Upload::Nothing
         && !session.downstream_session.is_upgrade_req()
         && replay(session, attempt.retry()) == Replay::Always
-}
-
-/// Waits. An error where the client leaves, as far as that can be seen.
-pub(super) async fn wait(session: &mut Session, wait: Duration) -> Result<()> {
-    let mut wait = pin!(tokio::time::sleep(wait));
-    let client = &mut session.downstream_session;
-    // What still comes of the request is for the engine to read.
-    if client.is_body_done() {
-        tokio::select! {
-            () = &mut wait => return Ok(()),
-            left = client.read_body_or_idle(true) => {
-                left.map_err(|error| error.into_down())?;
-            }
-        }
-    }
-    wait.await;
-    Ok(())
 }
 
 impl Exchange {

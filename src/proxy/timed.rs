@@ -145,6 +145,22 @@ pub(super) fn close_after(session: &mut Session, exchange: &Exchange) {
     }
 }
 
+/// Waits. An error where the client leaves, as far as that can be seen.
+pub(super) async fn wait(client: &mut ServerSession, wait: Duration) -> Result<()> {
+    let mut wait = pin!(tokio::time::sleep(wait));
+    // What still comes of the request is for the engine to read.
+    if client.is_body_done() {
+        tokio::select! {
+            () = &mut wait => return Ok(()),
+            left = client.read_body_or_idle(true) => {
+                left.map_err(|error| error.into_down())?;
+            }
+        }
+    }
+    wait.await;
+    Ok(())
+}
+
 /// Takes a session's place for a moment; nothing is asked of it.
 fn vacant() -> ServerSession {
     ServerSession::new_custom(Box::new(()))
@@ -183,23 +199,6 @@ impl Timed {
 
     fn session_mut(&mut self) -> &mut ServerSession {
         self.session.as_mut().expect("there until it is dropped")
-    }
-
-    /// Waits. An error where the client leaves.
-    async fn pause(&mut self, pause: Duration) -> Result<()> {
-        let mut pause = pin!(tokio::time::sleep(pause));
-        let session = self.session_mut();
-        // What still comes of the request is for the engine to read.
-        if session.is_body_done() {
-            tokio::select! {
-                () = &mut pause => return Ok(()),
-                left = session.read_body_or_idle(true) => {
-                    left.map_err(|error| error.into_down())?;
-                }
-            }
-        }
-        pause.await;
-        Ok(())
     }
 }
 
@@ -256,7 +255,7 @@ impl Foreign for Timed {
         }
         if let Some(pause) = self.seat.take_pause() {
             // Boxed, so that responses that need not wait do not carry the size of this.
-            Box::pin(self.pause(pause)).await?;
+            Box::pin(wait(self.session_mut(), pause)).await?;
         }
         let is_done = self.session_mut().response_duplex_vec(tasks).await?;
         if self.kept.as_ref().is_some_and(|kept| !kept.has_more()) && has_begun(self.session_mut())
