@@ -57,6 +57,8 @@ impl UpstreamMetrics {
     pub fn breaker(&self, endpoint: Option<&str>, state: i64) {
         let labels = [self.name(), endpoint.unwrap_or_default()];
         self.guards().breakers.with_label_values(&labels).set(state);
+        // From the first on, so that it can be seen to grow.
+        self.guards().breakers_opened.with_label_values(&labels);
     }
 
     pub fn breaker_opened(&self, endpoint: Option<&str>) {

@@ -8,6 +8,9 @@
 //!     └───────────────────────────────────────────── half-open ────────────┘
 //! ```
 //!
+//! A probe that takes longer than the breaker would be open for holds no place any more, so that clients who take their
+//! time with a request cannot keep it half-open; how it goes counts nevertheless.
+//!
 //! An operator can hold it open or closed. All of the state that requests look at is one word, so that what they ask
 //! and tell needs no lock; time moves it on in the task of the upstream (`availability.rs`) alone.
 
@@ -28,6 +31,8 @@ pub(super) struct Breaker {
     word: AtomicU64,
     /// When it half-opens, in nanoseconds since `began`.
     reopens: AtomicU64,
+    /// When those who hold the places of probes have had them for long enough.
+    gives_up: AtomicU64,
     began: Instant,
     forced: Mutex<Option<Forced>>,
 }
@@ -61,11 +66,12 @@ pub struct Forced {
     pub expires: Option<(Instant, Timestamp)>,
 }
 
-/// The word: a generation, which changes with each phase, then how many probes went well, how many are under way, and
-/// the phase.
+/// The word: a generation, which changes with each phase, a round of probes in it, then how many of them went well, how
+/// many are under way, and the phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Word {
     generation: u64,
+    round: u8,
     passed: u64,
     probing: u64,
     phase: Phase,
@@ -74,14 +80,20 @@ struct Word {
 const PHASE_BITS: u32 = 3;
 const PROBE_BITS: u32 = 10;
 const MAX_PROBES: u64 = (1 << PROBE_BITS) - 1;
+const ROUND_BITS: u32 = 8;
+
+/// No probe is given up sooner, however short the breaker is open for: an upstream that is slow to answer would only get
+/// more to do.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One of the few requests that a half-open breaker lets in. Its place is given back when it is dropped, whatever has
 /// become of the request.
 #[derive(Debug)]
 pub(super) struct Probe {
     breaker: Arc<Breaker>,
-    /// The generation of the breaker that it is a probe of.
+    /// The generation of the breaker that it is a probe of, and the round in which it has its place.
     generation: u64,
+    round: u8,
 }
 
 /// Nobody is let in now.
@@ -115,33 +127,48 @@ impl Breaker {
             rules,
             word: AtomicU64::new(Word::of(Phase::Closed, 0).pack()),
             reopens: AtomicU64::new(0),
+            gives_up: AtomicU64::new(0),
             began: now,
             forced: Mutex::default(),
         }
     }
 
     /// Leave to make a request: as a probe, where that is needed.
-    pub(super) fn enter(self: &Arc<Self>) -> Result<Option<Probe>, Shut> {
+    pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Result<Option<Probe>, Shut> {
         match self.phase() {
             Phase::Closed | Phase::ForcedClosed => Ok(None),
             Phase::Open | Phase::ForcedOpen => Err(Shut),
-            Phase::HalfOpen => self.probe(),
+            Phase::HalfOpen => self.probe(now),
         }
     }
 
-    fn probe(self: &Arc<Self>) -> Result<Option<Probe>, Shut> {
-        let most = self.rules.probes;
-        let taken = self.change(|word| {
-            let is_free = word.phase == Phase::HalfOpen && word.probing < most;
-            is_free.then_some(Word {
+    fn probe(self: &Arc<Self>, now: Instant) -> Result<Option<Probe>, Shut> {
+        let (most, seen) = (self.rules.probes, self.word());
+        let is_full = seen.probing >= most;
+        let are_given_up = self.nanos(now) >= self.gives_up.load(Ordering::Relaxed);
+        if !is_full || are_given_up {
+            // Before the place is taken, so that nobody finds it taken and the time of the last time.
+            let patience = self.rules.open_for.max(PATIENCE);
+            self.postpone(&self.gives_up, now, patience);
+        }
+        let taken = self.change(|word| match word.phase {
+            Phase::HalfOpen if word.probing < most => Some(Word {
                 probing: word.probing + 1,
                 ..word
-            })
+            }),
+            // All who are under way are given up, once.
+            Phase::HalfOpen if are_given_up && word == seen => Some(Word {
+                probing: 1,
+                round: word.round.wrapping_add(1),
+                ..word
+            }),
+            _ => None,
         });
         match (taken, self.phase()) {
             (Some(word), _) => Ok(Some(Probe {
                 breaker: self.clone(),
                 generation: word.generation,
+                round: word.round,
             })),
             // It has closed in the meantime.
             (None, Phase::Closed | Phase::ForcedClosed) => Ok(None),
@@ -203,6 +230,17 @@ impl Breaker {
     /// Lets it be as it is by itself again; what was held open is tried first. False where it was not held.
     pub(super) fn release(&self) -> bool {
         self.release_where(|_| true)
+    }
+
+    /// Is held, or let be, as another one is now.
+    pub(super) fn hold_as(&self, other: &Breaker) {
+        match (other.forced(), self.forced()) {
+            (there, here) if there == here => {}
+            (Some(forced), _) => self.force(forced),
+            (None, _) => {
+                self.release();
+            }
+        }
     }
 
     fn release_where(&self, is_meant: impl Fn(&Forced) -> bool) -> bool {
@@ -278,10 +316,8 @@ impl Breaker {
     }
 
     fn open(&self, now: Instant, from: Phase, generation: Option<u64>) -> bool {
-        let reopens = now.saturating_duration_since(self.began) + self.rules.open_for;
-        let reopens = u64::try_from(reopens.as_nanos()).unwrap_or(u64::MAX);
         // Before the phase, so that nobody finds it open and the time of the last time.
-        self.reopens.fetch_max(reopens, Ordering::Relaxed);
+        self.postpone(&self.reopens, now, self.rules.open_for);
         let opened = self.change(|word| {
             let is_meant = word.phase == from && generation.is_none_or(|it| it == word.generation);
             is_meant.then(|| word.turned(Phase::Open))
@@ -289,14 +325,26 @@ impl Breaker {
         opened.is_some()
     }
 
-    fn give_back(&self, generation: u64) {
+    fn give_back(&self, probe: &Probe) {
         self.change(|word| {
-            let is_meant = word.phase == Phase::HalfOpen && word.generation == generation;
+            let is_its_round = (word.generation, word.round) == (probe.generation, probe.round);
+            let is_meant = word.phase == Phase::HalfOpen && is_its_round;
             is_meant.then(|| Word {
                 probing: word.probing.saturating_sub(1),
                 ..word
             })
         });
+    }
+
+    fn postpone(&self, due: &AtomicU64, now: Instant, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        due.fetch_max(self.nanos(now).saturating_add(by), Ordering::Relaxed);
+    }
+
+    /// Since `began`.
+    fn nanos(&self, at: Instant) -> u64 {
+        let passed = at.saturating_duration_since(self.began).as_nanos();
+        u64::try_from(passed).unwrap_or(u64::MAX)
     }
 
     fn word(&self) -> Word {
@@ -315,7 +363,7 @@ impl Breaker {
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        self.breaker.give_back(self.generation);
+        self.breaker.give_back(self);
     }
 }
 
@@ -347,6 +395,7 @@ impl Word {
     fn of(phase: Phase, generation: u64) -> Word {
         Word {
             generation,
+            round: 0,
             passed: 0,
             probing: 0,
             phase,
@@ -358,7 +407,8 @@ impl Word {
     }
 
     fn pack(self) -> u64 {
-        self.generation << (PHASE_BITS + 2 * PROBE_BITS)
+        self.generation << (PHASE_BITS + 2 * PROBE_BITS + ROUND_BITS)
+            | u64::from(self.round) << (PHASE_BITS + 2 * PROBE_BITS)
             | self.passed << (PHASE_BITS + PROBE_BITS)
             | self.probing << PHASE_BITS
             | self.phase as u64
@@ -366,7 +416,9 @@ impl Word {
 
     fn unpack(word: u64) -> Word {
         Word {
-            generation: word >> (PHASE_BITS + 2 * PROBE_BITS),
+            generation: word >> (PHASE_BITS + 2 * PROBE_BITS + ROUND_BITS),
+            // The lowest eight bits of what is left.
+            round: (word >> (PHASE_BITS + 2 * PROBE_BITS)) as u8,
             passed: word >> (PHASE_BITS + PROBE_BITS) & MAX_PROBES,
             probing: word >> PHASE_BITS & MAX_PROBES,
             phase: match word & ((1 << PHASE_BITS) - 1) {

@@ -26,7 +26,7 @@ pub struct BreakerConfig {
     /// How long nobody is let in. Default `"5s"`.
     pub open_for: Duration,
     /// How many are let in at a time after that, and how many must go well for it to close; one that does not opens it
-    /// again: 1 to 100. Default 3.
+    /// again. Where they take longer than `open_for`, and than five seconds, others are let in: 1 to 100. Default 3.
     pub probes: Bounded<1, 100>,
 }
 

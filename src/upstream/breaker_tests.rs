@@ -88,9 +88,9 @@ fn nobody_is_let_in_until_it_half_opens() {
     let now = Instant::now();
     let breaker = opened(now);
     assert_eq!(breaker.due(), Some(now + 5 * SECOND));
-    assert!(breaker.enter().is_err());
+    assert!(breaker.enter(now).is_err());
     breaker.tick(now + 5 * SECOND - Duration::from_nanos(1));
-    assert!(breaker.enter().is_err());
+    assert!(breaker.enter(now + 5 * SECOND).is_err());
     breaker.tick(now + 5 * SECOND);
     assert_eq!((breaker.phase(), breaker.due()), (Phase::HalfOpen, None));
 }
@@ -99,9 +99,9 @@ fn nobody_is_let_in_until_it_half_opens() {
 fn few_are_let_in_and_close_it() {
     let now = Instant::now();
     let breaker = half_open(now);
-    let probes: Vec<_> = (0..2).map(|_| breaker.enter().unwrap()).collect();
+    let probes: Vec<_> = (0..2).map(|_| breaker.enter(now).unwrap()).collect();
     assert!(probes.iter().all(Option::is_some));
-    assert!(breaker.enter().is_err());
+    assert!(breaker.enter(now).is_err());
     let changes: Vec<bool> = probes
         .into_iter()
         .map(|probe| breaker.hear(probe, now, &well()))
@@ -110,7 +110,7 @@ fn few_are_let_in_and_close_it() {
         (changes, breaker.phase()),
         (vec![false, true], Phase::Closed)
     );
-    assert!(matches!(breaker.enter(), Ok(None)));
+    assert!(matches!(breaker.enter(now), Ok(None)));
     // It begins anew: what opened it is forgotten.
     breaker.hear(None, now, &failed());
     assert_eq!(breaker.phase(), Phase::Closed);
@@ -121,7 +121,7 @@ fn a_bad_probe_opens_it_again_for_as_long() {
     for bad in [failed(), slow()] {
         let now = Instant::now();
         let breaker = half_open(now);
-        let probe = breaker.enter().unwrap();
+        let probe = breaker.enter(now).unwrap();
         assert!(breaker.hear(probe, now + 6 * SECOND, &bad));
         assert_eq!(breaker.phase(), Phase::Open);
         assert_eq!(breaker.due(), Some(now + 11 * SECOND));
@@ -130,30 +130,75 @@ fn a_bad_probe_opens_it_again_for_as_long() {
 
 #[test]
 fn a_probe_that_comes_to_nothing_gives_its_place_back() {
-    let breaker = half_open(Instant::now());
+    let now = Instant::now();
+    let breaker = half_open(now);
     for _ in 0..100 {
-        let probes: Vec<_> = (0..2).map(|_| breaker.enter().unwrap()).collect();
-        assert!(breaker.enter().is_err());
+        let probes: Vec<_> = (0..2).map(|_| breaker.enter(now).unwrap()).collect();
+        assert!(breaker.enter(now).is_err());
         drop(probes);
     }
     assert_eq!(breaker.word().probing, 0);
     // So does one that has told how it went.
-    let now = Instant::now();
-    let probe = breaker.enter().unwrap();
+    let probe = breaker.enter(now).unwrap();
     breaker.hear(probe, now, &well());
     assert_eq!((breaker.word().probing, breaker.word().passed), (0, 1));
+}
+
+#[test]
+fn probes_that_take_for_ever_hold_no_place_and_count_in_the_end() {
+    let now = Instant::now();
+    let breaker = half_open(now);
+    let slow = [breaker.enter(now).unwrap(), breaker.enter(now).unwrap()];
+    let patience = now + PATIENCE;
+    assert!(breaker.enter(patience - Duration::from_nanos(1)).is_err());
+    let next = breaker.enter(patience).unwrap();
+    assert_eq!((breaker.word().probing, breaker.word().round), (1, 1));
+    let other = breaker.enter(patience).unwrap();
+    assert!(breaker.enter(patience).is_err(), "no more than two again");
+    // They have no place to give back any more.
+    let [first, second] = slow;
+    drop(first);
+    assert_eq!(breaker.word().probing, 2);
+    assert!(!breaker.hear(second, patience, &well()));
+    assert_eq!((breaker.word().probing, breaker.word().passed), (2, 1));
+    assert!(breaker.hear(next, patience, &well()));
+    assert_eq!(breaker.phase(), Phase::Closed);
+    drop(other);
+    assert_eq!(breaker.word().probing, 0);
+}
+
+#[test]
+fn a_breaker_that_is_open_for_long_waits_as_long_for_its_probes() {
+    let now = Instant::now();
+    let rules = Rules {
+        open_for: 60 * SECOND,
+        probes: 1,
+        ..rules()
+    };
+    let breaker = Arc::new(Breaker::new(rules, now));
+    (0..4).for_each(|_| {
+        breaker.hear(None, now, &failed());
+    });
+    let now = now + 60 * SECOND;
+    breaker.tick(now);
+    let probe = breaker.enter(now).unwrap();
+    assert!(breaker.enter(now + 59 * SECOND).is_err());
+    assert!(breaker.enter(now + 60 * SECOND).is_ok());
+    // It fails after all.
+    assert!(breaker.hear(probe, now + 61 * SECOND, &failed()));
+    assert_eq!(breaker.phase(), Phase::Open);
 }
 
 #[test]
 fn probes_of_before_say_nothing() {
     let now = Instant::now();
     let breaker = half_open(now);
-    let late = breaker.enter().unwrap();
-    let bad = breaker.enter().unwrap();
+    let late = breaker.enter(now).unwrap();
+    let bad = breaker.enter(now).unwrap();
     breaker.hear(bad, now, &failed());
     breaker.tick(now + 10 * SECOND);
     assert_eq!(breaker.phase(), Phase::HalfOpen);
-    let current = breaker.enter().unwrap();
+    let current = breaker.enter(now).unwrap();
     assert!(!breaker.hear(late, now, &failed()));
     assert_eq!(
         (breaker.phase(), breaker.word().probing),
@@ -175,7 +220,7 @@ fn an_operator_has_the_last_word() {
     };
     let breaker = breaker(now);
     breaker.force(hold(true, None));
-    assert!(breaker.enter().is_err());
+    assert!(breaker.enter(now).is_err());
     breaker.tick(now + 3600 * SECOND);
     assert_eq!((breaker.phase(), breaker.due()), (Phase::ForcedOpen, None));
     // What was held open is tried first.
@@ -187,7 +232,7 @@ fn an_operator_has_the_last_word() {
         breaker.hear(None, now, &failed());
     });
     assert_eq!(breaker.phase(), Phase::ForcedClosed);
-    assert!(matches!(breaker.enter(), Ok(None)));
+    assert!(matches!(breaker.enter(now), Ok(None)));
     breaker.tick(now + SECOND);
     assert_eq!((breaker.phase(), breaker.forced()), (Phase::Closed, None));
     // Nothing of the time in which it was held counts.
@@ -221,13 +266,39 @@ fn it_goes_on_over_reloads_and_so_does_what_was_said() {
 }
 
 #[test]
+fn what_is_said_while_another_takes_over_holds_for_that() {
+    let now = Instant::now();
+    let (before, next) = (breaker(now), breaker(now));
+    let forced = |is_open| Forced {
+        is_open,
+        expires: None,
+    };
+    before.force(forced(true));
+    next.hold_as(&before);
+    assert_eq!(next.phase(), Phase::ForcedOpen);
+    before.force(forced(false));
+    next.hold_as(&before);
+    assert_eq!(next.phase(), Phase::ForcedClosed);
+    before.release();
+    next.hold_as(&before);
+    assert_eq!((next.phase(), next.forced()), (Phase::Closed, None));
+    // Nothing was said: it is as it is by itself.
+    (0..4).for_each(|_| {
+        next.hear(None, now, &failed());
+    });
+    next.hold_as(&before);
+    assert_eq!(next.phase(), Phase::Open);
+}
+
+#[test]
 fn places_are_not_lost_among_threads() {
-    let breaker = half_open(Instant::now());
+    let now = Instant::now();
+    let breaker = half_open(now);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..2000 {
-                    let probe = breaker.enter();
+                    let probe = breaker.enter(now);
                     assert!(breaker.word().probing <= 2);
                     drop(probe);
                 }
@@ -256,8 +327,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever comes when: half-open, there are never more probes than may be, and once nobody is under way it lets
-    /// somebody in again in its time.
+    /// Whatever comes when: half-open, never more probes have a place than may, and it lets somebody in again in its time,
+    /// whoever keeps a place.
     #[test]
     fn it_always_finds_its_way_back(steps in steps()) {
         let mut now = Instant::now();
@@ -265,7 +336,7 @@ proptest! {
         let mut under_way: Vec<Option<Probe>> = Vec::new();
         for step in steps {
             match step {
-                Step::Enter => if let Ok(probe) = breaker.enter() {
+                Step::Enter => if let Ok(probe) = breaker.enter(now) {
                     under_way.push(probe);
                 },
                 Step::Tell(which, is_ok) if !under_way.is_empty() => {
@@ -282,16 +353,21 @@ proptest! {
                 _ => {}
             }
             let current = breaker.word();
-            let probing = under_way.iter().flatten().filter(|it| it.generation == current.generation);
+            let is_current = |it: &&Probe| {
+                (it.generation, it.round) == (current.generation, current.round)
+            };
+            let probing = under_way.iter().flatten().filter(is_current);
             prop_assert_eq!(probing.count() as u64, current.probing);
             prop_assert!(current.probing <= 2);
         }
-        under_way.clear();
-        breaker.tick(now + 5 * SECOND);
-        prop_assert!(breaker.enter().is_ok());
+        // Those who are under way stay so, for ever.
+        now += 5 * SECOND;
+        breaker.tick(now);
+        now += PATIENCE;
         for _ in 0..2 {
-            let probe = breaker.enter().unwrap_or_default();
-            breaker.hear(probe, now, &well());
+            let probe = breaker.enter(now);
+            prop_assert!(probe.is_ok());
+            breaker.hear(probe.unwrap_or_default(), now, &well());
         }
         prop_assert_eq!(breaker.phase(), Phase::Closed);
     }

@@ -16,9 +16,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
+use pingora::{Error, ErrorType};
 
 use super::Upstream;
-use super::attempt::{Attempt, Replay, Upload};
+use super::attempt::{Attempt, Failure, Replay, Upload, Verdict};
 use super::outcome::grpc_status;
 use crate::response::Code;
 
@@ -41,6 +42,9 @@ pub struct Heard {
 impl Upstream {
     /// Sends a request whose header is `head` and takes in what comes back, within this time. Of a larger body than
     /// `largest` nothing is kept, and the rest is not waited for.
+    ///
+    /// That the time has run out is no failure of the endpoint's: it may have been short, and clients get that endpoint, too.
+    /// How long it may be silent is said by the upstream's own timeouts.
     pub async fn send(
         self: &Arc<Self>,
         head: Parts,
@@ -53,8 +57,26 @@ impl Upstream {
         let sending = exchange(&mut attempt, head, body, largest);
         match tokio::time::timeout(within, sending).await {
             Ok(heard) => heard,
-            Err(_) => Err(Code::UpstreamTimeout),
+            Err(_) => Err(failed(
+                &mut attempt,
+                &Error::new(ErrorType::ReadTimedout),
+                false,
+            )),
         }
+    }
+}
+
+/// What an exchange has failed for. Whoever is to know of that is told.
+fn failed(attempt: &mut Attempt, error: &Error, was_pooled: bool) -> Code {
+    let verdict = attempt.failed_in_exchange(&Failure {
+        error,
+        raised: None,
+        was_pooled,
+        replay: Replay::Never,
+    });
+    match verdict {
+        Verdict::GiveUp(code) => code,
+        Verdict::Retry => Code::Internal,
     }
 }
 
@@ -70,7 +92,7 @@ async fn exchange(
     };
     let peer = attempt.pick(upload)?;
     let connected = CONNECTOR.get_http_session(&*peer).await;
-    let (mut session, _) = connected.map_err(|mut error| {
+    let (mut session, was_pooled) = connected.map_err(|mut error| {
         error.as_up();
         attempt.failed_to_connect(&error, Replay::Never);
         attempt.code(&error)
@@ -82,7 +104,7 @@ async fn exchange(
     let talked = talk(&mut session, attempt, head, body, largest).await;
     let heard = talked.map_err(|mut error| {
         error.as_up();
-        attempt.code(&error)
+        failed(attempt, &error, was_pooled)
     })?;
     if heard.body.is_some() {
         attempt.finished();
@@ -101,6 +123,12 @@ async fn talk(
     body: Bytes,
     largest: usize,
 ) -> pingora::Result<Heard> {
+    // Connections of HTTP/1.1 are watched; on HTTP/2 it is for us to keep the upstream's time.
+    let timeouts = attempt.upstream().timeouts();
+    let (first_byte, idle) = (timeouts.first_byte.as_std(), timeouts.idle.as_std());
+    if session.as_http2().is_some() {
+        session.set_read_timeout(Some(first_byte));
+    }
     session.write_request_header(Box::new(head)).await?;
     if !body.is_empty() {
         session.write_request_body(body, false).await?;
@@ -118,6 +146,9 @@ async fn talk(
     let now = Instant::now();
     attempt.answered(now, status, grpc_status(&headers));
     attempt.moved(now);
+    if session.as_http2().is_some() {
+        session.set_read_timeout(Some(idle));
+    }
     let mut body = BytesMut::new();
     while let Some(part) = session.read_response_body().await? {
         attempt.moved(Instant::now());

@@ -184,10 +184,10 @@ impl Endpoint {
     }
 
     /// Leave for one request, as a probe where its breaker needs one.
-    pub(super) fn enter(&self) -> Result<Option<Probe>, Shut> {
+    pub(super) fn enter(&self, now: Instant) -> Result<Option<Probe>, Shut> {
         match &self.standing.breaker {
             None => Ok(None),
-            Some(breaker) => breaker.enter(),
+            Some(breaker) => breaker.enter(now),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What keeps an upstream and its endpoints from what they cannot do now: breakers and ejection, as an upstream has them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -49,20 +49,34 @@ impl Guards {
 #[derive(Debug)]
 pub(super) struct Watched {
     pub breaker: Arc<Breaker>,
-    said: Mutex<Option<Phase>>,
+    /// One for a breaker, whoever has it.
+    said: Arc<Mutex<Said>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    phase: Option<Phase>,
+    /// Whether the metrics have it: those of an endpoint that was gone do not.
+    is_counted: bool,
 }
 
 impl Watched {
     pub(super) fn build(config: &BreakerConfig, before: Option<&Watched>, now: Instant) -> Watched {
-        let before = before.map(|before| &before.breaker);
-        Watched {
-            breaker: Breaker::build(config, before, now),
-            said: Mutex::default(),
-        }
+        let breaker = Breaker::build(config, before.map(|before| &before.breaker), now);
+        // What goes on as it was is no news.
+        let same = before.filter(|before| Arc::ptr_eq(&before.breaker, &breaker));
+        let said = same.map_or_else(Arc::default, |same| same.said.clone());
+        let watched = Watched { breaker, said };
+        watched.said().is_counted = false;
+        watched
     }
 
-    pub(super) fn enter(&self) -> Result<Option<Probe>, Shut> {
-        self.breaker.enter()
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter(&self, now: Instant) -> Result<Option<Probe>, Shut> {
+        self.breaker.enter(now)
     }
 
     pub(super) fn hear(&self, probe: Option<Probe>, now: Instant, outcome: &Outcome) -> bool {
@@ -91,12 +105,16 @@ impl Watched {
     ) {
         self.breaker.tick(now);
         let phase = self.breaker.phase();
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = said.replace(phase);
+        let mut said = self.said();
+        let before = said.phase.replace(phase);
+        if before == Some(phase) && said.is_counted {
+            return;
+        }
+        said.is_counted = true;
+        metrics.breaker(endpoint, phase.number());
         if before == Some(phase) {
             return;
         }
-        metrics.breaker(endpoint, phase.number());
         let is_new = before.is_none() && phase == Phase::Closed;
         if is_new {
             return;

@@ -32,7 +32,7 @@ impl Upstream {
     ) -> Result<(Arc<Endpoint>, Probes), Code> {
         let of_upstream = match &self.guards.breaker {
             None => None,
-            Some(breaker) => breaker.enter().map_err(|Shut| Code::CircuitOpen)?,
+            Some(breaker) => breaker.enter(wish.now).map_err(|Shut| Code::CircuitOpen)?,
         };
         let (endpoint, of_endpoint) = self.pick_endpoint(wish, tried)?;
         let probes = Probes {
@@ -58,7 +58,7 @@ impl Upstream {
         let mut endpoint = pick(tried).ok_or(Code::UpstreamUnhealthy)?;
         let mut shut: SmallVec<[Arc<Endpoint>; 4]> = SmallVec::new();
         loop {
-            match endpoint.enter() {
+            match endpoint.enter(wish.now) {
                 Ok(probe) => return Ok((endpoint, probe)),
                 Err(Shut) => {
                     if shut.is_empty() {

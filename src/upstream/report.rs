@@ -77,6 +77,26 @@ impl Upstream {
         self.guards.bell.notify_one();
         followed
     }
+
+    /// Is about to come in the place of the one `before`: what operators have told that since this one was compiled holds
+    /// here as well.
+    pub fn take_orders(&self, before: &Upstream) {
+        let hold = |one: Option<&Watched>, before: Option<&Watched>| {
+            if let (Some(one), Some(before)) = (one, before) {
+                one.breaker.hold_as(&before.breaker);
+            }
+        };
+        hold(self.guards.breaker.as_ref(), before.guards.breaker.as_ref());
+        if self.guards.endpoint_breaker.is_some() {
+            let known = before.current();
+            for endpoint in self.current() {
+                let same = known.iter().find(|it| it.address() == endpoint.address());
+                hold(endpoint.breaker(), same.and_then(|same| same.breaker()));
+            }
+            self.refresh();
+        }
+        self.guards.bell.notify_one();
+    }
 }
 
 fn follow(

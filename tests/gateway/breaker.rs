@@ -44,12 +44,9 @@ async fn until_it_is(gateway: &Gateway, endpoint: Option<&Origin>, state: &str) 
 #[tokio::test]
 async fn an_upstream_that_fails_is_left_alone_and_tried_again() {
     let (shop, fails) = switched();
-    let gateway = Gateway::draft(&toml(
-        "endpoints = [\"$shop\"]\nbreaker = { min_requests = 5, open_for = \"1500ms\", probes = 2 }",
-    ))
-    .with("shop", &shop)
-    .start()
-    .await;
+    let rules = "endpoints = [\"$shop\"]\nbreaker = { min_requests = 5, open_for = \"1500ms\", probes = 2 }\n";
+    let draft = |more: &str| Gateway::draft(&toml(&format!("{rules}{more}"))).with("shop", &shop);
+    let mut gateway = draft("").start().await;
     let client = gateway.http1();
     for _ in 0..5 {
         assert_eq!(client.send(get("/")).await.status, 500);
@@ -67,15 +64,21 @@ async fn an_upstream_that_fails_is_left_alone_and_tried_again() {
         (&"circuit_open".into(), &"UO".into(), &"upstream".into())
     );
     until_it_is(&gateway, None, "open").await;
-    let metrics = gateway.metrics().await;
     let labels = "{northgate_upstream=\"shop\",server_address=\"\"}";
-    for (name, value) in [
-        ("northgate_breaker_state", 2),
-        ("northgate_breaker_opened_total", 1),
+    let opened = format!("northgate_breaker_opened_total{labels} 1\n");
+    for line in [
+        format!("northgate_breaker_state{labels} 2\n"),
+        opened.clone(),
     ] {
-        let line = format!("{name}{labels} {value}");
-        assert!(metrics.contains(&line), "{line} in {metrics}");
+        eventually(&line, async || {
+            gateway.metrics().await.contains(&line).then_some(())
+        })
+        .await;
     }
+    // That goes on in another configuration, and is no news there.
+    let other = draft("timeouts = { first_byte = \"7s\" }");
+    other.apply(&mut gateway).await.unwrap();
+    assert!(gateway.metrics().await.contains(&opened));
     until_it_is(&gateway, None, "half_open").await;
     // It fails still.
     assert_eq!(client.send(get("/")).await.status, 500);
@@ -175,6 +178,45 @@ async fn few_are_let_in_to_see_and_one_that_leaves_makes_room() {
 }
 
 #[tokio::test]
+async fn clients_who_take_their_time_cannot_keep_it_half_open() {
+    let (shop, fails) = switched();
+    let gateway = Gateway::draft(&toml(
+        "endpoints = [\"$shop\"]\nbreaker = { min_requests = 1, open_for = \"100ms\", probes = 2 }\nendpoint_breaker = { min_requests = 1, open_for = \"100ms\", probes = 2 }",
+    ))
+    .with("shop", &shop)
+    .start()
+    .await;
+    assert_eq!(gateway.http1().send(get("/")).await.status, 500);
+    fails.store(false, Ordering::SeqCst);
+    until_it_is(&gateway, None, "half_open").await;
+    until_it_is(&gateway, Some(&shop), "half_open").await;
+    // They have both places, and say no more for as long as they may.
+    let mut slow = Vec::new();
+    for number in 0..2 {
+        let mut client = RawClient::connect(gateway.address()).await;
+        client
+            .send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
+            .await;
+        slow.push(client);
+        eventually("the probe is under way", async || {
+            let shown = super::outliers::shown(&gateway, &shop.to_string()).await;
+            (shown["in_flight"] == number + 1).then_some(())
+        })
+        .await;
+    }
+    let refused = gateway.http1().send(get("/")).await;
+    refused.assert_problem(503, "circuit_open");
+    eventually("others are let in", async || {
+        (gateway.http1().send(get("/")).await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.http1().send(get("/")).await.status, 200);
+    until_it_is(&gateway, None, "closed").await;
+    until_it_is(&gateway, Some(&shop), "closed").await;
+    drop(slow);
+}
+
+#[tokio::test]
 async fn slow_calls_open_it_too() {
     let shop = Origin::serving(Protocol::Http1, |_| async {
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -238,13 +280,15 @@ async fn an_endpoint_is_left_alone_by_itself() {
 async fn an_operator_holds_breakers() {
     let shop = Origin::http1(|_| text("ok"));
     let other = Origin::http1(|_| text("other"));
-    let draft = |more: &str| {
-        let upstream = "endpoints = [\"$shop\", \"$other\"]\nbreaker = {}\nendpoint_breaker = {}\n";
+    let draft = |more: &str, rules: &str| {
+        let upstream = format!(
+            "endpoints = [\"$shop\", \"$other\"]\nbreaker = {rules}\nendpoint_breaker = {rules}\n"
+        );
         Gateway::draft(&toml(&format!("{upstream}{more}")))
             .with("shop", &shop)
             .with("other", &other)
     };
-    let mut gateway = draft("").start().await;
+    let mut gateway = draft("", "{}").start().await;
     let client = gateway.http1();
     let order = async |gateway: &Gateway, target: &str| {
         gateway
@@ -259,15 +303,22 @@ async fn an_operator_holds_breakers() {
     let answer = client.send(get("/")).await;
     answer.assert_problem(503, "circuit_open");
     assert_eq!(answer.header("retry-after"), Some("5"));
-    // It is held whatever is defined anew around it.
-    draft("timeouts = { first_byte = \"7s\" }")
-        .apply(&mut gateway)
-        .await
-        .unwrap();
-    client
-        .send(get("/"))
-        .await
-        .assert_problem(503, "circuit_open");
+    // It is held whatever is defined anew, around it and of itself.
+    for (more, rules) in [
+        ("timeouts = { first_byte = \"7s\" }", "{}"),
+        (
+            "",
+            "{ failure_ratio = \"70%\", window = \"3s\", open_for = \"5s\" }",
+        ),
+        ("", "{}"),
+    ] {
+        draft(more, rules).apply(&mut gateway).await.unwrap();
+        client
+            .send(get("/"))
+            .await
+            .assert_problem(503, "circuit_open");
+        assert_eq!(breaker(&gateway, None).await["held"], true);
+    }
     let released = order(&gateway, "shop/release").await.json();
     assert_eq!(
         (&released["state"], &released["held"]),
@@ -276,6 +327,16 @@ async fn an_operator_holds_breakers() {
     assert_eq!(client.send(get("/")).await.status, 200);
 
     let endpoint = format!("endpoint={other}");
+    order(&gateway, &format!("shop/open?{endpoint}")).await;
+    draft("", "{ probes = 1 }")
+        .apply(&mut gateway)
+        .await
+        .unwrap();
+    assert_eq!(breaker(&gateway, Some(&other)).await["held"], true);
+    draft("", "{}").apply(&mut gateway).await.unwrap();
+    assert_eq!(breaker(&gateway, Some(&other)).await["held"], true);
+    assert_eq!(breaker(&gateway, Some(&shop)).await["held"], false);
+    order(&gateway, &format!("shop/release?{endpoint}")).await;
     let until = northgate::text::Timestamp::from_unix(northgate::text::Timestamp::now().unix() + 2);
     let target = format!("shop/open?{endpoint}&expires={}", until.unwrap());
     let held = order(&gateway, &target).await.json();
@@ -307,7 +368,6 @@ async fn an_operator_holds_breakers() {
         assert_eq!(answer.status, status, "{target}: {}", answer.text());
         assert!(answer.text().contains(words), "{target}: {}", answer.text());
     }
-    draft("").apply(&mut gateway).await.unwrap();
 }
 
 #[tokio::test]

@@ -155,6 +155,30 @@ async fn checks_over_tls_verify_as_requests_do() {
 }
 
 #[tokio::test]
+async fn each_check_has_a_connection_of_its_own() {
+    for (protocol, check) in [
+        (Protocol::Http1, "http = \"/\""),
+        (Protocol::H2, "http = \"/\""),
+        (Protocol::H2, "grpc = \"\""),
+    ] {
+        let origin = Origin::speaking(protocol, |_| text("ok"));
+        let gateway = Gateway::draft(&toml(&format!(
+            "endpoints = [\"$shop\"]\nprotocol = \"{protocol}\"\nhealth = {{ {check}, {QUICK} }}"
+        )))
+        .with("shop", &origin)
+        .start()
+        .await;
+        eventually("some checks", async || {
+            (origin.seen().len() > 5).then_some(())
+        })
+        .await;
+        drop(gateway);
+        let (connections, checks) = (origin.connections(), origin.seen().len());
+        assert!(connections >= checks, "{connections} for {checks} checks");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_is_looked_at_as_closely_as_is_said() {
     let said = Arc::new(Mutex::new((200, r#"{"status": "UP", "db": {"ok": true}}"#)));
     let words = said.clone();

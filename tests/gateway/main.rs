@@ -97,3 +97,4 @@ mod upstream_framing;
 mod upstream_requests;
 mod upstream_tls;
 mod upstreams;
+mod ways_back;

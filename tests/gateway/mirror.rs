@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::harness::*;
-use crate::origins::silent;
+use crate::origins::{reset, silent};
 
 const GATEWAY: &str = r#"
     [upstreams]
@@ -248,4 +248,116 @@ async fn what_is_refused_for_its_body_is_not_copied() {
     let seen = next.seen();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].body, "hello");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_can_be_reached_by_tls() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    for protocol in [Protocol::Http1, Protocol::H2] {
+        let spoken = match protocol {
+            Protocol::Http1 => "http/1.1",
+            Protocol::H2 => "h2",
+        };
+        for (trusted, result) in [(&authority, "sent"), (&stranger, "failed")] {
+            let shop = Origin::http1(|seen| text(seen.body));
+            let config = authority.issue(&["localhost"]).server_config();
+            let next = Origin::over_tls(protocol, config, |_| text("next"));
+            let gateway = Gateway::draft(
+                r#"
+                [upstreams]
+                shop = { endpoints = ["$shop"] }
+                next = { endpoints = ["$next"], protocol = "$spoken", tls = { ca = "$ca", sni = "localhost" } }
+                [routes.shop]
+                match = { path = "/{*rest}" }
+                upstream = "shop"
+                mirror = { upstream = "next" }
+                "#,
+            )
+            .with("shop", &shop)
+            .with("next", &next)
+            .with("spoken", spoken)
+            .with("ca", trusted.path())
+            .start()
+            .await;
+            let client = gateway.http1();
+            for number in 1..=3 {
+                let answer = client.send(post("/a", vec![b'm'; 20_000])).await;
+                assert_eq!((answer.status, answer.body.len()), (200, 20_000));
+                counted(&gateway, "mirrored_requests", result, number).await;
+            }
+            let bodies: Vec<usize> = next.seen().iter().map(|it| it.body.len()).collect();
+            match result {
+                "sent" => assert_eq!(bodies, [20_000; 3]),
+                _ => assert!(bodies.is_empty(), "who is not trusted gets nothing"),
+            }
+        }
+    }
+}
+
+/// What becomes of copies is learned as of any request. That the mirror's own time was short is not held against anybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_are_known_by_what_they_do_to_copies() {
+    let next = |bad: &dyn Display, more: &str, other: Protocol| {
+        let shop = Origin::http1(|seen| text(seen.body));
+        let well = Origin::speaking(other, |_| text("well"));
+        let toml = GATEWAY.replace(
+            "protocol = \"$other\" }",
+            &format!("protocol = \"$other\"{more}, outliers = {{ failure_ratio = \"50%\", min_requests = 3, base_ejection = \"1m\" }} }}"),
+        );
+        let toml = toml.replace("\"$next\"", "\"$bad\", \"$well\"");
+        let draft = Gateway::draft(&toml)
+            .with("shop", &shop)
+            .with("well", &well);
+        let draft = draft.with("bad", bad).with("protocol", Protocol::Http1);
+        let draft = draft.with("other", other);
+        (draft, [shop, well])
+    };
+    let is_out = async |gateway: &Gateway, address: &str| {
+        let shown = gateway.admin(get("/upstreams")).await.json();
+        let endpoints = shown["next"]["endpoints"].as_array().unwrap().clone();
+        let mut found = endpoints.into_iter().filter(|it| it["address"] == address);
+        found.next().expect("the endpoint")["healthy"] == false
+    };
+    let (before, within) = (reset::before_header(), reset::in_body());
+    let quick = ", timeouts = { first_byte = \"300ms\" }";
+    let hanging = silent::start();
+    let cases: [(&dyn Display, &str, Protocol); 4] = [
+        (&before, "", Protocol::Http1),
+        (&within, "", Protocol::Http1),
+        (&hanging, quick, Protocol::Http1),
+        (&hanging, quick, Protocol::H2),
+    ];
+    for (bad, more, other) in cases {
+        let (draft, _origins) = next(bad, more, other);
+        let gateway = draft.with("mirror", "").start().await;
+        let (client, address) = (gateway.http1(), bad.to_string());
+        eventually("it is ejected", async || {
+            client.send(post("/a", "x")).await;
+            is_out(&gateway, &address).await.then_some(())
+        })
+        .await;
+    }
+    let (draft, _origins) = next(&hanging, "", Protocol::Http1);
+    let gateway = draft.with("mirror", ", timeout = \"50ms\"").start().await;
+    let client = gateway.http1();
+    for _ in 0..10 {
+        client.send(post("/a", "x")).await;
+    }
+    let count = |metrics: &str, result: &str| {
+        let start = format!(
+            "northgate_mirrored_requests_total{{http_route=\"shop\",northgate_upstream=\"next\",result=\"{result}\"}} "
+        );
+        let mut counts = metrics
+            .lines()
+            .filter_map(|line| line.strip_prefix(&*start));
+        counts.next().map_or(0, |count| count.parse().unwrap())
+    };
+    let failed: usize = eventually("all copies have come to their end", async || {
+        let metrics = gateway.metrics().await;
+        let failed = count(&metrics, "failed");
+        (failed + count(&metrics, "sent") == 10).then_some(failed)
+    })
+    .await;
+    assert!(failed >= 5, "{failed}");
+    assert!(!is_out(&gateway, &hanging.to_string()).await);
 }

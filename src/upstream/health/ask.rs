@@ -1,5 +1,6 @@
 //! One check: what an endpoint is asked, and what it must say.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,11 @@ use super::status::StatusRange;
 
 /// The most that is looked at of an answer.
 const MOST: usize = 64 * 1024;
+
+/// What opens connections, for all checks of the process: each loads the authorities of the system. Nothing is ever given
+/// back to them, so there is no connection to use again.
+static TRANSPORT: LazyLock<TransportConnector> = LazyLock::new(|| TransportConnector::new(None));
+static CONNECTOR: LazyLock<Connector> = LazyLock::new(|| Connector::new(None));
 
 /// What endpoints are asked.
 #[derive(Debug)]
@@ -124,7 +130,7 @@ impl Question {
         let host = self.host.as_deref().unwrap_or(&member.host);
         match &self.kind {
             Kind::Tcp => {
-                TransportConnector::new(None).get_stream(&peer).await?;
+                TRANSPORT.new_stream(&peer).await?;
                 Ok(())
             }
             Kind::Http(http) => {
@@ -153,6 +159,8 @@ impl Question {
         peer.options.total_connection_timeout = Some(limit);
         peer.options.read_timeout = Some(limit);
         peer.options.write_timeout = Some(limit);
+        // A connection on which there may be a second stream is kept while the first is open.
+        peer.options.max_h2_streams = 1;
         if matches!(self.kind, Kind::Grpc { .. }) {
             peer.options.alpn = ALPN::H2;
         }
@@ -211,9 +219,7 @@ async fn exchange(
     request: RequestHeader,
     body: Option<Bytes>,
 ) -> Result<Answer, Symptom> {
-    // A connector of its own has no connection to use again.
-    let connector = Connector::new(None);
-    let (mut session, _) = connector.get_http_session(peer).await?;
+    let (mut session, _) = CONNECTOR.get_http_session(peer).await?;
     session.set_write_timeout(peer.options.write_timeout);
     session.set_read_timeout(peer.options.read_timeout);
     session.write_request_header(Box::new(request)).await?;
