@@ -112,7 +112,7 @@
 //! | No header that credentials are read from is dropped from requests before the gate | `tests/config/reject/forward-credentials.toml`; `tests/gateway/forwarding_identity.rs`: `a_header_of_credentials_can_be_written_and_is_still_read_elsewhere` |
 //! | What may have been done is not asked of somebody else; what a step of a fallback has answered says so, and nothing else can | `tests/gateway/fallback.rs` |
 //! | Who calls stays with a branch of a split, and a weight that is raised moves no more than it needs | `tests/gateway/split.rs`; `src/actions/split/mod.rs`: `raising_a_weight_moves_only_what_it_needs` |
-//! | A branch that has broken its guard gets nothing until an operator or the configuration says otherwise | `tests/gateway/canary.rs` |
+//! | A branch that has broken its guard gets nothing until an operator or the configuration says otherwise; what others have handed over to it goes back to them | `tests/gateway/canary.rs` |
 //! | No client ever waits for a mirror, and no mirror gets half a request | `tests/gateway/mirror.rs` |
 //! | Nobody makes requests fail on purpose where the gateway does not allow it | `tests/config/reject/policy-fault.toml`; `tests/gateway/fault_injection.rs` |
 //! | Every line that the demo prints works as it is printed | `tests/cli/demo.rs` |
@@ -189,7 +189,9 @@
 //! | A request that may have been acted upon is not sent twice | `tests/gateway/upstreams.rs`: `a_stale_connection_is_not_replaced_for_post` |
 //! | Checks verify TLS as requests do | `tests/gateway/health_checks.rs`: `checks_over_tls_verify_as_requests_do` |
 //! | Whoever is ejected comes back, asked or not, over reloads, and when nobody else is left; ejection leaves somebody in any case | `tests/gateway/outliers.rs`; `src/upstream/outliers_tests.rs` |
-//! | A breaker always finds its way back, lets in no more probes at a time than it may, and a probe that comes to nothing gives its place back | `src/upstream/breaker_tests.rs`: `it_always_finds_its_way_back`; `tests/gateway/breaker.rs`: `few_are_let_in_to_see_and_one_that_leaves_makes_room` |
+//! | A breaker always finds its way back, lets in no more probes at a time than it may, and a probe that comes to nothing gives its place back; nobody keeps one for ever | `src/upstream/breaker_tests.rs`: `it_always_finds_its_way_back`; `tests/gateway/breaker.rs`: `few_are_let_in_to_see_and_one_that_leaves_makes_room`, `clients_who_take_their_time_cannot_keep_it_half_open` |
+//! | An endpoint is back once it is well, whatever has taken it out, alone or together, and whatever is defined anew meanwhile | `tests/gateway/ways_back.rs` |
+//! | What an operator says of a breaker holds over every reload, until it is taken back or over | `tests/gateway/breaker.rs`: `an_operator_holds_breakers`; `src/upstream/breaker_tests.rs`: `what_is_said_while_another_takes_over_holds_for_that` |
 //! | No client has an endpoint ejected by leaving, by its own deadline, or by asking for what is not there | `tests/gateway/outliers.rs`: `clients_cannot_have_an_endpoint_ejected` |
 //! | Upstreams' certificates are verified, and pools of different trust are apart | `tests/gateway/upstream_tls.rs` |
 //! | Memory does not grow with a body | `tests/gateway/streaming.rs`: `large_bodies_come_down`, `large_bodies_go_up` |

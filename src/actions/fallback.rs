@@ -220,6 +220,14 @@ impl Fallback {
         self.0.get(index)
     }
 
+    /// For people: each step, and what it is for.
+    pub fn describe(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|step| {
+            let on: Vec<String> = step.on.iter().map(Condition::to_string).collect();
+            format!("{} for {}", step.describe(), on.join(", "))
+        })
+    }
+
     /// The upstreams among the steps.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.0.iter().filter_map(|step| match &step.answer {

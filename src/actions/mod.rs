@@ -110,11 +110,30 @@ impl Proxy {
         match &self.to {
             To::One(upstream) => format!("upstream {}", upstream.name()),
             To::Split(split) => {
-                let branch = |it: &Branch| format!("{} {}", it.upstream.name(), it.weight());
+                // Ramps make odd numbers.
+                let weight = |it: &Branch| (it.weight() * 100.0).round() / 100.0;
+                let branch = |it: &Branch| format!("{} {}", it.upstream.name(), weight(it));
                 let branches: Vec<_> = split.branches().iter().map(branch).collect();
                 format!("split {}", branches.join(", "))
             }
         }
+    }
+
+    /// Line by line for people: what becomes of branches, what answers else, and where copies go.
+    fn details(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let To::Split(split) = &self.to {
+            let branches = split.branches().iter().filter_map(Branch::describe);
+            lines.extend(branches.map(|branch| format!("  {branch}")));
+        }
+        if !self.fallback.is_empty() {
+            lines.push("fallback, in order:".to_owned());
+            lines.extend(self.fallback.describe().map(|step| format!("  {step}")));
+        }
+        if let Some(mirror) = &self.mirror {
+            lines.push(format!("mirror: {}", mirror.describe()));
+        }
+        lines
     }
 }
 
@@ -134,6 +153,14 @@ impl Action {
         match self {
             Action::Login(login) => Some(login),
             _ => None,
+        }
+    }
+
+    /// What there is to say beside [`Action::describe`], line by line.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Action::Proxy(proxy) => proxy.details(),
+            _ => Vec::new(),
         }
     }
 

@@ -71,7 +71,8 @@ fn text(canary: &CanaryShown) -> String {
     } = canary;
     let state = match rolled_back {
         true => "rolled back".to_owned(),
-        false => format!("weight {weight}"),
+        // Ramps make odd numbers.
+        false => format!("weight {}", (weight * 100.0).round() / 100.0),
     };
     format!(
         "{route}, {upstream}: {state}; of {requests} requests {errors} failed, {slow} were slow\n"

@@ -154,6 +154,9 @@ fn explain(text: &mut String, view: &View, parts: &RequestParts<'_>, loaded: &Lo
         Lookup::Found(route, captures) => {
             let _ = writeln!(text, "\nroute {}{}", route.name, place(route.span, loaded));
             let _ = writeln!(text, "  action: {}", route.action.describe());
+            for line in route.action.details() {
+                let _ = writeln!(text, "  {line}");
+            }
             if let Some(timeout) = route.timeout {
                 let _ = writeln!(text, "  timeout: {timeout:?}");
             }

@@ -196,6 +196,7 @@ impl Gateway {
         passed.close();
         first.identity.start();
         prepare(&first.upstreams, None).await;
+        first.show_canaries(None);
         gateway.tasks.spawn(renewal::renew_certificates(
             gateway.snapshot.clone(),
             gateway.stop_tasks.subscribe(),
@@ -244,6 +245,12 @@ impl Gateway {
         }
         prepare(snapshot.upstreams.iter().filter(is_new), Some(&before)).await;
         snapshot.follow(&before);
+        for upstream in snapshot.upstreams.iter().filter(is_new) {
+            if let Some(before) = before.upstream(upstream.name()) {
+                upstream.take_orders(before);
+            }
+        }
+        snapshot.show_canaries(Some(&before));
         self.snapshot.store(Arc::new(snapshot));
         self.sensors.follow(&self.snapshot, self.workers).await;
         self.settings = settings;

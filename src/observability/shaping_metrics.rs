@@ -85,13 +85,32 @@ pub struct CanaryMetrics {
 }
 
 impl CanaryMetrics {
-    pub fn rolled_back(&self, is_rolled_back: bool) {
-        let (shaping, labels) = (&self.metrics.0.shaping, [&*self.route, &*self.upstream]);
-        let gauge = shaping.rolled_back.with_label_values(&labels);
+    /// It has broken its guard.
+    pub fn rolled_back(&self) {
+        let rollbacks = &self.metrics.0.shaping.rollbacks;
+        rollbacks.with_label_values(&self.labels()).inc();
+        self.show(true);
+    }
+
+    pub fn show(&self, is_rolled_back: bool) {
+        let gauge = &self.metrics.0.shaping.rolled_back;
+        let gauge = gauge.with_label_values(&self.labels());
         gauge.set(i64::from(is_rolled_back));
-        if is_rolled_back {
-            shaping.rollbacks.with_label_values(&labels).inc();
-        }
+    }
+
+    /// There is no such branch any more.
+    pub fn forget(&self) {
+        // An error only says that there was no such series.
+        let _ = self
+            .metrics
+            .0
+            .shaping
+            .rolled_back
+            .remove_label_values(&self.labels());
+    }
+
+    fn labels(&self) -> [&str; 2] {
+        [&self.route, &self.upstream]
     }
 }
 

@@ -201,13 +201,16 @@ impl Exchange {
         let Action::Proxy(proxy) = &*self.route.action else {
             return self.route.action.reply(self.view(request));
         };
+        // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
+        let is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
         let Some((upstream, canary)) = proxy.choose(self.view(request)) else {
-            return Some(Reply::failure(Code::UpstreamUnhealthy));
+            self.doors = [proxy.bulkhead.clone(), None];
+            self.is_grpc = is_grpc;
+            return self.begin_elsewhere(request);
         };
         let (upstream, canary) = (upstream.clone(), canary.cloned());
         let is_mirrored = proxy.mirror.is_some();
-        // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
-        self.is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
+        self.is_grpc = is_grpc;
         self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
         self.attempt = Some(self.attempt_on(upstream, request));
         self.canary = canary;

@@ -89,13 +89,26 @@ impl Exchange {
                 attempt.inherit_place(&mut failed);
             }
         }
-        // That of the route is still to be gone through where an open circuit was in the way before.
+        // That of the route is still to be gone through where an open circuit was in the way before, or nobody at all.
         self.doors = [self.doors[0].take(), upstream.bulkhead().cloned()];
         self.attempt = Some(attempt);
         self.outcome = None;
         self.first_byte = None;
         self.upstream_status = None;
         Some(Taken::Upstream)
+    }
+
+    /// There is no upstream to begin with: the first step that is for that, or why there is nobody. `None` to go on to an
+    /// upstream.
+    pub(super) fn begin_elsewhere(&mut self, request: &RequestHeader) -> Option<Reply> {
+        let code = Code::UpstreamUnhealthy;
+        let taken = self.take_step(request, Why::Failure(code), true);
+        if taken == Some(Taken::Upstream) {
+            return None;
+        }
+        self.outcome = Some(code);
+        let reply = self.fixed_reply(request);
+        Some(reply.unwrap_or_else(|| Reply::failure(code)))
     }
 
     /// The reply of the step that was taken last, where it is one.

@@ -120,6 +120,19 @@ impl Snapshot {
         named.collect()
     }
 
+    /// It is served from now on, in the place of the one `before`: the metrics have its guarded branches and no others.
+    pub fn show_canaries(&self, before: Option<&Snapshot>) {
+        let now = self.canaries();
+        for (name, (canary, _)) in before.map(Snapshot::canaries).unwrap_or_default() {
+            if !now.contains_key(&name) {
+                canary.hide();
+            }
+        }
+        for (canary, _) in now.values() {
+            canary.show();
+        }
+    }
+
     /// Whether clients come in under this name, or are still there that did.
     pub fn has_view_of(&self, name: &str) -> bool {
         let mut views = self.listeners.iter().chain(&self.gone);

@@ -86,6 +86,12 @@ fn finds_the_route_of_a_preflight() {
 }
 
 #[test]
+fn tells_how_traffic_is_shaped() {
+    let file = "tests/cli/shaping.toml";
+    explain("shaping", file, 0, &["GET", "/orders"]);
+}
+
+#[test]
 fn chooses_the_listener() {
     let file = "tests/cli/explain.toml";
     explain(

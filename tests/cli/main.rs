@@ -6,6 +6,7 @@ mod program;
 mod running;
 
 mod breakers;
+mod canaries;
 mod check;
 mod demo;
 mod diff;

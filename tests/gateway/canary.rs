@@ -196,3 +196,115 @@ async fn a_weight_follows_the_clock() {
         );
     }
 }
+
+/// A branch has handed everything over to one that turns out to be bad, and that is rolled back.
+#[tokio::test]
+async fn a_rollback_gives_back_what_was_handed_over() {
+    let one = Origin::http1(|_| text("v1"));
+    let two = Origin::http1(|_| status(500));
+    let gateway = Gateway::draft(
+        r#"
+        [upstreams]
+        v1 = { endpoints = ["$one"] }
+        v2 = { endpoints = ["$two"] }
+        [routes.shop]
+        match = { path = "/{*rest}" }
+        split.to = [
+            { upstream = "v1", weight = 100, ramp = { to = 0, start = "2020-01-01T00:00:00Z", over = "1h" } },
+            { upstream = "v2", weight = 0, ramp = { to = 100, start = "2020-01-01T00:00:00Z", over = "1h" }, guard = { error_ratio = "50%", min_requests = 3 } },
+        ]
+        "#,
+    )
+    .with("one", &one)
+    .with("two", &two)
+    .start()
+    .await;
+    let client = gateway.http1();
+    for _ in 0..3 {
+        assert_eq!(client.send(get("/")).await.status, 500);
+    }
+    assert_eq!(shown(&gateway).await["rolled_back"], true);
+    assert_eq!(share(&gateway, &one, 20).await, 20);
+    assert_eq!(two.seen().len(), 3);
+    let reset = gateway.admin(post("/canaries/shop/v2/reset", "")).await;
+    assert_eq!(reset.json()["weight"], 100.0);
+    assert_eq!(client.send(get("/")).await.status, 500);
+}
+
+#[tokio::test]
+async fn what_is_tried_again_with_success_is_no_error_of_the_branch() {
+    let tries = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = tries.clone();
+    let one = Origin::http1(|_| text("v1"));
+    let two = Origin::http1(move |_| match count.fetch_add(1, Ordering::SeqCst) % 2 {
+        0 => status(503),
+        _ => text("v2"),
+    });
+    let toml = format!(
+        "{}retry = {{ on = [\"503\"], backoff = {{ base = \"1ms\" }} }}\n",
+        GATEWAY.replace("weight = 1 }, ", "weight = 0 }, ")
+    );
+    let gateway = Gateway::draft(&toml)
+        .with("one", &one)
+        .with("two", &two)
+        .with(
+            "rest",
+            "guard = { error_ratio = \"10%\", min_requests = 3 }",
+        )
+        .start()
+        .await;
+    let client = gateway.http1();
+    for _ in 0..8 {
+        assert_eq!(client.send(get("/")).await.text(), "v2");
+    }
+    let canary = shown(&gateway).await;
+    assert_eq!(
+        (&canary["requests"], &canary["errors"]),
+        (&8.into(), &0.into()),
+        "{canary}"
+    );
+    assert_eq!(two.seen().len(), 16);
+}
+
+/// What is not served, and what is gone, says nothing in the metrics.
+#[tokio::test]
+async fn the_metric_says_what_runs() {
+    let one = Origin::http1(|_| text("v1"));
+    let two = Origin::http1(|_| status(500));
+    let guard = "guard = { error_ratio = \"50%\", min_requests = 3 }";
+    let mut gateway = draft(&one, &two, guard).start().await;
+    let client = gateway.http1();
+    let line = |value: u8| {
+        format!(
+            "northgate_canary_rolled_back{{http_route=\"shop\",northgate_upstream=\"v2\"}} {value}\n"
+        )
+    };
+    assert!(gateway.metrics().await.contains(&line(0)));
+    eventually("the branch is rolled back", async || {
+        client.send(get("/")).await;
+        (shown(&gateway).await["rolled_back"] == true).then_some(())
+    })
+    .await;
+    // The route says something else in a configuration that cannot be served.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = format!(
+        "{GATEWAY}[listeners.public]\nbind = \"127.0.0.1:0\"\n[listeners.other]\nbind = \"{}\"\n",
+        taken.local_addr().unwrap()
+    );
+    let otherwise = guard.replace("50%", "60%");
+    let refused = Gateway::draft(&refused).with("one", &one).with("two", &two);
+    let refused = refused.with("rest", &otherwise).apply(&mut gateway).await;
+    assert!(refused.is_err());
+    assert!(gateway.metrics().await.contains(&line(1)));
+    draft(&one, &two, &otherwise)
+        .apply(&mut gateway)
+        .await
+        .unwrap();
+    assert!(gateway.metrics().await.contains(&line(0)));
+    draft(&one, &two, "").apply(&mut gateway).await.unwrap();
+    let metrics = gateway.metrics().await;
+    assert!(
+        !metrics.contains("northgate_canary_rolled_back{"),
+        "{metrics}"
+    );
+}

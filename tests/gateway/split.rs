@@ -129,3 +129,80 @@ async fn a_branch_that_fails_has_the_fallback_of_the_route() {
         Some("upstream_connect_failed")
     );
 }
+
+const NOBODY: &str = r#"
+    [upstreams]
+    v1 = { endpoints = ["$one"] }
+    v2 = { endpoints = ["$one"] }
+    standby = { endpoints = ["$standby"] }
+    [routes.shop]
+    match = { path = "/{*rest}" }
+    max_in_flight = 1
+    split.to = [
+        { upstream = "v1", weight = 1, ramp = { to = 0, start = "2020-01-01T00:00:00Z", over = "1h" } },
+        { upstream = "v2", weight = 0 },
+    ]
+"#;
+
+async fn nobody(one: &Origin, standby: &Origin, fallback: &str) -> Gateway {
+    let draft = Gateway::draft(&format!("{NOBODY}{fallback}"));
+    let draft = draft.with("one", one).with("standby", standby);
+    draft.start().await
+}
+
+#[tokio::test]
+async fn where_no_branch_has_a_weight_the_fallback_answers() {
+    let one = Origin::http1(|_| text("never"));
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let wait = gate.clone();
+    let standby = Origin::serving(Protocol::Http1, move |seen| {
+        let gate = wait.clone();
+        async move {
+            gate.acquire().await.unwrap().forget();
+            text(seen.body)
+        }
+    });
+    let reason = Some("upstream_unhealthy");
+
+    let gateway = nobody(&one, &standby, "").await;
+    let answer = gateway.http1().send(post("/", "x")).await;
+    answer.assert_problem(503, "upstream_unhealthy");
+    assert_eq!(answer.header("x-northgate-degraded"), None);
+
+    let fixed = "fallback = { status = 200, body = \"fixed\" }\n";
+    let gateway = nobody(&one, &standby, fixed).await;
+    let answer = gateway.http1().send(post("/", "x")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "fixed"));
+    assert_eq!(answer.header("x-northgate-degraded"), reason);
+    let line = gateway.log_of(&answer).await;
+    assert_eq!(line["code"], "upstream_unhealthy", "{line}");
+    assert_eq!(line["fallback"], "reply 200", "{line}");
+
+    let both = "fallback = [{ upstream = \"standby\" }, { status = 200, body = \"fixed\" }]\n";
+    let gateway = nobody(&one, &standby, both).await;
+    let client = std::sync::Arc::new(gateway.http2());
+    let answer = client.send(post("/", "whole")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "whole"));
+    assert_eq!(answer.header("x-northgate-degraded"), reason);
+    assert_eq!(
+        gateway.log_of(&answer).await["fallback"],
+        "upstream standby"
+    );
+    // Which takes a place of the route, as any other does.
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { client.send(post("/", "first")).await }
+    });
+    eventually("the first is there", async || {
+        (standby.seen().len() == 2).then_some(())
+    })
+    .await;
+    let second = client.send(post("/", "second")).await;
+    assert_eq!(second.text(), "fixed");
+    assert_eq!(second.header("x-northgate-degraded"), Some("route_busy"));
+    gate.add_permits(1);
+    assert_eq!(first.await.unwrap().text(), "first");
+    gate.add_permits(1);
+    assert_eq!(client.send(post("/", "again")).await.text(), "again");
+    assert_eq!(one.seen().len(), 0);
+}

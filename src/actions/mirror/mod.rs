@@ -39,7 +39,8 @@ pub struct Config {
     /// The largest body that is copied; a request with a larger one is not mirrored. With `compare`, also the largest
     /// response that is compared. At most `"1MiB"`. Default `"64KiB"`.
     pub body: Option<Spanned<ByteSize>>,
-    /// For all of a copy: connection, request and answer. Default `"5s"`.
+    /// For all of a copy: connection, request and answer. That it is over is not held against the endpoint; what else becomes
+    /// of a copy is, as for requests of clients. Default `"5s"`.
     pub timeout: Option<text::Duration>,
     /// How many copies there may be at a time; one too many is dropped. 1 to 1000. Default 100.
     pub max_in_flight: Option<text::Bounded<1, 1000>>,
@@ -155,6 +156,13 @@ impl Mirror {
 
     pub fn compares(&self) -> bool {
         self.compares
+    }
+
+    /// For people.
+    pub fn describe(&self) -> String {
+        let compared = if self.compares { ", compared" } else { "" };
+        let (upstream, sample) = (self.upstream.name(), self.sample);
+        format!("upstream {upstream}, {sample} of the requests{compared}")
     }
 
     /// A request of the sample had a larger body than is copied.

@@ -14,7 +14,11 @@ use serde::Deserialize;
 use crate::observability::CanaryMetrics;
 use crate::text::{self, Fingerprint, Ratio, Span, Subject};
 
-/// Takes a branch out of the split where it does worse than this: `guard = { error_ratio = "5%" }`.
+/// Takes a branch out of the split where it does worse than this: `guard = { error_ratio = "5%" }`. A request counts once,
+/// for what the branch makes of it in the end: tries that `retry` sends again do not, and a `fallback` does not cover it up.
+///
+/// The other branches get its requests, by their weights; where none of them has one any more, by those before their ramps.
+/// Where all are taken out, the route's `fallback` answers (`"unavailable"`), or a 503: leave one without a guard.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuardConfig {
@@ -101,7 +105,6 @@ impl Canary {
             .as_ref()
             .map_or(USUAL_WINDOW, |it| it.as_std());
         let latency = config.latency.as_ref().map(|it| it.as_std());
-        metrics.rolled_back(false);
         Arc::new(Canary {
             route: route.into(),
             upstream: upstream.into(),
@@ -116,6 +119,21 @@ impl Canary {
             window: Mutex::new(Window::new(Instant::now())),
             metrics,
         })
+    }
+
+    /// For people: what rolls it back.
+    pub(super) fn describe(&self) -> String {
+        let rules = &self.rules;
+        let errors = rules.errors.map(|ratio| format!("{ratio} of errors"));
+        let slow = rules.slow.as_ref();
+        let slow = slow.map(|(limit, ratio)| format!("{ratio} slower than {limit:?}"));
+        let bounds: Vec<String> = errors.into_iter().chain(slow).collect();
+        format!(
+            "rolled back at {}, of {} requests or more in {:?}",
+            bounds.join(" or "),
+            rules.least,
+            rules.part * PARTS as u32
+        )
     }
 
     pub fn is_rolled_back(&self) -> bool {
@@ -137,7 +155,7 @@ impl Canary {
         window.verdict = Some(seen);
         // Under the lock, as a reset is: whichever comes last has all of its say.
         self.is_rolled_back.store(true, Ordering::Relaxed);
-        self.metrics.rolled_back(true);
+        self.metrics.rolled_back();
         drop(window);
         let Canary {
             route, upstream, ..
@@ -153,6 +171,16 @@ impl Canary {
         );
     }
 
+    /// It is served: the metrics have it from now on.
+    pub fn show(&self) {
+        self.metrics.show(self.is_rolled_back());
+    }
+
+    /// It is served no more, and no other in its place.
+    pub fn hide(&self) {
+        self.metrics.forget();
+    }
+
     /// What it is judged by now, or what it was rolled back for.
     pub fn seen(&self, now: Instant) -> Seen {
         let mut window = self.lock();
@@ -165,7 +193,7 @@ impl Canary {
         let mut window = self.lock();
         *window = Window::new(Instant::now());
         self.is_rolled_back.store(false, Ordering::Relaxed);
-        self.metrics.rolled_back(false);
+        self.metrics.show(false);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Window> {

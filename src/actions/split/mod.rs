@@ -6,6 +6,10 @@
 //! distributed hash tables", 2005). So the same key has the same branch in every gateway, after every start and
 //! in whatever order the branches stand; and where a weight is raised, requests move to that branch alone, and no
 //! more of them than it needs. A request without a key is given a number by chance.
+//!
+//! Where a branch is rolled back that others have handed over to, so that none of those has a weight any more, they have
+//! it back: the weight that is written of them, as before their ramps. Where nobody has a weight even so, the request
+//! goes the way of one whose upstream is not available: the fallback of the route answers, or a 503.
 
 mod canary;
 mod key;
@@ -40,7 +44,7 @@ pub struct Config {
     /// `"cookie:NAME"`. Requests that have none of it are shared out by chance. A client can choose its branch where it
     /// can choose the value. Default: all of them are shared out by chance.
     pub by: Option<By>,
-    /// The branches.
+    /// The branches. While none of them has a weight, the route's `fallback` answers (`"unavailable"`), or a 503.
     pub to: Spanned<Vec<Spanned<BranchConfig>>>,
     /// A header in which a client may say by itself which upstream of `to` it wants, whatever the weights are. Other
     /// values in it mean nothing. It leads to a branch that is rolled back, too. Default: there is none.
@@ -149,7 +153,7 @@ impl Split {
         &self.branches
     }
 
-    /// The branch that this request takes. `None` only where no branch has a weight at the moment.
+    /// The branch that this request takes. `None` only where no branch has a weight at the moment, nor one to go back to.
     pub fn choose(&self, view: View<'_>) -> Option<&Branch> {
         if let Some(header) = &self.force
             && let Some(wanted) = view.request.headers.get(header)
@@ -158,7 +162,22 @@ impl Split {
             return Some(branch);
         }
         let key = self.by.as_ref().and_then(|by| by.key(view));
-        best(&self.branches, key.unwrap_or_else(rand::random))
+        let key = key.unwrap_or_else(rand::random);
+        let best = |weight: fn(&Branch) -> f64| {
+            let weighted = self.branches.iter().map(|it| (it.salt, weight(it)));
+            self.branches.get(rendezvous(weighted, key)?)
+        };
+        best(Branch::weight).or_else(|| best(self.weight_back()?))
+    }
+
+    /// What weighs the branches where a rollback leaves none of them a weight.
+    fn weight_back(&self) -> Option<fn(&Branch) -> f64> {
+        let mut branches = self.branches.iter();
+        let is_rolled_back = branches.any(Branch::is_rolled_back);
+        is_rolled_back.then_some(|branch| match branch.is_rolled_back() {
+            true => 0.0,
+            false => branch.weight,
+        })
     }
 
     fn named(&self, name: &[u8]) -> Option<&Branch> {
@@ -189,17 +208,26 @@ impl Branch {
 
     /// The share that it has now, relative to the others.
     pub fn weight(&self) -> f64 {
-        match (&self.canary, &self.ramp) {
-            (Some(canary), _) if canary.is_rolled_back() => 0.0,
-            (_, Some(ramp)) => ramp.of(self.weight),
-            (_, None) => self.weight,
+        match &self.ramp {
+            _ if self.is_rolled_back() => 0.0,
+            Some(ramp) => ramp.of(self.weight),
+            None => self.weight,
         }
     }
-}
 
-fn best(branches: &[Branch], key: u64) -> Option<&Branch> {
-    let weighted = branches.iter().map(|it| (it.salt, it.weight()));
-    branches.get(rendezvous(weighted, key)?)
+    fn is_rolled_back(&self) -> bool {
+        let canary = self.canary.as_ref();
+        canary.is_some_and(|canary| canary.is_rolled_back())
+    }
+
+    /// For people: how its weight changes, and what it must not do. `None` where there is neither.
+    pub fn describe(&self) -> Option<String> {
+        let ramp = self.ramp.as_ref().map(Ramp::describe);
+        let guard = self.canary.as_ref().map(|canary| canary.describe());
+        let parts: Vec<String> = ramp.into_iter().chain(guard).collect();
+        let is_any = !parts.is_empty();
+        is_any.then(|| format!("{}: {}", self.upstream.name(), parts.join("; ")))
+    }
 }
 
 /// The place of the one with the best number for its weight; `None` where none has a weight. With numbers that are

@@ -44,6 +44,20 @@ impl Ramp {
         }
     }
 
+    /// For people.
+    pub(super) fn describe(&self) -> String {
+        let start = Timestamp::from_unix(self.start.as_secs());
+        let start = start.map(|start| format!(" from {start} on"));
+        let steps = self.steps.map(|steps| format!(" in {steps} steps"));
+        format!(
+            "to weight {}{} over {:?}{}",
+            self.to,
+            start.unwrap_or_default(),
+            self.over,
+            steps.unwrap_or_default()
+        )
+    }
+
     /// What has become of a weight by now.
     pub(super) fn of(&self, from: f64) -> f64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
