@@ -281,7 +281,7 @@ impl Upstream {
     /// first answer of a registry ([`discovery`]).
     pub async fn prepare(self: &Arc<Self>, before: Option<&Upstream>) {
         let known = before.map_or_else(Vec::new, |before| before.current());
-        self.remember(&known);
+        self.inherit(known.clone());
         if let Some(discovery) = &self.discovery {
             self.follow(discovery, before).await;
         } else {
@@ -404,6 +404,7 @@ impl Upstream {
             Arc::new(endpoint.guarded(&self.guards, before, self.health.is_some(), now))
         };
         let adopted: Vec<Arc<Endpoint>> = set.into_iter().map(adopt).collect();
+        adopted.iter().for_each(|it| departed.forget(it.address()));
         let kept: HashSet<&str> = adopted.iter().map(|it| it.address()).collect();
         let is_gone = |it: &&Arc<Endpoint>| !kept.contains(it.address());
         for gone in members.iter().filter(is_gone) {
@@ -422,12 +423,9 @@ impl Upstream {
     }
 
     /// What is known of these counts for endpoints that come here.
-    fn remember(&self, known: &[Arc<Endpoint>]) {
-        let now = Instant::now();
+    fn inherit(&self, known: Vec<Arc<Endpoint>>) {
         let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
-        for known in known {
-            departed.remember(now, known.clone());
-        }
+        departed.inherit(Instant::now(), known);
     }
 }
 
