@@ -26,7 +26,8 @@ pub struct Config {
     /// Consul: the healthy instances of a service.
     pub consul: Option<Spanned<consul::Config>>,
     /// What to do where the registry says that there are no endpoints at all. Default: `"keep"` for registries in
-    /// which that is more often a fault than meant (`dns`, `consul`), and `"drop"` for the others.
+    /// which that is more often a fault than meant (`dns`, `consul`), and `"drop"` for the others, but for an `etcd` that
+    /// has lost what it had.
     pub on_empty: Option<OnEmpty>,
 }
 
@@ -52,7 +53,7 @@ impl Config {
             kubernetes,
             dns,
             consul,
-            on_empty: _,
+            on_empty,
         } = &config.value;
         let written = [
             ("file", file.is_some()),
@@ -76,7 +77,7 @@ impl Config {
             return file::build(file, context);
         }
         if let Some(etcd) = etcd {
-            return etcd::build(etcd, context);
+            return etcd::build(etcd, *on_empty, context);
         }
         if let Some(kubernetes) = kubernetes {
             return kubernetes::build(kubernetes, context);

@@ -11,15 +11,16 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::listed::{Listed, of_json, of_toml};
-use super::names::{self, Names};
+use super::lists::Lists;
 use super::{Build, Failure, OnEmpty, Sink, Source};
 use crate::text::{Look, Spanned, open_file};
 
 /// How often the file is looked at, which costs a microsecond or two. A change is to be in force within 100 ms, and a file
 /// that is written in place is read one look later, when it has come to rest.
 const INTERVAL: Duration = Duration::from_millis(35);
-/// Looks take this part of the time at most, however slow the disk is.
+/// Looks take this part of the time at most, however slow the disk is, as long as that is not longer between them.
 const SHARE: u32 = 10;
+const LONGEST: Duration = Duration::from_secs(1);
 /// How often it is said that the file is as it was.
 const WORD: Duration = Duration::from_secs(1);
 const MOST_BYTES: u64 = 16 << 20;
@@ -27,6 +28,7 @@ const MOST_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 struct Watched {
     path: PathBuf,
+    lists: Lists,
 }
 
 /// A file that is not there yet, or has mistakes, is no mistake of the configuration: it may change at any time.
@@ -37,7 +39,10 @@ pub(super) fn build(file: &Spanned<PathBuf>, context: &mut Build<'_>) -> Option<
         return None;
     }
     let path = context.base.join(&file.value);
-    Some(Arc::new(Watched { path }))
+    Some(Arc::new(Watched {
+        path,
+        lists: Lists::default(),
+    }))
 }
 
 #[async_trait]
@@ -56,49 +61,39 @@ impl Source for Watched {
     }
 
     async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
-        let mut eye = Eye::default();
-        let mut list: Option<Vec<Listed>> = None;
-        let mut names = Names::default();
-        let mut resolve_at = None;
-        let mut word_at = Instant::now();
-        loop {
-            let (path, began) = (self.path.clone(), Instant::now());
-            let look = spawn_blocking(move || {
-                let began = Instant::now();
-                (Look::at(&path), began.elapsed())
-            });
-            let (look, took) = look.await.map_err(Failure::unreachable)?;
-            let mut is_due = resolve_at.is_some_and(|at| at <= began);
-            if eye.is_news(look) {
-                match self.read().await {
-                    Ok(read) => (list, is_due) = (Some(read), true),
-                    Err(failure) => {
-                        list = None;
-                        sink.failed(&failure);
-                    }
-                }
-            }
-            if let Some(list) = &list {
-                if is_due {
-                    let (members, failure) = names.resolve(list).await;
-                    // Names of which nothing is known are no word of there being no endpoint.
-                    if !members.is_empty() || failure.is_none() {
-                        sink.publish(members);
-                    }
-                    failure.iter().for_each(|failure| sink.failed(failure));
-                    let has_names = list.iter().any(|it| names::name(it).is_some());
-                    resolve_at = has_names.then(|| Instant::now() + names::REFRESH);
-                } else if word_at <= began && resolve_at.is_none() {
-                    sink.alive();
-                    word_at = began + WORD;
-                }
-            }
-            sleep(INTERVAL.max(took * SHARE)).await;
+        tokio::select! {
+            failed = self.watch(sink) => failed,
+            never = self.lists.publish(sink) => Ok(never),
         }
     }
 }
 
 impl Watched {
+    async fn watch(&self, sink: &Sink) -> Result<Infallible, Failure> {
+        let (mut eye, mut is_good) = (Eye::default(), false);
+        let mut word_at = Instant::now();
+        loop {
+            let path = self.path.clone();
+            let look = spawn_blocking(move || {
+                let began = Instant::now();
+                (Look::at(&path), began.elapsed())
+            });
+            let (look, took) = look.await.map_err(Failure::unreachable)?;
+            if eye.is_news(look) {
+                let read = self.read().await;
+                is_good = read.is_ok();
+                match read {
+                    Ok(list) => self.lists.tell(list, sink),
+                    Err(failure) => sink.failed(&failure),
+                }
+            } else if is_good && word_at <= Instant::now() {
+                self.lists.alive(sink);
+                word_at = Instant::now() + WORD;
+            }
+            sleep((took * SHARE).clamp(INTERVAL, LONGEST)).await;
+        }
+    }
+
     async fn read(&self) -> Result<Vec<Listed>, Failure> {
         let path = self.path.clone();
         let read = spawn_blocking(move || read(&path)).await;

@@ -1,28 +1,33 @@
 //! Following a registry: what all sources need, done once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::changes::Changes;
 use super::kept::Kept;
-use super::pause::Pauses;
-use super::sink::{Published, Sink};
+use super::pause::{Pauses, at};
+use super::sink::{Last, Published, Sink};
 use super::standing::{Shown, Standing};
 use super::{Build, Config, Member, OnEmpty, Source};
 use crate::text::Spanned;
 
 /// After a set was taken over, so long for more to come: a burst of changes is few sets. The first of them is taken over
 /// at once, and the last one so much later at most.
-const REST: Duration = Duration::from_millis(20);
+pub(super) const REST: Duration = Duration::from_millis(20);
 /// Whoever has followed for so long, and heard something, begins again soon.
 const GOOD: Duration = Duration::from_secs(5);
 /// For the first answer of a registry. Who starts waits for so long.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
+/// How often what is kept is brought up to date, where that is its age alone or it could not be written.
+const KEEP_AGAIN: Duration = Duration::from_secs(60);
 /// As long as the waiting above, and the reading of what is kept.
 const BEGINNING: Duration = Duration::from_secs(7);
+
+/// A set that was kept, and when its registry was heard of last.
+type KeptSet = (Arc<[Member]>, SystemTime);
 
 /// The registry of one upstream and what it has said last.
 #[derive(Debug)]
@@ -90,10 +95,15 @@ impl Discovery {
     /// Follows the registry until it is dropped. Each set is given to `take`, which must not block.
     pub async fn run(self: Arc<Self>, take: impl Fn(Vec<Member>) + Send + Sync) {
         let (published, sets) = watch::channel(None);
-        let sink = Sink::new(self.standing.clone(), published);
+        let kept = self.kept_set().await;
+        let last = Last {
+            in_force: self.set.subscribe(),
+            kept: kept.as_ref().map(|(kept, _)| kept.clone()),
+        };
+        let sink = Sink::new(self.standing.clone(), published, last);
         tokio::select! {
             () = self.follow(&sink) => {}
-            () = self.take_over(sets, &take) => {}
+            () = self.take_over(sets, kept, &take) => {}
             () = self.keep() => {}
         }
     }
@@ -117,10 +127,11 @@ impl Discovery {
     async fn take_over(
         &self,
         mut sets: watch::Receiver<Published>,
+        kept: Option<KeptSet>,
         take: &(impl Fn(Vec<Member>) + Sync),
     ) {
         if !*self.has_begun.borrow() {
-            self.begin(&mut sets, take).await;
+            self.begin(&mut sets, kept, take).await;
             self.has_begun.send_replace(true);
         }
         while sets.changed().await.is_ok() {
@@ -136,6 +147,7 @@ impl Discovery {
     async fn begin(
         &self,
         sets: &mut watch::Receiver<Published>,
+        kept: Option<KeptSet>,
         take: &(impl Fn(Vec<Member>) + Sync),
     ) {
         let deadline = Instant::now() + FIRST_ANSWER;
@@ -147,32 +159,29 @@ impl Discovery {
             () = sleep_until(deadline) => None,
         };
         let is_believed = |said: &Arc<[Member]>| !said.is_empty() || self.on_empty == OnEmpty::Drop;
-        if !said.as_ref().is_some_and(is_believed) {
-            self.begin_with_kept(take).await;
+        let kept = kept.filter(|_| !said.as_ref().is_some_and(is_believed));
+        if let Some((set, heard)) = kept {
+            self.standing.begun_from_disk(set.len(), heard);
+            self.set.send_replace(Some(set.clone()));
+            take(set.to_vec());
         }
         if let Some(said) = said {
             self.settle(&said, take);
         }
     }
 
-    async fn begin_with_kept(&self, take: &(impl Fn(Vec<Member>) + Sync)) {
-        let Some(kept) = self.kept.clone() else {
-            return;
-        };
+    /// What an earlier process has kept, where nothing is in force yet.
+    async fn kept_set(&self) -> Option<KeptSet> {
+        let kept = self.kept.clone().filter(|_| !*self.has_begun.borrow())?;
         let path = kept.path();
         let read = tokio::task::spawn_blocking(move || kept.read()).await;
         match read.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-            Ok(Some((members, at))) => {
-                self.standing.begun_from_disk(members.len(), at);
-                self.set.send_replace(Some(members.as_slice().into()));
-                take(members);
+            Ok(read) => read.map(|(members, heard)| (members.into(), heard)),
+            Err(error) => {
+                let (upstream, path) = (self.standing.upstream(), path.display());
+                log::error!("upstream {upstream}: {path} cannot be read: {error}");
+                None
             }
-            Ok(None) => {}
-            Err(error) => log::error!(
-                "upstream {}: {} cannot be read: {error}",
-                self.standing.upstream(),
-                path.display()
-            ),
         }
     }
 
@@ -192,8 +201,8 @@ impl Discovery {
         self.set.send_replace(Some(said.clone()));
     }
 
-    /// Writes each set that is in force, and of several that wait only the last. That one cannot be written is told,
-    /// and stops nothing.
+    /// Writes each set that is in force, and of several that wait only the last. That one cannot be written is told, and
+    /// stops nothing: it is tried again. What is written is as old as the last word of the registry.
     async fn keep(&self) {
         let Some(kept) = &self.kept else {
             return std::future::pending().await;
@@ -203,21 +212,113 @@ impl Discovery {
         let _ = tokio::task::spawn_blocking(move || here.clear_up()).await;
         let mut sets = self.set.subscribe();
         sets.mark_changed();
-        while sets.changed().await.is_ok() {
+        let (mut is_written, mut again_at) = (false, None);
+        loop {
+            tokio::select! {
+                changed = sets.changed() => match changed {
+                    Ok(()) => is_written = false,
+                    Err(_) => return,
+                },
+                () = at(again_at) => {}
+            }
+            again_at = Some(Instant::now() + KEEP_AGAIN);
             let set = sets.borrow_and_update().clone();
-            // What was read from there keeps its age.
-            let Some(set) = set.filter(|_| !self.standing.is_from_disk()) else {
+            // What was read from there is there, and keeps its age until the registry confirms it.
+            let heard = self.standing.heard_at();
+            let told = set.zip(heard).filter(|_| !self.standing.is_from_disk());
+            let Some((set, heard)) = told else {
                 continue;
             };
             let here = kept.clone();
-            let written = tokio::task::spawn_blocking(move || here.write(&set)).await;
-            if let Ok(Err(error)) = written {
-                let (upstream, path) = (self.standing.upstream(), kept.path());
-                log::error!(
-                    "upstream {upstream}: {} cannot be written: {error}",
-                    path.display()
-                );
-            }
+            let outcome = tokio::task::spawn_blocking(move || match is_written {
+                true => here.confirm(heard),
+                false => here.write(&set, heard),
+            });
+            let outcome = outcome.await.map_err(std::io::Error::other);
+            is_written = self.note_keeping(kept, outcome.and_then(|it| it));
+        }
+    }
+
+    /// Whether it has been written.
+    fn note_keeping(&self, kept: &Kept, outcome: std::io::Result<()>) -> bool {
+        if let Err(error) = &outcome {
+            let (upstream, path) = (self.standing.upstream(), kept.path());
+            log::error!(
+                "upstream {upstream}: {} cannot be written: {error}",
+                path.display()
+            );
+        }
+        outcome.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::discovery::Failure;
+    use crate::observability::Metrics;
+
+    /// Says once that there is this endpoint.
+    #[derive(Debug)]
+    struct Once(Member);
+
+    #[async_trait]
+    impl Source for Once {
+        fn kind(&self) -> &'static str {
+            "test"
+        }
+
+        fn describe(&self) -> String {
+            "a test".to_owned()
+        }
+
+        fn on_empty(&self) -> OnEmpty {
+            OnEmpty::Drop
+        }
+
+        async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
+            sink.publish(vec![self.0.clone()]);
+            std::future::pending().await
+        }
+    }
+
+    /// The folder is not there yet, as it may be where it is mounted.
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_written_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let kept = Kept::new(&state, "u", "a test");
+        let member = Member::at("10.0.0.1:80".parse().unwrap(), 1);
+        let metrics = Metrics::new().discovery("u", "test");
+        let discovery = Arc::new(Discovery {
+            source: Arc::new(Once(member.clone())),
+            on_empty: OnEmpty::Drop,
+            kept: Some(kept.clone()),
+            standing: Arc::new(Standing::new("u", "a test".to_owned(), metrics)),
+            set: watch::Sender::new(None),
+            has_begun: watch::Sender::new(false),
+        });
+        let waiting = async {
+            discovery.begun().await;
+            sleep(KEEP_AGAIN / 2).await;
+            std::fs::create_dir(&state).unwrap();
+            sleep(KEEP_AGAIN).await;
+            let (written, heard) = kept.read().unwrap().expect("it is written");
+            assert_eq!(written, [member.clone()]);
+            assert_eq!(Some(heard), discovery.standing.heard_at());
+            // It is heard of again, and nothing changes but the age of what is written.
+            discovery.standing.heard();
+            sleep(KEEP_AGAIN).await;
+            let (_, later) = kept.read().unwrap().expect("it is written");
+            assert!(later > heard && Some(later) == discovery.standing.heard_at());
+        };
+        tokio::select! {
+            () = discovery.clone().run(|_| {}) => {}
+            () = waiting => {}
         }
     }
 }

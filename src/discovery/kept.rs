@@ -58,9 +58,9 @@ impl Kept {
         }
     }
 
-    /// Writes it in the place of the one before: whenever the machine stops, there is one or the other, whole. Blocks
-    /// until it is on the disk. Nobody but the process's user may read it.
-    pub(super) fn write(&self, members: &[Member]) -> io::Result<()> {
+    /// Writes it in the place of the one before: whenever the machine stops, there is one or the other, whole. `heard` is
+    /// when the registry was heard of last. Blocks until it is on the disk. Nobody but the process's user may read it.
+    pub(super) fn write(&self, members: &[Member], heard: SystemTime) -> io::Result<()> {
         let written = Written {
             format: FORMAT,
             source: self.source.clone(),
@@ -72,7 +72,7 @@ impl Kept {
         // Of the process, since the one that it takes over from may write at the same time.
         let part = format!("{}.{}", self.name, std::process::id());
         let part = self.folder.join(part);
-        let done = write(&part, &bytes)
+        let done = write(&part, &bytes, heard)
             .and_then(|()| fs::rename(&part, self.path()))
             .and_then(|()| File::open(&self.folder)?.sync_all());
         if done.is_err() {
@@ -80,6 +80,13 @@ impl Kept {
             let _ = fs::remove_file(&part);
         }
         done
+    }
+
+    /// The registry was heard of again, and what is kept is what there is. Blocks on the file system.
+    pub(super) fn confirm(&self, heard: SystemTime) -> io::Result<()> {
+        let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = OpenOptions::new().write(true).open(self.path())?;
+        file.set_modified(heard)
     }
 
     /// Removes what processes have left that were killed while they wrote. Not that of a process that runs, which may be
@@ -102,7 +109,7 @@ impl Kept {
         Ok(())
     }
 
-    /// The set that was written last, and when. `None` where there is none of this registry. Blocks on the file
+    /// The set that was written last, and when its registry was heard of last. `None` where there is none of this registry. Blocks on the file
     /// system.
     pub(super) fn read(&self) -> io::Result<Option<(Vec<Member>, SystemTime)>> {
         let file = match open_file(&self.path()) {
@@ -131,7 +138,7 @@ fn runs(process: u32) -> bool {
     Path::new("/proc").join(process.to_string()).exists()
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8], heard: SystemTime) -> io::Result<()> {
     // What a killed process of the same number has left.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -144,6 +151,8 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(bytes)?;
+    // Its time is that of what stands in it.
+    file.set_modified(heard)?;
     file.sync_all()
 }
 
@@ -179,6 +188,7 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use super::*;
 
@@ -199,9 +209,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::new(folder.path(), "users", "a test");
         assert_eq!(kept.read().unwrap(), None);
-        for set in [members(), Vec::new(), members()] {
-            kept.write(&set).unwrap();
-            assert_eq!(kept.read().unwrap().unwrap().0, set);
+        let heard = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (set, later) in [(members(), 1), (Vec::new(), 2), (members(), 3)] {
+            let heard = heard + Duration::from_secs(later);
+            kept.write(&set, heard).unwrap();
+            assert_eq!(kept.read().unwrap(), Some((set.clone(), heard)));
+            let heard = heard + Duration::from_secs(10);
+            kept.confirm(heard).unwrap();
+            assert_eq!(kept.read().unwrap(), Some((set, heard)));
         }
         let mode = fs::metadata(kept.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -212,7 +227,7 @@ mod tests {
     fn what_a_killed_process_has_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::new(folder.path(), "users", "a test");
-        kept.write(&members()).unwrap();
+        kept.write(&members(), SystemTime::now()).unwrap();
         let mut ended = std::process::Command::new("true").spawn().unwrap();
         ended.wait().unwrap();
         let of = |process: u32| {
@@ -231,7 +246,7 @@ mod tests {
     fn another_registrys_set_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         Kept::new(folder.path(), "users", "one")
-            .write(&members())
+            .write(&members(), SystemTime::now())
             .unwrap();
         let other = Kept::new(folder.path(), "users", "another");
         assert_eq!(other.read().unwrap(), None);
@@ -241,7 +256,7 @@ mod tests {
     fn damage_is_an_error_and_failure_leaves_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::new(folder.path(), "users", "a test");
-        kept.write(&members()).unwrap();
+        kept.write(&members(), SystemTime::now()).unwrap();
         let whole = fs::read(kept.path()).unwrap();
         for end in 0..whole.len() {
             fs::write(kept.path(), &whole[..end]).unwrap();
@@ -250,7 +265,7 @@ mod tests {
         fs::write(kept.path(), &whole).unwrap();
         let part = format!("{}.{}", kept.name, std::process::id());
         fs::create_dir(folder.path().join(part)).unwrap();
-        assert!(kept.write(&[]).is_err());
+        assert!(kept.write(&[], SystemTime::now()).is_err());
         assert_eq!(kept.read().unwrap().unwrap().0, members());
     }
 }

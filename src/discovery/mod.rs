@@ -11,6 +11,7 @@
 //! - the last set stays in force while its registry fails, for as long as that takes;
 //! - changes that come in a burst are taken over as few: the first at once, the others 20 ms later;
 //! - the set in force is written to `gateway.state_dir` (`kept.rs`), and a start without the registry begins with it;
+//! - host names among endpoints are looked up again and again (`lists.rs`), and one that fails keeps its addresses;
 //! - an empty answer counts or not, by `on_empty`;
 //! - age, last change and last error are told: metrics, log, admin listener.
 //!
@@ -84,6 +85,9 @@ enum Failure {
     /// What it says makes no sense.
     #[error("what it says is no good: {0}")]
     Malformed(Box<str>),
+    /// A name of what it says has no addresses that anybody knows, which is no failure of the registry.
+    #[error("a name cannot be resolved: {0}")]
+    Unresolved(Box<str>),
 }
 
 impl Failure {
@@ -99,12 +103,17 @@ impl Failure {
         Failure::Malformed(why.to_string().into())
     }
 
+    fn unresolved(why: impl fmt::Display) -> Failure {
+        Failure::Unresolved(why.to_string().into())
+    }
+
     /// A label of metrics.
     fn kind(&self) -> &'static str {
         match self {
             Failure::Unreachable(_) => "unreachable",
             Failure::Refused(_) => "refused",
             Failure::Malformed(_) => "malformed",
+            Failure::Unresolved(_) => "unresolved",
         }
     }
 }

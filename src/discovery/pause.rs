@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::{Instant, sleep_until};
 
 /// Before the first try, on average three quarters of it.
 const FIRST: Duration = Duration::from_millis(200);
@@ -33,6 +34,14 @@ impl Pauses {
     /// Things are well again.
     pub(super) fn reset(&mut self) {
         *self = Pauses::default();
+    }
+}
+
+/// Waits until then; without an end where there is no such time.
+pub(super) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -20,32 +20,62 @@ pub(super) type Published = Option<Arc<[Member]>>;
 pub struct Sink {
     standing: Arc<Standing>,
     published: watch::Sender<Published>,
+    last: Last,
+}
+
+/// What an upstream has had last.
+#[derive(Clone, Debug)]
+pub(super) struct Last {
+    pub(super) in_force: watch::Receiver<Published>,
+    /// For as long as nothing is in force.
+    pub(super) kept: Published,
 }
 
 impl Sink {
-    pub(super) fn new(standing: Arc<Standing>, published: watch::Sender<Published>) -> Sink {
+    pub(super) fn new(
+        standing: Arc<Standing>,
+        published: watch::Sender<Published>,
+        last: Last,
+    ) -> Sink {
         Sink {
             standing,
             published,
+            last,
         }
+    }
+
+    /// The set that is in force, or that was when what is kept was written: for parts of a new one that cannot be had
+    /// just now.
+    pub(super) fn last(&self) -> Arc<[Member]> {
+        let in_force = self.last.in_force.borrow().clone();
+        let last = in_force.or_else(|| self.last.kept.clone());
+        last.unwrap_or_default()
     }
 
     /// These are all endpoints that there are now, whether that is news or not. Their order says nothing. Of several
     /// at the same address the first counts. It does not wait, and may be called as often as there are changes: of
     /// several that come quickly one after the other, not all are taken over, but the last one always is.
-    pub(super) fn publish(&self, mut members: Vec<Member>) {
+    pub(super) fn publish(&self, members: Vec<Member>) {
+        self.standing.heard();
+        self.put(members);
+    }
+
+    /// As [`publish`](Sink::publish), and no word of the registry: so it is by what was heard of it before. False where
+    /// they are none that could be in force.
+    pub(super) fn put(&self, mut members: Vec<Member>) -> bool {
         if members.len() > MOST_MEMBERS {
             let count = members.len();
             let what = format!("{count} endpoints are more than {MOST_MEMBERS}");
-            return self.failed(&Failure::Malformed(what.into()));
+            self.failed(&Failure::Malformed(what.into()));
+            return false;
         }
         for member in &mut members {
             member.weight = member.weight.clamp(1, HEAVIEST);
         }
         members.sort_by(|a, b| (&a.socket, &a.host).cmp(&(&b.socket, &b.host)));
         members.dedup_by(|later, first| first.is_same_place(later));
-        self.standing.heard();
         self.published.send_replace(Some(members.into()));
+        true
     }
 
     /// The registry has been heard of, and nothing has changed. What is said at least every minute or so makes the
@@ -59,6 +89,12 @@ impl Sink {
     pub(super) fn failed(&self, failure: &Failure) {
         self.standing.failed(failure);
     }
+
+    /// What was looked up of names among the endpoints has come to this: `None` where all of them are known. It says
+    /// nothing of the registry.
+    pub(super) fn unresolved(&self, failure: Option<&Failure>) {
+        self.standing.unresolved(failure);
+    }
 }
 
 #[cfg(test)]
@@ -68,10 +104,27 @@ pub(super) mod tests {
 
     /// A sink, and what is published there.
     pub(in crate::discovery) fn sink() -> (Sink, watch::Receiver<Published>) {
+        sink_after(Vec::new())
+    }
+
+    /// As [`sink`], where this was kept.
+    pub(in crate::discovery) fn sink_after(
+        kept: Vec<Member>,
+    ) -> (Sink, watch::Receiver<Published>) {
         let metrics = Metrics::new().discovery("u", "test");
         let standing = Arc::new(Standing::new("u", "a test".to_owned(), metrics));
         let (published, sets) = watch::channel(None);
-        (Sink::new(standing, published), sets)
+        let last = Last {
+            in_force: watch::channel(None).1,
+            kept: Some(kept.into()),
+        };
+        (Sink::new(standing, published, last), sets)
+    }
+
+    impl Sink {
+        pub(in crate::discovery) fn standing(&self) -> &Standing {
+            &self.standing
+        }
     }
 
     fn member(address: &str, weight: u32) -> Member {

@@ -24,6 +24,8 @@ struct Now {
     changed: Option<SystemTime>,
     trouble: Option<Trouble>,
     is_failing: bool,
+    /// Why a name among the endpoints cannot be resolved.
+    unresolved: Option<String>,
     is_from_disk: bool,
     /// How often it was heard of, for telling whether it was since.
     words: u64,
@@ -43,7 +45,7 @@ pub struct Shown {
     pub source: String,
     /// Whether the last that happened was a word of the registry, and no failure. False before the first word.
     pub is_up: bool,
-    /// When it was last heard of: the endpoints are as old as that.
+    /// When it was last heard of, by an earlier process where that is from disk: the endpoints are as old as that.
     pub heard: Option<SystemTime>,
     /// When other endpoints were last taken over.
     pub changed: Option<SystemTime>,
@@ -67,7 +69,7 @@ impl Standing {
         let now = self.now();
         Shown {
             source: self.source.clone(),
-            is_up: now.heard.is_some() && !now.is_failing,
+            is_up: now.words > 0 && !now.is_failing,
             heard: now.heard,
             changed: now.changed,
             trouble: now.trouble.clone(),
@@ -120,6 +122,36 @@ impl Standing {
         }
     }
 
+    /// Names among the endpoints can be resolved, or cannot, whether or not the registry answers. Said in the log where
+    /// that is news.
+    pub(super) fn unresolved(&self, failure: Option<&Failure>) {
+        let what = failure.map(Failure::to_string);
+        let mut now = self.now();
+        let is_news = now.unresolved != what;
+        now.unresolved.clone_from(&what);
+        if let Some(what) = &what {
+            now.trouble = Some(Trouble {
+                at: SystemTime::now(),
+                what: what.clone(),
+            });
+        }
+        drop(now);
+        if let Some(failure) = failure {
+            self.metrics.count(failure.kind());
+            self.failures.send_modify(|failures| *failures += 1);
+        }
+        let (upstream, source) = (&self.upstream, &self.source);
+        match what.filter(|_| is_news) {
+            Some(what) => log::warn!(
+                "upstream {upstream}: {source}: {what}; the addresses that were known stay in use"
+            ),
+            None if is_news => {
+                log::info!("upstream {upstream}: {source}: all names are resolved again");
+            }
+            None => {}
+        }
+    }
+
     /// A set without members was left aside.
     pub(super) fn left_empty_aside(&self) {
         self.metrics.left_empty_aside();
@@ -150,19 +182,30 @@ impl Standing {
         self.metrics.is_from_disk(false);
     }
 
-    /// What is in force was read from disk, where it was written at this time.
-    pub(super) fn begun_from_disk(&self, count: usize, written: SystemTime) {
+    /// What is in force was read from disk; an earlier process has heard of the registry at this time.
+    pub(super) fn begun_from_disk(&self, count: usize, heard: SystemTime) {
         let mut now = self.now();
         now.is_from_disk = true;
+        // This process may have heard something that was not believed.
+        let is_first = now.heard.is_none();
+        now.heard.get_or_insert(heard);
         now.changed = Some(SystemTime::now());
         drop(now);
+        if is_first {
+            self.metrics.was_heard(heard);
+        }
         self.metrics.changed(count);
         self.metrics.is_from_disk(true);
-        let age = written.elapsed().unwrap_or_default().as_secs();
+        let age = heard.elapsed().unwrap_or_default().as_secs();
         let (upstream, source) = (&self.upstream, &self.source);
         log::warn!(
-            "upstream {upstream}: {source} has not answered; begun with {count} endpoints that were kept {age} s ago"
+            "upstream {upstream}: {source} has not answered; begun with {count} endpoints that it has told {age} s ago"
         );
+    }
+
+    /// When it was last heard of, by whichever process.
+    pub(super) fn heard_at(&self) -> Option<SystemTime> {
+        self.now().heard
     }
 
     /// Goes on with what another one knows, which follows the same.
@@ -193,6 +236,27 @@ impl Standing {
 mod tests {
     use super::*;
     use crate::observability::Metrics;
+
+    #[test]
+    fn names_that_cannot_be_resolved_are_no_failure_of_the_registry() {
+        let metrics = Metrics::new();
+        let standing = Standing::new("u", "a test".to_owned(), metrics.discovery("u", "test"));
+        standing.heard();
+        standing.unresolved(Some(&Failure::unresolved("a.test: no")));
+        standing.heard();
+        let shown = standing.shown();
+        let what = "a name cannot be resolved: a.test: no";
+        assert!(shown.is_up && shown.trouble.is_some_and(|it| it.what == what));
+        standing.unresolved(None);
+        assert_eq!(*standing.failures().borrow(), 1);
+        let text = String::from_utf8(metrics.expose()).unwrap();
+        for line in [
+            "northgate_discovery_up{northgate_upstream=\"u\",source=\"test\"} 1",
+            "northgate_discovery_failures_total{error=\"unresolved\",northgate_upstream=\"u\",source=\"test\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
 
     #[test]
     fn it_is_up_after_a_word_and_until_a_failure() {

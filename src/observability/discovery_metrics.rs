@@ -1,6 +1,6 @@
 //! Metrics of where endpoints are known from.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
@@ -10,7 +10,7 @@ use super::{Metrics, unix_time};
 const LABELS: [&str; 2] = ["northgate_upstream", "source"];
 
 /// The kinds of why a registry fails.
-const ERRORS: [&str; 3] = ["unreachable", "refused", "malformed"];
+const ERRORS: [&str; 4] = ["unreachable", "refused", "malformed", "unresolved"];
 
 /// What there is to say of discovery.
 pub(super) struct DiscoveryCatalog {
@@ -64,7 +64,7 @@ impl DiscoveryCatalog {
             ),
             failures: register.counters(
                 "northgate_discovery_failures_total",
-                "Times that the registry was unreachable, refused, or said something malformed.",
+                "Times that the registry was unreachable, refused, said something malformed, or named hosts that cannot be resolved.",
                 &["northgate_upstream", "source", "error"],
             ),
         }
@@ -99,10 +99,22 @@ impl DiscoveryMetrics {
 
     /// It does not; `error` is the kind of why.
     pub fn failed(&self, error: &'static str) {
-        debug_assert!(ERRORS.contains(&error));
         self.set(&self.catalog().up, 0);
+        self.count(error);
+    }
+
+    /// Something of this kind has failed, whether or not the registry answers.
+    pub fn count(&self, error: &'static str) {
+        debug_assert!(ERRORS.contains(&error));
         let labels = [&*self.upstream, self.source, error];
         self.catalog().failures.with_label_values(&labels).inc();
+    }
+
+    /// It was heard of last at this time, by an earlier process.
+    pub fn was_heard(&self, at: SystemTime) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        self.set(&self.catalog().heard, seconds);
     }
 
     /// So many endpoints are used from now on.

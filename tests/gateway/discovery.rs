@@ -40,21 +40,25 @@ pub async fn has(gateway: &Gateway, expected: &[&str]) {
     .await;
 }
 
-/// Shows how long changes took to be in force, and that the usual one took less than they may.
+/// Shows how long changes took to be in force, and that all but one took less than they may: the machine may have had
+/// something else to do once.
 pub fn assert_quick(what: &str, mut took: Vec<Duration>) {
     took.sort_unstable();
-    let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+    let count = took.len();
+    let (median, last_but_one, most) = (took[count / 2], took[count - 2], took[count - 1]);
     println!(
-        "{what}: in force after {median:?} (median of {}), {most:?} at most",
-        took.len()
+        "{what}: in force after {median:?} (median of {count}), {last_but_one:?} and {most:?} at most"
     );
-    assert!(median < Duration::from_millis(100), "{what}: {took:?}");
+    assert!(
+        last_but_one < Duration::from_millis(100),
+        "{what}: {took:?}"
+    );
 }
 
 /// A file that lists endpoints.
-struct List {
-    folder: TempDir,
-    path: PathBuf,
+pub struct List {
+    pub folder: TempDir,
+    pub path: PathBuf,
 }
 
 impl List {
@@ -64,14 +68,14 @@ impl List {
         List { folder, path }
     }
 
-    fn of(endpoints: &[&dyn std::fmt::Display]) -> List {
+    pub fn of(endpoints: &[&dyn std::fmt::Display]) -> List {
         let list = List::named("users.toml");
         list.set(endpoints);
         list
     }
 
     /// Another file in its place.
-    fn set(&self, endpoints: &[&dyn std::fmt::Display]) {
+    pub fn set(&self, endpoints: &[&dyn std::fmt::Display]) {
         let listed: Vec<String> = endpoints.iter().map(|it| format!("\"{it}\"")).collect();
         self.replace(&format!("endpoints = [{}]\n", listed.join(", ")));
     }
@@ -82,12 +86,12 @@ impl List {
         std::fs::rename(part, &self.path).unwrap();
     }
 
-    fn toml(&self) -> String {
+    pub fn toml(&self) -> String {
         format!("file = \"{}\"", self.path.display())
     }
 }
 
-fn named(name: &'static str) -> Origin {
+pub fn named(name: &'static str) -> Origin {
     Origin::http1(move |_| text(name))
 }
 
@@ -305,7 +309,9 @@ async fn a_start_without_the_registry_begins_with_what_was_kept() {
         (&shown["from_disk"], &shown["up"]),
         (&true.into(), &false.into())
     );
-    assert_eq!(shown["age_seconds"], Value::Null);
+    // The endpoints are as old as the last word to the process before.
+    let age = shown["age_seconds"].as_f64().unwrap();
+    assert!((0.0..300.0).contains(&age), "{shown}");
     let from_disk = "northgate_discovery_from_disk{northgate_upstream=\"users\",source=\"file\"} ";
     assert!(gateway.metrics().await.contains(&format!("{from_disk}1\n")));
     // The same set is confirmed; another one is taken over.

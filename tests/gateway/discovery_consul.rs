@@ -155,7 +155,7 @@ async fn consul_is_asked_over_tls_with_a_token() {
     let own = authority.issue(&["localhost"]);
     let https = free_address().port();
     let settings = format!(
-        "ports {{ https = {https} }}\ncert_file = \"{}\"\nkey_file = \"{}\"\n\
+        "ports {{ https = {https} }}\naddresses {{ https = \"127.0.0.1\" }}\ncert_file = \"{}\"\nkey_file = \"{}\"\n\
          acl {{ enabled = true\n default_policy = \"deny\"\n tokens {{ master = \"root-token\" agent = \"root-token\" }} }}\n",
         own.cert_path.display(),
         own.key_path.display()
@@ -179,6 +179,26 @@ async fn consul_is_asked_over_tls_with_a_token() {
         error.contains("403") && !error.contains("wrong-token"),
         "{shown}"
     );
+    // Who cannot prove to be Consul is not told the token, and not believed.
+    let other = Authority::named("another one");
+    for (place, is_ours) in [("localhost", false), ("127.0.0.1", true)] {
+        let ca = if is_ours {
+            authority.path()
+        } else {
+            other.path()
+        };
+        let discovery = discovery
+            .replace(&authority.path(), &ca)
+            .replace("https://localhost", &format!("https://{place}"));
+        let gateway = Gateway::start(&toml(&discovery)).await;
+        let shown = standing(&gateway).await;
+        let error = shown["last_error"]["error"].as_str().unwrap_or_default();
+        assert!(
+            error.contains("it cannot be reached") && error.contains("certificate"),
+            "{place}: {shown}"
+        );
+        assert_eq!(gateway.http1().send(get("/")).await.status, 503);
+    }
     // The token that is there now is taken without a reload.
     std::fs::write(&token, "root-token\n").unwrap();
     has(&gateway, &[&origin.to_string()]).await;

@@ -78,6 +78,12 @@ async fn a_name_server_that_fails_takes_nothing_away() {
     traffic.more(20).await;
     server.start_again().await;
     is_up().await;
+    // It is there, and what is asked gets lost.
+    server.pause();
+    fails("unreachable").await;
+    traffic.more(20).await;
+    server.resume();
+    is_up().await;
     // SERVFAIL.
     server.stop().await;
     server.start_broken().await;
@@ -192,4 +198,28 @@ async fn no_request_waits_for_a_name_server() {
         (standing(&gateway).await["up"] == true).then_some(())
     })
     .await;
+}
+
+/// A name in a zone that the server does not know, which it refuses to answer for.
+#[tokio::test]
+async fn a_server_of_a_service_that_cannot_be_resolved_concerns_nobody_else() {
+    let origin = Origin::http1(|_| text("well"));
+    let record = |name: &str| format!("_http._tcp.users 1 IN SRV 0 1 {} {name}\n", origin.port());
+    let records = format!("a 1 IN A 127.0.0.1\n{}", record("a"));
+    let mut server = NameServer::start(&records).await;
+    let gateway = Gateway::start(&toml(&service(&server))).await;
+    let traffic = Crowd::on(gateway.address());
+    server
+        .set(&format!("{records}{}", record("b.elsewhere.")))
+        .await;
+    eventually("the name is told of", async || {
+        let shown = standing(&gateway).await;
+        let error = shown["last_error"]["error"].as_str()?.to_owned();
+        assert_eq!(shown["up"], true, "{shown}");
+        error.contains("b.elsewhere").then_some(())
+    })
+    .await;
+    has(&gateway, &[&origin.to_string()]).await;
+    traffic.more(20).await;
+    println!("{} requests, none failed", traffic.end().await);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::discovery::{assert_quick, standing};
 use crate::harness::*;
 
 fn named(name: &'static str) -> Origin {
@@ -13,14 +14,16 @@ fn named(name: &'static str) -> Origin {
 
 /// A gateway that asks the API server at this address.
 async fn gateway_of(api: &Kubernetes, address: SocketAddr) -> Gateway {
-    Gateway::draft(
-        "[upstreams.users]\n\
+    of_kubeconfig(api.kubeconfig(address).display(), "")
+        .start()
+        .await
+}
+
+fn of_kubeconfig(path: impl std::fmt::Display, more: &str) -> Draft {
+    let users = "[upstreams.users]\n\
          discovery = { kubernetes = { service = \"users\", port = \"http\", kubeconfig = \"$file\", context = \"it\" } }\n\
-         [routes.all]\nmatch = { path = \"/{*rest}\" }\nupstream = \"users\"\n",
-    )
-    .with("file", api.kubeconfig(address).display())
-    .start()
-    .await
+         [routes.all]\nmatch = { path = \"/{*rest}\" }\nupstream = \"users\"\n";
+    Gateway::draft(&format!("{more}{users}")).with("file", path)
 }
 
 fn ports(origin: &Origin) -> Value {
@@ -145,12 +148,7 @@ async fn a_change_takes_effect_at_once() {
         .await;
         took.push(began.elapsed());
     }
-    took.sort_unstable();
-    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
-    println!(
-        "a change of Kubernetes takes effect after {median:?} (median), {longest:?} (longest)"
-    );
-    assert!(median < Duration::from_millis(100), "{took:?}");
+    assert_quick("the double of Kubernetes", took);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -249,11 +247,11 @@ async fn a_token_is_rotated() {
 /// As in a pod: the token and the authority lie where Kubernetes puts them, which only this process sees.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_finds_its_own_cluster() {
-    let a = named("a");
+    let [a, b] = ["a", "b"].map(named);
     let api = Kubernetes::start().await;
     put(&api, "users-1", &a, ready());
     let account = api.service_account();
-    let listener = free_address();
+    let listener = own_address();
     let toml = account.join("gateway.toml");
     let text = format!(
         "[listeners.public]\nbind = \"{listener}\"\n\
@@ -262,7 +260,7 @@ async fn a_pod_finds_its_own_cluster() {
     );
     std::fs::write(&toml, text).unwrap();
     let script = "set -e; mount -t tmpfs tmpfs /run; to=/run/secrets/kubernetes.io/serviceaccount; mkdir -p $to; \
-         cp \"$1\"/* $to; exec \"$2\" run -c \"$3\"";
+         mount --bind \"$1\" $to; exec \"$2\" run -c \"$3\"";
     let mut command = tokio::process::Command::new("unshare");
     command
         .args([
@@ -279,7 +277,7 @@ async fn a_pod_finds_its_own_cluster() {
             std::path::Path::new(env!("CARGO_BIN_EXE_northgate")),
             &toml,
         ])
-        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        .env("KUBERNETES_SERVICE_HOST", api.address().ip().to_string())
         .env("KUBERNETES_SERVICE_PORT", api.address().port().to_string())
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
@@ -292,4 +290,129 @@ async fn a_pod_finds_its_own_cluster() {
         (answer.text() == "a").then_some(())
     })
     .await;
+    // Kubernetes replaces the token after a while. The process is in its sandbox, and reads it all the same.
+    api.rotate_token("the second");
+    let part = account.join("part");
+    std::fs::write(&part, "the second").unwrap();
+    std::fs::rename(part, account.join("token")).unwrap();
+    put(&api, "users-1", &b, ready());
+    // The watch was begun with the first one, and ends.
+    api.pass_time();
+    api.compact();
+    eventually("it is listed with the new token", async || {
+        let lists = api.asked().0;
+        let answer = client.try_send(get("/")).await.ok()?;
+        (lists > 1 && answer.text() == "b").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_cannot_prove_to_be_the_server_is_not_believed() {
+    let a = named("a");
+    let api = Kubernetes::start().await;
+    put(&api, "users-1", &a, ready());
+    let kubeconfig = api.kubeconfig(api.address());
+    let text = std::fs::read_to_string(&kubeconfig).unwrap();
+    let other = Authority::named("another one");
+    let own: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let own = own["clusters"][0]["cluster"]["certificate-authority"]
+        .as_str()
+        .unwrap();
+    let relay = Relay::to(api.address()).await;
+    let elsewhere = format!("https://localhost:{}", relay.address().port());
+    let here = format!("https://{}", api.address());
+    for (is, wrong) in [(own, &*other.path()), (&*here, &*elsewhere)] {
+        assert!(text.contains(is), "{text}");
+        std::fs::write(&kubeconfig, text.replace(is, wrong)).unwrap();
+        let gateway = of_kubeconfig(kubeconfig.display(), "").start().await;
+        let shown = standing(&gateway).await;
+        let error = shown["last_error"]["error"].as_str().unwrap_or_default();
+        assert!(
+            error.contains("it cannot be reached") && error.contains("certificate"),
+            "{shown}"
+        );
+        assert_eq!(api.asked(), (0, 0));
+        assert_eq!(gateway.http1().send(get("/")).await.status, 503);
+    }
+}
+
+/// What one cluster has said up to a version is nothing that another one could go on from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kubeconfig_that_leads_to_another_cluster_is_followed() {
+    let [a, b] = ["a", "b"].map(named);
+    let (mut api, other) = (Kubernetes::start().await, Kubernetes::start().await);
+    put(&other, "users-2", &b, ready());
+    // A version that is neither too old there nor in the future.
+    for _ in 0..2 {
+        put(&api, "users-1", &a, ready());
+        put(&other, "users-3", &b, ready());
+    }
+    let kubeconfig = api.kubeconfig(api.address());
+    let gateway = of_kubeconfig(kubeconfig.display(), "").start().await;
+    answered_by(&gateway, &["a"]).await;
+    let traffic = Traffic::through(gateway.http1());
+    std::fs::copy(other.kubeconfig(other.address()), &kubeconfig).unwrap();
+    api.stop();
+    answered_by(&gateway, &["b"]).await;
+    traffic.end(&["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn a_start_without_the_server_begins_with_what_was_kept() {
+    let [a, b] = ["a", "b"].map(named);
+    let mut api = Kubernetes::start().await;
+    put(&api, "users-1", &a, ready());
+    let kubeconfig = api.kubeconfig(api.address());
+    let state = tempfile::tempdir().unwrap();
+    let more = format!("[gateway]\nstate_dir = \"{}\"\n", state.path().display());
+    let start = async || {
+        let draft = of_kubeconfig(kubeconfig.display(), &more);
+        draft.start().await
+    };
+    let gateway = start().await;
+    let kept = state.path().join("endpoints.users.json");
+    eventually("it is kept", async || kept.exists().then_some(())).await;
+    gateway.stop().await;
+    api.stop();
+    let gateway = start().await;
+    assert_eq!(gateway.http1().send(get("/")).await.text(), "a");
+    assert_eq!(standing(&gateway).await["from_disk"], true);
+    let traffic = Traffic::through(gateway.http1());
+    api.start_again().await;
+    put(&api, "users-1", &b, ready());
+    answered_by(&gateway, &["b"]).await;
+    traffic.end(&["a", "b"]).await;
+}
+
+/// The port has another name from now on: that is no word of there being no endpoint, however often it is watched anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slices_that_cannot_be_used_take_nothing_away() {
+    let a = named("a");
+    let mut api = Kubernetes::start().await;
+    put(&api, "users-1", &a, ready());
+    let gateway = gateway_of(&api, api.address()).await;
+    answered_by(&gateway, &["a"]).await;
+    let traffic = Traffic::through(gateway.http1());
+    let port: u16 = a.port().parse().unwrap();
+    let renamed = json!([{"name": "web", "port": port, "protocol": "TCP"}]);
+    let endpoints = json!([{"addresses": ["127.0.0.1"]}]);
+    api.put("users-1", "users", renamed, endpoints);
+    is_up(&gateway, false).await;
+    let before = heard(&gateway).await;
+    for _ in 0..2 {
+        let watches = api.asked().1;
+        api.stop();
+        api.start_again().await;
+        eventually("another watch", async || {
+            (api.asked().1 > watches).then_some(())
+        })
+        .await;
+        answered_by(&gateway, &["a"]).await;
+    }
+    assert_eq!(heard(&gateway).await, before);
+    is_up(&gateway, false).await;
+    put(&api, "users-1", &a, ready());
+    is_up(&gateway, true).await;
+    traffic.end(&["a"]).await;
 }

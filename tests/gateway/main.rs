@@ -27,6 +27,7 @@ mod deadlines;
 mod discovery;
 mod discovery_consul;
 mod discovery_dns;
+mod discovery_file;
 mod drain;
 mod errors;
 mod etcd;

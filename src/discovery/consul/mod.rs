@@ -9,7 +9,7 @@ mod instance;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ use rand::Rng;
 use tokio::time::{Instant, sleep_until};
 
 use self::instance::instances;
-use super::names::{self, Names};
+use super::lists::Lists;
 use super::{Build, Failure, OnEmpty, Sink, Source};
 use crate::identity::{Client, ClientError, Url};
 use crate::text::{Secret, Spanned};
@@ -51,8 +51,7 @@ struct Consul {
     token: Option<(Secret, PathBuf)>,
     health: Health,
     wait: Duration,
-    /// What instances with names have been.
-    names: Mutex<Names>,
+    lists: Lists,
 }
 
 /// Compiles it. `None` after diagnostics.
@@ -101,7 +100,7 @@ pub(super) fn build(config: &Spanned<Config>, context: &mut Build<'_>) -> Option
         token: token.map(|token| (token.value.clone(), base.to_owned())),
         health: config.value.health,
         wait,
-        names: Mutex::default(),
+        lists: Lists::default(),
     }))
 }
 
@@ -168,28 +167,27 @@ impl Source for Consul {
     }
 
     async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
+        tokio::select! {
+            failed = self.watch(sink) => failed,
+            never = self.lists.publish(sink) => Ok(never),
+        }
+    }
+}
+
+impl Consul {
+    async fn watch(&self, sink: &Sink) -> Result<Infallible, Failure> {
         let token = self.token().await?;
-        let (mut index, mut listed) = (None, Vec::new());
+        let mut index = None;
         loop {
             let earliest = Instant::now() + SHORTEST.mul_f64(rand::rng().random_range(0.5..1.5));
             let answer = self.ask(token.as_ref(), index).await?;
             let next = index_of(&answer)?;
-            let is_news = index != Some(next);
-            if is_news {
-                listed = instances(answer.body(), self.health)?;
-            }
-            // Names may have other addresses although Consul says what it said.
-            if !is_news && listed.iter().all(|it| names::name(it).is_none()) {
-                sink.alive();
-            } else {
-                let mut names = {
-                    let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-                    std::mem::take(&mut *names)
-                };
-                let (members, failure) = names.resolve(&listed).await;
-                *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
-                sink.publish(members);
-                failure.iter().for_each(|failure| sink.failed(failure));
+            match index == Some(next) {
+                true => self.lists.alive(sink),
+                false => {
+                    let listed = instances(answer.body(), self.health)?;
+                    self.lists.tell(listed, sink);
+                }
             }
             index = match index {
                 Some(before) if next < before => None,
@@ -198,9 +196,7 @@ impl Source for Consul {
             sleep_until(earliest).await;
         }
     }
-}
 
-impl Consul {
     async fn token(&self) -> Result<Option<HeaderValue>, Failure> {
         let Some((token, base)) = self.token.clone() else {
             return Ok(None);

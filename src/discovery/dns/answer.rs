@@ -128,9 +128,8 @@ impl Addresses {
         self.0.insert((name, of), addresses);
     }
 
-    pub(super) fn of(&self, name: &str, of: RecordType) -> &[IpAddr] {
-        let found = self.0.get(&(name.into(), of));
-        found.map_or(&[], Vec::as_slice)
+    pub(super) fn of(&self, name: &str, of: RecordType) -> Option<&[IpAddr]> {
+        self.0.get(&(name.into(), of)).map(Vec::as_slice)
     }
 }
 

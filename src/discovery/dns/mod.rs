@@ -7,8 +7,9 @@
 mod answer;
 mod config;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ impl Source for Dns {
     async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
         let resolver = self.resolver().await?;
         loop {
-            let asking = timeout(DEADLINE, self.ask(&resolver));
+            let asking = timeout(DEADLINE, self.ask(&resolver, sink));
             let asked = asking.await;
             let no_answer = |_| Failure::unreachable(format!("no answer within {DEADLINE:?}"));
             let Set {
@@ -116,7 +117,7 @@ impl Source for Dns {
                 failure,
             } = asked.map_err(no_answer)??;
             sink.publish(members);
-            failure.iter().for_each(|failure| sink.failed(failure));
+            sink.unresolved(failure.as_ref());
             let lifetime = lifetime.clamp(self.shortest, self.longest);
             let part = rand::rng().random_range(1.0 - EARLIER..=1.0);
             sleep(lifetime.mul_f64(part).max(self.shortest)).await;
@@ -133,6 +134,9 @@ struct Set {
     /// Why a part of it is as it was before.
     failure: Option<Failure>,
 }
+
+/// A name, a kind of address, and what was said of it.
+type Found = (Box<str>, RecordType, Result<Answer, Failure>);
 
 impl Dns {
     /// It keeps nothing: what is asked for is in time with what was answered.
@@ -163,11 +167,13 @@ impl Dns {
         made.map_err(|error| Failure::malformed(format!("the system's resolver: {error}")))
     }
 
-    async fn ask(&self, resolver: &TokioResolver) -> Result<Set, Failure> {
+    async fn ask(&self, resolver: &TokioResolver, sink: &Sink) -> Result<Set, Failure> {
         match &self.asked {
             Asked::Name { name, port } => {
                 let target = Target::plain(name.clone(), *port);
-                self.resolve(resolver, vec![target], Duration::MAX).await
+                let targets = [target];
+                let found = self.look_up(resolver, &targets).await;
+                self.set(sink, found, &targets, Duration::MAX)
             }
             Asked::Service(name) => {
                 match Answer::of(resolver.lookup(&**name, RecordType::SRV).await)? {
@@ -180,38 +186,46 @@ impl Dns {
                             RData::SRV(record) => Some(record),
                             _ => None,
                         });
-                        self.resolve(resolver, targets(records)?, lifetime).await
+                        let targets = targets(records)?;
+                        let found = self.look_up(resolver, &targets).await;
+                        self.set(sink, found, &targets, lifetime)
                     }
                 }
             }
         }
     }
 
-    /// All addresses of all targets. One that fails has the addresses that it had; where all fail, that is a failure.
-    async fn resolve(
-        &self,
-        resolver: &TokioResolver,
-        targets: Vec<Target>,
-        lifetime: Duration,
-    ) -> Result<Set, Failure> {
-        let types = self.family.types();
-        let names: std::collections::BTreeSet<&str> = targets.iter().map(|it| &*it.name).collect();
+    /// What each name has of each kind of address.
+    async fn look_up(&self, resolver: &TokioResolver, targets: &[Target]) -> Vec<Found> {
+        let names: BTreeSet<&str> = targets.iter().map(|it| &*it.name).collect();
         let ask_one = async |name: &str| {
-            let lookups = types.iter().map(|&of| async move {
+            let lookups = self.family.types().iter().map(|&of| async move {
                 let found = Answer::of(resolver.lookup(name, of).await);
                 (Box::<str>::from(name), of, found)
             });
             join_all(lookups).await
         };
-        let asking = stream::iter(names).map(ask_one).buffer_unordered(AT_A_TIME);
-        let found: Vec<_> = asking.concat().await;
+        let asking = stream::iter(names).map(ask_one);
+        asking.buffer_unordered(AT_A_TIME).concat().await
+    }
+
+    /// All addresses of all targets. One that fails has the addresses that it had; where all fail, or nothing is known, that
+    /// is a failure.
+    fn set(
+        &self,
+        sink: &Sink,
+        found: Vec<Found>,
+        targets: &[Target],
+        lifetime: Duration,
+    ) -> Result<Set, Failure> {
+        let types = self.family.types();
         let mut set = Set {
             lifetime,
             ..Set::default()
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now = Addresses::default();
-        let mut has_answer = found.is_empty();
+        let (mut has_answer, mut failure) = (found.is_empty(), None);
         for (name, of, found) in found {
             match found {
                 Ok(answer) => {
@@ -219,22 +233,21 @@ impl Dns {
                     set.lifetime = set.lifetime.min(answer.lifetime());
                     now.add(name, of, answer.addresses());
                 }
-                Err(failure) => {
-                    let before = known.of(&name, of).to_vec();
-                    now.add(name, of, before);
-                    set.failure = Some(failure);
+                Err(why) => {
+                    let before = known.of(&name, of).map(<[_]>::to_vec);
+                    let before = before.or_else(|| addresses_in(&sink.last(), &name, of));
+                    set.failure = Some(Failure::unresolved(format_args!("{name} {of}: {why}")));
+                    failure = Some(why);
+                    if let Some(before) = before {
+                        now.add(name, of, before);
+                    }
                 }
             }
         }
-        if !has_answer {
-            return Err(set
-                .failure
-                .unwrap_or(Failure::Unreachable("no answer".into())));
-        }
-        for target in &targets {
-            // As TLS has it.
-            let host = target.name.trim_end_matches('.');
-            let each = types.iter().flat_map(|&of| now.of(&target.name, of));
+        for target in targets {
+            let host = host(&target.name);
+            let each = types.iter().filter_map(|&of| now.of(&target.name, of));
+            let each = each.flatten();
             set.members.extend(each.map(|&address| Member {
                 priority: target.priority,
                 ..Member::new(
@@ -245,8 +258,29 @@ impl Dns {
             }));
         }
         *known = now;
-        Ok(set)
+        match failure.filter(|_| !has_answer || set.members.is_empty()) {
+            Some(failure) => Err(failure),
+            None => Ok(set),
+        }
     }
+}
+
+/// What a name had of a kind of address in a set; `None` where that was nothing.
+fn addresses_in(members: &[Member], name: &str, of: RecordType) -> Option<Vec<IpAddr>> {
+    let of_name = members.iter().filter(|it| *it.host == *host(name));
+    let addresses = of_name.filter_map(|it| match it.socket {
+        Socket::Inet(at) => Some(at.ip()),
+        Socket::Unix(_) => None,
+    });
+    let of_kind = addresses.filter(|ip| ip.is_ipv4() == (of == RecordType::A));
+    // It may be there with several ports.
+    let addresses: BTreeSet<IpAddr> = of_kind.collect();
+    (!addresses.is_empty()).then(|| addresses.into_iter().collect())
+}
+
+/// A name as TLS has it.
+fn host(name: &str) -> &str {
+    name.trim_end_matches('.')
 }
 
 /// Over UDP, and over TCP where an answer does not fit.
@@ -256,4 +290,78 @@ fn server(address: &SocketAddr) -> NameServerConfig {
         connection.port = address.port();
     }
     server
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::sink::tests::{sink as sink_of_nothing, sink_after};
+
+    fn member(host: &str, address: &str) -> Member {
+        Member::new(Socket::Inet(address.parse().unwrap()), host.into(), 1)
+    }
+
+    fn dns() -> Dns {
+        Dns {
+            asked: Asked::Service("_http._tcp.users.".into()),
+            servers: Box::default(),
+            family: Family::Any,
+            shortest: Duration::from_secs(1),
+            longest: Duration::from_secs(1),
+            known: Mutex::default(),
+        }
+    }
+
+    fn fails(name: &str, of: RecordType) -> Found {
+        (name.into(), of, Err(Failure::refused("SERVFAIL")))
+    }
+
+    /// The server has restarted with half of its zones, say, and so has the gateway.
+    #[test]
+    fn a_target_that_fails_at_a_start_has_the_addresses_that_were_kept() {
+        let before = [
+            member("a.test", "10.0.0.1:80"),
+            member("a.test", "[fd00::1]:80"),
+            member("b.test", "10.0.0.2:80"),
+        ];
+        let (sink, _sets) = sink_after(before.to_vec());
+        let targets = [
+            Target::plain("a.test.".into(), 80),
+            Target::plain("b.test.".into(), 80),
+        ];
+        let lifetime = Duration::from_secs(9);
+        let found = || {
+            vec![
+                fails("a.test.", RecordType::A),
+                fails("a.test.", RecordType::AAAA),
+                fails("b.test.", RecordType::A),
+                (
+                    "b.test.".into(),
+                    RecordType::AAAA,
+                    Ok(Answer::None(lifetime)),
+                ),
+            ]
+        };
+        let dns = dns();
+        let set = dns.set(&sink, found(), &targets, lifetime).unwrap();
+        assert_eq!(set.members, before);
+        assert!(matches!(set.failure, Some(Failure::Unresolved(_))));
+        // By now it knows them itself.
+        let (other, _sets) = sink_of_nothing();
+        let set = dns.set(&other, found(), &targets, lifetime).unwrap();
+        assert_eq!(set.members, before);
+    }
+
+    #[test]
+    fn a_part_of_an_answer_that_fails_is_no_word_of_there_being_none() {
+        let (sink, _sets) = sink_of_nothing();
+        let targets = [Target::plain("a.test.".into(), 80)];
+        let none = Answer::None(Duration::from_secs(9));
+        let found = vec![
+            fails("a.test.", RecordType::A),
+            ("a.test.".into(), RecordType::AAAA, Ok(none)),
+        ];
+        let outcome = dns().set(&sink, found, &targets, Duration::MAX);
+        assert!(matches!(outcome, Err(Failure::Refused(_))));
+    }
 }

@@ -1,6 +1,6 @@
 //! One connection to etcd for all the prefixes of it that are watched with the same credentials.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -20,11 +20,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A connection that was good for so long was no failure. Longer than a server that says nothing is waited for.
 const GOOD: Duration = Duration::from_secs(15);
 
+/// How often everything is listed, whatever the watches say.
+const LIST_AGAIN: Duration = Duration::from_secs(300);
+
 /// What etcd says of a prefix.
 #[derive(Debug)]
 pub(super) enum News {
     /// These keys are there with these values, and no other.
     All(Vec<(Vec<u8>, Vec<u8>)>),
+    /// There are no keys, and etcd has lost what it had: nobody has taken them away.
+    Lost,
     /// These keys have changed, in this order; those without a value are gone.
     Changed(Vec<(Vec<u8>, Option<Vec<u8>>)>),
     /// What is known is what there is: etcd has just said that it watches.
@@ -147,17 +152,39 @@ impl Drop for Watched {
 }
 
 /// Where each prefix was left: what is told of it goes on behind that, over whatever connection.
-#[derive(Default)]
 pub(super) struct Progress {
     /// By the number of the prefix: the revision up to which everything was told.
     pub(super) revisions: HashMap<u64, i64>,
     /// Which cluster counts so.
     pub(super) cluster: Option<u64>,
+    /// The latest term of Raft that it was in. One that is in an earlier one was put back to a copy.
+    pub(super) term: u64,
+    /// Prefixes of which etcd has lost what it had, until there are keys again.
+    pub(super) lost: HashSet<Arc<[u8]>>,
+    /// When everything is listed anew, for what nothing else has told.
+    pub(super) list_at: Instant,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress {
+            revisions: HashMap::new(),
+            cluster: None,
+            term: 0,
+            lost: HashSet::new(),
+            list_at: next_list(),
+        }
+    }
+}
+
+/// Not in step with other gateways.
+pub(super) fn next_list() -> Instant {
+    Instant::now() + LIST_AGAIN.mul_f64(rand::rng().random_range(0.8..1.0))
 }
 
 /// One connection after the other, to one server after the other.
 async fn keep(access: Arc<Access>, shared: Arc<Shared>) {
-    let mut progress = Progress::default();
+    let mut progress = Progress::new();
     let mut failures = 0;
     for server in (0..access.servers()).cycle() {
         let began = Instant::now();

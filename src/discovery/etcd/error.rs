@@ -21,6 +21,8 @@ pub(super) enum Error {
     Refused(Box<str>),
     #[error("another cluster answers at its address")]
     OtherCluster,
+    #[error("it was put back to an earlier copy of itself")]
+    Restored,
     #[error("there are more than {MOST_KEYS} keys below the prefix")]
     TooMany,
     #[error("{}", in_words(.0))]

@@ -15,6 +15,7 @@ pub(super) struct Listing {
     /// When it was so.
     pub(super) revision: i64,
     pub(super) cluster: u64,
+    pub(super) term: u64,
 }
 
 /// Lists a prefix page by page, all at the revision of the first one.
@@ -24,6 +25,7 @@ pub(super) async fn list(mut kv: KvClient, prefix: &[u8]) -> Result<Listing, Err
         pairs: Vec::new(),
         revision: 0,
         cluster: 0,
+        term: 0,
     };
     let mut from = prefix.to_vec();
     loop {
@@ -37,6 +39,7 @@ pub(super) async fn list(mut kv: KvClient, prefix: &[u8]) -> Result<Listing, Err
         {
             listing.revision = header.revision();
             listing.cluster = header.cluster_id();
+            listing.term = header.raft_term();
         }
         let pairs = page.take_kvs().into_iter().map(KeyValue::into_key_value);
         listing.pairs.extend(pairs);

@@ -25,9 +25,9 @@
 //!
 //! # What it loses
 //! A server that has lost what it had, or was put back to an old copy, is listed anew where its revision is lower than what
-//! was told, or its cluster another; one that has caught up by then is not noticed. What it lists then counts, also that
-//! there is nothing: `on_empty = "keep"` goes on with what was. Keys of which none can be read as an endpoint never count
-//! as nothing.
+//! was told, its cluster another, or its term of Raft an earlier one; whatever is noticed by none of these is by the list
+//! that is asked for every five minutes. Then what it lists counts, but for there being nothing, which counts where
+//! `on_empty = "drop"` is written. Keys of which none can be read as an endpoint never count as nothing.
 //!
 //! # Credentials
 //! Password, key and certificates are read anew for each connection. A token that has expired ends the connection, and the
@@ -43,12 +43,15 @@ mod value;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use self::access::Access;
-use self::connection::News;
+use self::connection::{Listener, News};
+use super::follow::REST;
 use super::listed::Listed;
 use super::lists::Lists;
 use super::{Build, Failure, OnEmpty, Sink, Source};
@@ -62,10 +65,16 @@ struct Prefix {
     access: Arc<Access>,
     key: Box<str>,
     lists: Arc<Lists>,
+    /// Whether it is written that a prefix without keys means what it says, whatever has become of etcd.
+    drops: bool,
 }
 
 /// `None` after diagnostics. Blocks on the file system; no server is asked.
-pub(super) fn build(config: &Spanned<Config>, context: &mut Build<'_>) -> Option<Arc<dyn Source>> {
+pub(super) fn build(
+    config: &Spanned<Config>,
+    on_empty: Option<OnEmpty>,
+    context: &mut Build<'_>,
+) -> Option<Arc<dyn Source>> {
     let errors = context.subject.error_count();
     config
         .value
@@ -77,6 +86,7 @@ pub(super) fn build(config: &Spanned<Config>, context: &mut Build<'_>) -> Option
         access: Arc::new(Access::new(&config.value, context.base)),
         key: config.value.prefix.value.as_str().into(),
         lists: Arc::default(),
+        drops: on_empty == Some(OnEmpty::Drop),
     }))
 }
 
@@ -96,30 +106,68 @@ impl Source for Prefix {
     }
 
     async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
-        let (lists, sink_of_watch) = (self.lists.clone(), sink.clone());
-        let mut known = Known::default();
-        let listener = Box::new(move |news| {
-            match news {
-                News::Current if known.is_of_no_use() => return,
-                News::Current => return lists.alive(&sink_of_watch),
-                News::Failed(failure) => return lists.failed(failure, &sink_of_watch),
-                News::All(pairs) => {
-                    known = Known::default();
-                    let pairs = pairs.into_iter().map(|(key, value)| (key, Some(value)));
-                    known.take(pairs);
-                }
-                News::Changed(changes) => known.take(changes.into_iter()),
-            }
-            match known.is_of_no_use() {
-                true => {
-                    let what = "none of the keys has an endpoint in it";
-                    lists.failed(Failure::malformed(what), &sink_of_watch);
-                }
-                false => lists.tell(known.list()),
-            }
-        });
+        let told = Arc::new(Told::default());
+        let listener = self.listener(told.clone(), sink.clone());
         let _watched = connection::watch(&self.access, self.key.as_bytes(), listener);
-        Ok(self.lists.publish(sink).await)
+        // Of many messages that come quickly one after the other, few lists are made.
+        let list = async {
+            loop {
+                told.news.notified().await;
+                self.tell(&told.known(), sink);
+                sleep(REST).await;
+            }
+        };
+        Ok(tokio::select! {
+            never = list => never,
+            never = self.lists.publish(sink) => never,
+        })
+    }
+}
+
+impl Prefix {
+    fn listener(&self, told: Arc<Told>, sink: Sink) -> Listener {
+        let (lists, drops) = (self.lists.clone(), self.drops);
+        Box::new(move |news| {
+            match news {
+                News::Current => return lists.alive(&sink),
+                News::Failed(failure) => return sink.failed(&failure),
+                News::Lost if !drops => {
+                    *told.known() = Known::default();
+                    return lists.unusable("it has lost what it had, and there are no keys", &sink);
+                }
+                News::Lost => *told.known() = Known::default(),
+                News::All(pairs) => {
+                    let mut known = told.known();
+                    *known = Known::default();
+                    known.take(pairs.into_iter().map(|(key, value)| (key, Some(value))));
+                }
+                News::Changed(changes) => told.known().take(changes.into_iter()),
+            }
+            told.news.notify_one();
+        })
+    }
+
+    fn tell(&self, known: &Known, sink: &Sink) {
+        match known.is_of_no_use() {
+            true => self
+                .lists
+                .unusable("none of the keys has an endpoint in it", sink),
+            false => self.lists.tell(known.list(), sink),
+        }
+    }
+}
+
+/// What was told of a prefix.
+#[derive(Default)]
+struct Told {
+    known: Mutex<Known>,
+    /// That it is something else.
+    news: Notify,
+}
+
+impl Told {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is said on one connection to one server of etcd: lists, and watches that share a stream.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
@@ -11,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::access::Access;
-use super::connection::{News, Prefix, Progress, Shared};
+use super::connection::{News, Prefix, Progress, Shared, next_list};
 use super::error::Error;
 use super::listing::{Listing, list};
 use crate::discovery::Failure;
@@ -122,6 +123,8 @@ impl Talk<'_> {
         let prefixes = self.shared.prefixes();
         let is_there = |number: &u64| prefixes.contains_key(number);
         self.progress.revisions.retain(|number, _| is_there(number));
+        let keys: HashSet<&Arc<[u8]>> = prefixes.values().map(|prefix| &prefix.key).collect();
+        self.progress.lost.retain(|key| keys.contains(key));
         let states = self.states.keys().copied();
         let gone: Vec<u64> = states.filter(|number| !is_there(number)).collect();
         for number in gone {
@@ -160,9 +163,17 @@ impl Talk<'_> {
         let prefix = prefix.clone();
         match listed {
             Ok(listing) => {
-                self.is_of(listing.cluster)?;
+                self.is_as_before(listing.cluster, listing.term)?;
                 self.progress.revisions.insert(number, listing.revision);
-                prefix.tell(News::All(listing.pairs));
+                let is_empty = listing.pairs.is_empty();
+                let is_lost = self.progress.lost.contains(&prefix.key);
+                prefix.tell(match is_empty && is_lost {
+                    true => News::Lost,
+                    false => News::All(listing.pairs),
+                });
+                if !is_empty {
+                    self.progress.lost.remove(&prefix.key);
+                }
                 self.watch(number, prefix, listing.revision).await
             }
             Err(error) if error.is_of_the_prefix() => {
@@ -205,7 +216,7 @@ impl Talk<'_> {
         let Some(header) = message.header() else {
             return Ok(());
         };
-        self.is_of(header.cluster_id())?;
+        self.is_as_before(header.cluster_id(), header.raft_term())?;
         let now = header.revision();
         let Some(&number) = self.watches.get(&message.watch_id()) else {
             if message.created() && message.canceled() {
@@ -229,12 +240,16 @@ impl Talk<'_> {
         if message.created() && now < *known {
             // A server that knows less than was told has lost it, or is behind: a list is by what most know.
             self.cancel(watch).await?;
+            self.progress.lost.insert(prefix.key.clone());
             return self.begin_anew(number, prefix).await;
         }
         let mut keys = message.events().iter().filter_map(|event| event.kv());
         let last = keys.next_back();
         match last {
-            Some(last) => *known = (*known).max(last.mod_revision()),
+            Some(last) => {
+                *known = (*known).max(last.mod_revision());
+                self.progress.lost.remove(&prefix.key);
+            }
             // Nothing has happened up to here.
             None if !message.created() => *known = (*known).max(now),
             None => {}
@@ -273,7 +288,7 @@ impl Talk<'_> {
         self.states.insert(number, State::Refused(prefix));
     }
 
-    /// Tries again what was refused, and asks for a sign of life.
+    /// Tries again what was refused, lists everything now and then, and asks for a sign of life.
     async fn look(&mut self) -> Result<(), Error> {
         let states = self.states.iter();
         let refused = states.filter(|(_, state)| matches!(state, State::Refused(_)));
@@ -282,6 +297,10 @@ impl Talk<'_> {
             .collect();
         for (number, prefix) in refused {
             self.begin(number, prefix).await?;
+        }
+        if self.progress.list_at <= Instant::now() {
+            self.progress.list_at = next_list();
+            self.list_again().await?;
         }
         let Some(stream) = &mut self.stream else {
             return Ok(());
@@ -293,6 +312,19 @@ impl Talk<'_> {
         in_time(stream.request_progress()).await
     }
 
+    async fn list_again(&mut self) -> Result<(), Error> {
+        let states = self.states.iter();
+        let watching = states.filter_map(|(&number, state)| match state {
+            State::Watching(prefix, watch) => Some((number, prefix.clone(), *watch)),
+            _ => None,
+        });
+        for (number, prefix, watch) in watching.collect::<Vec<_>>() {
+            self.cancel(watch).await?;
+            self.begin_anew(number, prefix).await?;
+        }
+        Ok(())
+    }
+
     fn all_are_current(&self) {
         for state in self.states.values() {
             if let State::Watching(prefix, _) = state {
@@ -301,14 +333,23 @@ impl Talk<'_> {
         }
     }
 
-    /// Another cluster at the same address has revisions of its own.
-    fn is_of(&mut self, cluster: u64) -> Result<(), Error> {
-        if self.progress.cluster.is_some_and(|known| known != cluster) {
-            *self.progress = Progress::default();
-            return Err(Error::OtherCluster);
+    /// Another cluster at the same address has revisions of its own, and so has one that was put back to an earlier copy,
+    /// whose terms count from there. A server that is only behind is taken for one as well, which costs a list.
+    fn is_as_before(&mut self, cluster: u64, term: u64) -> Result<(), Error> {
+        let progress = &mut *self.progress;
+        let is_other = progress.cluster.is_some_and(|known| known != cluster);
+        if !is_other && term >= progress.term {
+            (progress.cluster, progress.term) = (Some(cluster), term);
+            return Ok(());
         }
-        self.progress.cluster = Some(cluster);
-        Ok(())
+        let keys = self.states.values().map(|state| state.prefix().key.clone());
+        progress.lost.extend(keys);
+        progress.revisions.clear();
+        (progress.cluster, progress.term) = (Some(cluster), term);
+        Err(match is_other {
+            true => Error::OtherCluster,
+            false => Error::Restored,
+        })
     }
 }
 

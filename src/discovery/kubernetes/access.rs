@@ -19,9 +19,10 @@ pub(super) struct Access {
     context: Option<Box<str>>,
 }
 
-/// A client, and the namespace of whoever asks.
+/// A client, the server that it asks, and the namespace of whoever asks.
 pub(super) struct Opened {
     pub(super) client: kube::Client,
+    pub(super) server: String,
     pub(super) namespace: String,
 }
 
@@ -48,9 +49,22 @@ impl Access {
         let access = self.clone();
         let read = tokio::task::spawn_blocking(move || access.read());
         let config = read.await.map_err(|_| Error::Ended)??;
-        let namespace = config.default_namespace.clone();
+        let (server, namespace) = (server(&config), config.default_namespace.clone());
         let client = kube::Client::try_from(config).map_err(Error::Api)?;
-        Ok(Opened { client, namespace })
+        Ok(Opened {
+            client,
+            server,
+            namespace,
+        })
+    }
+
+    /// The server that is asked now, where it is known. Blocks on the file system.
+    pub(super) fn server(&self) -> Option<String> {
+        let config = match &self.kubeconfig {
+            Some(path) => of_kubeconfig(path, self.context.as_deref()).ok(),
+            None => Config::incluster().ok(),
+        };
+        config.as_ref().map(server)
     }
 
     /// Blocks on the file system.
@@ -71,6 +85,15 @@ impl Access {
         config.default_retry = false;
         config.proxy_url = None;
         Ok(config)
+    }
+}
+
+/// Without a password that may stand before its name.
+fn server(config: &Config) -> String {
+    let url = config.cluster_url.to_string();
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
+        _ => url,
     }
 }
 

@@ -53,6 +53,7 @@ pub use config::Config;
 /// A service of Kubernetes.
 #[derive(Debug)]
 struct Followed {
+    described: String,
     access: Access,
     selection: Selection,
     port: Option<Port>,
@@ -69,16 +70,27 @@ pub(super) fn build(config: &Spanned<Config>, context: &mut Build<'_>) -> Option
     if context.subject.error_count() > errors {
         return None;
     }
+    let access = Access::new(config, context.base);
+    let selection = Selection {
+        namespace: config.namespace.as_ref().map(|it| it.value.as_str().into()),
+        service: config.service.value.as_str().into(),
+    };
     Some(Arc::new(Followed {
-        access: Access::new(config, context.base),
-        selection: Selection {
-            namespace: config.namespace.as_ref().map(|it| it.value.as_str().into()),
-            service: config.service.value.as_str().into(),
-        },
+        described: describe(&selection, config.port.as_ref(), &access),
+        access,
+        selection,
         port: config.port.clone(),
         service: Mutex::default(),
         lists: Lists::default(),
     }))
+}
+
+/// With the server as it is now: what was kept of another cluster is nothing of this one. Blocks on the file system.
+fn describe(selection: &Selection, port: Option<&Port>, access: &Access) -> String {
+    let port = port.map_or_else(String::new, |port| format!(" port {port}"));
+    let server = access.server();
+    let server = server.map_or_else(String::new, |server| format!(" at {server}"));
+    format!("service {selection}{port} of Kubernetes{server}, {access}")
 }
 
 #[async_trait]
@@ -88,12 +100,7 @@ impl Source for Followed {
     }
 
     fn describe(&self) -> String {
-        let port = self.port.as_ref();
-        let port = port.map_or_else(String::new, |port| format!(" port {port}"));
-        format!(
-            "service {}{port} of Kubernetes, {}",
-            self.selection, self.access
-        )
+        self.described.clone()
     }
 
     /// A service that is scaled to nothing has none.
@@ -113,26 +120,22 @@ impl Followed {
     async fn watch(&self, sink: &Sink) -> Failure {
         let mut service = self.service.lock().await;
         let mut problems = Vec::new();
-        let mut is_of_use = true;
         let mut told = |service: &Service, is_news: bool| {
-            match is_news {
-                false if is_of_use => return sink.alive(),
-                false => return,
-                true => {}
+            if !is_news {
+                return self.lists.alive(sink);
             }
             let before = std::mem::take(&mut problems);
             let slices = service.slices.values();
             let list = slices::endpoints(slices, self.port.as_ref(), &mut problems);
             if problems != before {
                 for problem in &problems {
-                    log::warn!("{}: {problem}", self.describe());
+                    log::warn!("{}: {problem}", self.described);
                 }
             }
             // There are endpoints, and none that can be used: that is no word of there being none.
-            is_of_use = !list.is_empty() || problems.is_empty();
-            match problems.first().filter(|_| !is_of_use) {
-                Some(problem) => self.lists.failed(Failure::malformed(problem), sink),
-                None => self.lists.tell(list),
+            match problems.first().filter(|_| list.is_empty()) {
+                Some(problem) => self.lists.unusable(problem, sink),
+                None => self.lists.tell(list, sink),
             }
         };
         loop {

@@ -34,6 +34,8 @@ pub(super) struct Service {
     pub(super) slices: BTreeMap<String, EndpointSlice>,
     /// What all of it is as of; `None` where it has to be listed.
     version: Option<String>,
+    /// Which server says so, and of which namespace: what a kubeconfig says of both may change.
+    of: Option<(String, String)>,
 }
 
 /// Called with what is known, and whether that may be something else than before.
@@ -73,6 +75,10 @@ impl Service {
         let namespace = selection.namespace.as_deref();
         let namespace = namespace.unwrap_or(&opened.namespace);
         let api = Api::namespaced(opened.client, namespace);
+        let of = Some((opened.server, namespace.to_owned()));
+        if self.of != of {
+            (self.of, self.version) = (of, None);
+        }
         let is_new = self.version.is_none();
         let version = match self.version.clone() {
             Some(version) => version,

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use super::client::{Answer, Client};
 use super::message::{Ask, request};
 use super::pair::Protocol;
-use super::redis::free_address;
+use super::redis::own_address;
 use super::wait::{eventually, within};
 
 /// As `make test` installs it.
@@ -41,12 +41,13 @@ impl Consul {
             "{CONSUL}; make test installs it"
         );
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let http = free_address();
+        let http = own_address();
         let ports = ["serf-lan", "serf-wan", "server"];
-        let ports = ports.map(|name| format!("-{name}-port={}", free_address().port()));
+        let ports = ports.map(|name| format!("-{name}-port={}", own_address().port()));
         let unused = ["dns", "grpc"].map(|name| format!("-{name}-port=-1"));
         let place = format!("-data-dir={}", folder.path().display());
         let http_port = format!("-http-port={}", http.port());
+        let own = ["bind", "client"].map(|name| format!("-{name}={}", http.ip()));
         let settings = format!(
             "disable_update_check = true\nperformance {{ raft_multiplier = 1 }}\n{settings}"
         );
@@ -57,8 +58,6 @@ impl Consul {
             "agent",
             "-server",
             "-bootstrap-expect=1",
-            "-bind=127.0.0.1",
-            "-client=127.0.0.1",
             "-disable-host-node-id",
             "-node=here",
         ];
@@ -66,6 +65,7 @@ impl Consul {
         let args = args
             .chain(ports)
             .chain(unused)
+            .chain(own)
             .chain([place, http_port, file]);
         let args: Vec<String> = args.collect();
         let consul = Consul {

@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::redis::free_address;
-use super::tls::{Authority, Certificate};
+use super::redis::own_address;
+use super::tls::Authority;
 use super::wait::{PATIENCE, eventually, within};
 
 /// A server on a loopback port, told as its URL. Dropping it ends it.
@@ -23,7 +23,7 @@ pub struct Etcd {
     args: Vec<String>,
     /// How tests ask it.
     options: ConnectOptions,
-    _folder: TempDir,
+    folder: TempDir,
     child: Child,
 }
 
@@ -38,15 +38,15 @@ impl Etcd {
 
     /// With more options of its own.
     pub async fn with(options: &[&str]) -> Etcd {
-        let etcd = Etcd::spawn("http", &[free_address()], 0, options);
+        let etcd = Etcd::spawn("http", own_address(), &[own_address()], 0, options);
         etcd.is_ready().await;
         etcd
     }
 
     /// Several that are one cluster.
     pub async fn cluster(size: usize) -> Vec<Etcd> {
-        let peers: Vec<_> = (0..size).map(|_| free_address()).collect();
-        let each = (0..size).map(|number| Etcd::spawn("http", &peers, number, &[]));
+        let peers: Vec<_> = (0..size).map(|_| own_address()).collect();
+        let each = (0..size).map(|number| Etcd::spawn("http", own_address(), &peers, number, &[]));
         let cluster: Vec<Etcd> = each.collect();
         for etcd in &cluster {
             etcd.is_ready().await;
@@ -56,14 +56,17 @@ impl Etcd {
 
     /// One that speaks TLS alone, to those who show a certificate of the authority, and whose tokens are good for so many
     /// seconds.
-    pub async fn guarded(authority: &Authority, own: &Certificate, token_seconds: u32) -> Etcd {
+    pub async fn guarded(authority: &Authority, token_seconds: u32) -> Etcd {
+        let address = own_address();
+        // Relays to it are at the other one.
+        let own = authority.issue(&[&address.ip().to_string(), "127.0.0.1"]);
         let (cert, key) = (own.cert_path.display(), own.key_path.display());
         let (cert, key, ca) = (cert.to_string(), key.to_string(), authority.path());
         let seconds = token_seconds.to_string();
         let files = ["--cert-file", &cert, "--key-file", &key];
         let clients = ["--client-cert-auth", "--trusted-ca-file", &ca];
         let options = [&files[..], &clients, &["--auth-token-ttl", &seconds]].concat();
-        let mut etcd = Etcd::spawn("https", &[free_address()], 0, &options);
+        let mut etcd = Etcd::spawn("https", address, &[own_address()], 0, &options);
         let read = |path| std::fs::read(path).expect("a file");
         let tls = TlsOptions::new()
             .ca_certificate(Pem::from_pem(read(&ca)))
@@ -74,9 +77,15 @@ impl Etcd {
     }
 
     /// The one of this number among those who speak to each other at these addresses.
-    fn spawn(scheme: &'static str, peers: &[SocketAddr], number: usize, options: &[&str]) -> Etcd {
+    fn spawn(
+        scheme: &'static str,
+        address: SocketAddr,
+        peers: &[SocketAddr],
+        number: usize,
+        options: &[&str],
+    ) -> Etcd {
         super::install_cryptography();
-        let (address, folder) = (free_address(), tempfile::tempdir().expect("a folder"));
+        let folder = tempfile::tempdir().expect("a folder");
         let (url, peer) = (
             format!("{scheme}://{address}"),
             format!("http://{}", peers[number]),
@@ -105,7 +114,7 @@ impl Etcd {
             child: run(&args),
             args,
             options: ConnectOptions::new(),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -124,6 +133,12 @@ impl Etcd {
     pub async fn start_again(&mut self) {
         self.child = run(&self.args);
         self.is_ready().await;
+    }
+
+    /// Starts it at the same address, once it was stopped, as if it had never known anything.
+    pub async fn start_empty(&mut self) {
+        std::fs::remove_dir_all(self.folder.path().join("member")).expect("what it had");
+        self.start_again().await;
     }
 
     /// It does nothing any more, and its connections stay.

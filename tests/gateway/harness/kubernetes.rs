@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use super::body::{Body, full};
 use super::origin::{Origin, Seen};
 use super::pair::Protocol;
-use super::redis::free_address;
+use super::redis::own_address;
 use super::tls::Authority;
 use super::wait::eventually;
 
@@ -70,9 +70,12 @@ struct Inner {
 impl Kubernetes {
     pub async fn start() -> Kubernetes {
         let authority = Authority::new();
-        let tls = authority.issue(&["127.0.0.1"]).server_config();
+        let address = own_address();
+        // Relays to it are at the other one.
+        let names = [&*address.ip().to_string(), "127.0.0.1"];
+        let tls = authority.issue(&names).server_config();
         let mut api = Kubernetes {
-            address: free_address(),
+            address,
             store: Arc::default(),
             tls,
             server: None,

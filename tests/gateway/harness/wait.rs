@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// How long anything that should happen may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+/// How long anything that should happen may take before a test gives up on it: twice what it takes to notice the slowest
+/// of servers that have gone silent.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Awaits the future, or panics.
