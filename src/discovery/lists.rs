@@ -95,15 +95,20 @@ impl Lists {
                     look_ups.begin(reader.names.new_ones());
                     look_at = reader.next_look().map(|next| look_at.unwrap_or(next));
                     publish_at = Some(Instant::now());
+                    if reader.names.failure().is_none() {
+                        sink.unresolved(None);
+                    }
                 }
                 Some(found) = look_ups.next() => {
                     reader.names.learn(found);
                     reader.has_news = true;
-                    let soon = Instant::now() + TOGETHER;
-                    publish_at = Some(publish_at.unwrap_or(soon));
                     if look_ups.are_over() {
-                        publish_at = Some(Instant::now());
+                        publish_at = None;
+                        self.put(reader, true, sink);
+                        // Behind the set: who waits for either has more of that.
                         sink.unresolved(reader.names.failure());
+                    } else {
+                        publish_at.get_or_insert_with(|| Instant::now() + TOGETHER);
                     }
                 }
                 () = at(look_at) => {

@@ -131,14 +131,10 @@ impl Prefix {
             match news {
                 News::Current => return lists.alive(&sink),
                 News::Failed(failure) => return sink.failed(&failure),
-                News::Lost if !drops => {
-                    *told.known() = Known::default();
-                    return lists.unusable("it has lost what it had, and there are no keys", &sink);
-                }
-                News::Lost => *told.known() = Known::default(),
+                News::Lost => *told.known() = Known::after(!drops),
                 News::All(pairs) => {
                     let mut known = told.known();
-                    *known = Known::default();
+                    *known = Known::after(false);
                     known.take(pairs.into_iter().map(|(key, value)| (key, Some(value))));
                 }
                 News::Changed(changes) => told.known().take(changes.into_iter()),
@@ -148,11 +144,9 @@ impl Prefix {
     }
 
     fn tell(&self, known: &Known, sink: &Sink) {
-        match known.is_of_no_use() {
-            true => self
-                .lists
-                .unusable("none of the keys has an endpoint in it", sink),
-            false => self.lists.tell(known.list(), sink),
+        match known.problem() {
+            Some(problem) => self.lists.unusable(problem, sink),
+            None => self.lists.tell(known.list(), sink),
         }
     }
 }
@@ -171,39 +165,56 @@ impl Told {
     }
 }
 
-/// The endpoints of the keys, and `None` of a key that has something else.
 #[derive(Default)]
-struct Known(BTreeMap<Vec<u8>, Option<Listed>>);
+struct Known {
+    /// The endpoints of the keys, and `None` of a key that has something else.
+    keys: BTreeMap<Vec<u8>, Option<Listed>>,
+    /// Whether etcd has lost what it had, and there has been no key since.
+    is_lost: bool,
+}
 
 impl Known {
+    fn after(a_loss: bool) -> Known {
+        Known {
+            is_lost: a_loss,
+            ..Known::default()
+        }
+    }
+
     fn take(&mut self, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
         for (key, value) in changes {
+            self.is_lost = false;
             match value.map(|value| value::parse(&value)) {
                 Some(Ok(listed)) => {
-                    self.0.insert(key, Some(listed));
+                    self.keys.insert(key, Some(listed));
                 }
                 Some(Err(problem)) => {
                     let shown = String::from_utf8_lossy(&key).escape_debug().to_string();
                     log::warn!(
                         "etcd: what is in {shown} is no endpoint, and is left out: {problem}"
                     );
-                    self.0.insert(key, None);
+                    self.keys.insert(key, None);
                 }
                 None => {
-                    self.0.remove(&key);
+                    self.keys.remove(&key);
                 }
             }
         }
     }
 
     fn list(&self) -> Vec<Listed> {
-        self.0.values().flatten().cloned().collect()
+        self.keys.values().flatten().cloned().collect()
     }
 
-    /// Whether there are keys, and nothing in them that can be used. Somebody writes in another form: that is no word of
-    /// there being no endpoint.
-    fn is_of_no_use(&self) -> bool {
-        !self.0.is_empty() && self.0.values().all(Option::is_none)
+    /// Why that there are no endpoints is nobody's word, where it is so: nobody has taken the keys away, or there are some
+    /// and somebody writes in another form.
+    fn problem(&self) -> Option<&'static str> {
+        let is_of_no_use = self.keys.values().all(Option::is_none);
+        match (self.keys.is_empty(), is_of_no_use) {
+            (true, _) if self.is_lost => Some("it has lost what it had, and there are no keys"),
+            (false, true) => Some("none of the keys has an endpoint in it"),
+            _ => None,
+        }
     }
 }
 
@@ -241,6 +252,21 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_is_over_with_the_first_key() {
+        let mut known = Known::after(true);
+        assert!(known.problem().is_some());
+        let change = |value: Option<&str>| {
+            let value = value.map(|it| it.as_bytes().to_vec());
+            [(b"a".to_vec(), value)].into_iter()
+        };
+        known.take(change(Some("10.0.0.1:80")));
+        assert!(known.problem().is_none());
+        // Who takes it away now says so.
+        known.take(change(None));
+        assert!(known.problem().is_none() && known.list().is_empty());
+    }
+
+    #[test]
     fn keys_in_another_form_are_no_word_of_there_being_none() {
         let mut known = Known::default();
         let mut check = |key: &str, value: Option<&str>, expected: bool| {
@@ -249,7 +275,7 @@ mod tests {
                 value.map(|it| it.as_bytes().to_vec()),
             );
             known.take([change].into_iter());
-            assert_eq!(known.is_of_no_use(), expected, "{key} {value:?}");
+            assert_eq!(known.problem().is_some(), expected, "{key} {value:?}");
         };
         check("a", Some("nonsense:"), true);
         check("b", Some("10.0.0.1:80"), false);
