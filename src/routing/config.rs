@@ -37,7 +37,8 @@ pub struct Config {
     /// Forwards to one of several upstreams: by weight, and to the same one for the same caller.
     pub split: Option<Box<Spanned<SplitConfig>>>,
     /// What answers where the upstream cannot: one step, or several of which the first that is for the failure and
-    /// can be taken is. Each marks its response with `X-Northgate-Degraded` and the reason. Default: the client is told.
+    /// can be taken is. Each marks its response with `X-Northgate-Degraded` and the reason, which the access log has as
+    /// `degraded`, beside the step, `fallback`. Default: the client is told.
     pub fallback: Option<Box<Several<FallbackConfig>>>,
     /// Sends copies of requests to another upstream, whose answers no client sees.
     pub mirror: Option<Box<Spanned<MirrorConfig>>>,
