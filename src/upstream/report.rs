@@ -1,5 +1,7 @@
 //! What operators see of an upstream's endpoints and breakers, and what they can say.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Upstream;
@@ -89,8 +91,10 @@ impl Upstream {
         hold(self.guards.breaker.as_ref(), before.guards.breaker.as_ref());
         if self.guards.endpoint_breaker.is_some() {
             let known = before.current();
+            let known: HashMap<&str, &Arc<Endpoint>> =
+                known.iter().map(|it| (it.address(), it)).collect();
             for endpoint in self.current() {
-                let same = known.iter().find(|it| it.address() == endpoint.address());
+                let same = known.get(endpoint.address());
                 hold(endpoint.breaker(), same.and_then(|same| same.breaker()));
             }
             self.refresh();
