@@ -262,9 +262,9 @@ mod tests {
     use crate::discovery::Failure;
     use crate::observability::Metrics;
 
-    /// Says once that there is this endpoint.
+    /// Says once that there are these endpoints.
     #[derive(Debug)]
-    struct Once(Member);
+    struct Once(Vec<Member>);
 
     #[async_trait]
     impl Source for Once {
@@ -281,7 +281,7 @@ mod tests {
         }
 
         async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
-            sink.publish(vec![self.0.clone()]);
+            sink.publish(self.0.clone());
             std::future::pending().await
         }
     }
@@ -292,10 +292,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         let kept = Kept::new(&state, "u", "a test");
-        let member = Member::at("10.0.0.1:80".parse().unwrap(), 1);
+        let members = vec![Member::at("10.0.0.1:80".parse().unwrap(), 1)];
         let metrics = Metrics::new().discovery("u", "test");
         let discovery = Arc::new(Discovery {
-            source: Arc::new(Once(member.clone())),
+            source: Arc::new(Once(members.clone())),
             on_empty: OnEmpty::Drop,
             kept: Some(kept.clone()),
             standing: Arc::new(Standing::new("u", "a test".to_owned(), metrics)),
@@ -308,7 +308,7 @@ mod tests {
             std::fs::create_dir(&state).unwrap();
             sleep(KEEP_AGAIN).await;
             let (written, heard) = kept.read().unwrap().expect("it is written");
-            assert_eq!(written, [member.clone()]);
+            assert_eq!(written, members);
             assert_eq!(Some(heard), discovery.standing.heard_at());
             // It is heard of again, and nothing changes but the age of what is written.
             discovery.standing.heard();

@@ -22,7 +22,8 @@
 //!
 //! # Credentials
 //! Kubeconfig, token, authority and certificates are read anew for each watch. So one that is rotated is used within 25
-//! seconds, and at once where the old one is refused.
+//! seconds, and at once where the old one is refused. A kubeconfig that has come to lead to another cluster, or to another
+//! namespace, has everything listed anew.
 //!
 //! # Which endpoints
 //! Those that are `ready`. Where none is, those that are `serving` while they are `terminating`, as kube-proxy does. An
