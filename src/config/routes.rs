@@ -74,24 +74,26 @@ pub(super) fn compile(
     for (step, (name, object)) in document.routes.iter().enumerate() {
         give_way(step);
         let (place, config) = (object.name.span, &object.config);
-        let guards = Guards {
-            route: name,
-            written: object.fingerprint,
-            metrics,
-            before: &canaries,
-        };
         let mut subject = routes.key(name);
         check_listeners(&config.listeners, document, quarantine, &mut subject);
         let matcher = config
             .r#match
             .build(config.r#match.span, &mut subject.key("match"));
+        let guards = |parameters| Guards {
+            route: name,
+            written: object.fingerprint,
+            metrics,
+            parameters,
+            before: &canaries,
+        };
         // Without its matcher a route's parameters are not known, and every use of one would look like a mistake.
         let Some(matcher) = matcher else {
-            resolve_action(config, place, (upstreams, &guards), &mut subject);
+            resolve_action(config, place, (upstreams, &guards(None)), &mut subject);
             continue;
         };
         let errors = subject.error_count();
         let parameters = matcher.path().captures();
+        let guards = guards(Some(parameters));
         let action =
             resolve_action(config, place, (upstreams, &guards), &mut subject).and_then(|wanted| {
                 let bulkhead = bulkhead(name, config, (references, metrics), &mut subject);

@@ -1,79 +1,21 @@
-//! Which requests belong together, so that the same endpoint serves them: `hash = "header:x-user-id"`.
+//! Which requests belong together, so that the same endpoint, or the same branch of a split, serves them.
 
-use std::str::FromStr;
-
-use http::HeaderName;
-
-use super::{KeyPart, View};
+use super::{KeyBy, KeyPart, View};
 use crate::limits::KeyParts;
-use crate::text::{ParsedText, StableHash, parsed_text, quoted};
+use crate::text::StableHash;
 
-/// What requests have in common that belong together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HashBy {
-    Header(HeaderName),
-    Cookie(Box<str>),
-    Claim(Box<str>),
-    /// A parameter of the route's path.
-    Path(Box<str>),
-    /// The client's address, of IPv6 the first 64 bits.
-    Address,
-    /// The consumer, or the subject that was proven.
-    Identity,
-}
-
-/// What no requests are told apart by.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be header:NAME, cookie:NAME, claim:NAME, path:NAME, address or identity, got {}", quoted(.0))]
-pub struct UnknownHash(Box<str>);
-
-impl FromStr for HashBy {
-    type Err = UnknownHash;
-
-    fn from_str(text: &str) -> Result<HashBy, UnknownHash> {
-        let wrong = || UnknownHash(text.into());
-        let named = text.split_once(':').filter(|(_, name)| !name.is_empty());
-        match (text, named) {
-            ("address", _) => Ok(HashBy::Address),
-            ("identity", _) => Ok(HashBy::Identity),
-            (_, Some(("header", name))) => name.parse().map(HashBy::Header).map_err(|_| wrong()),
-            (_, Some(("cookie", name))) => Ok(HashBy::Cookie(name.into())),
-            (_, Some(("claim", name))) => Ok(HashBy::Claim(name.into())),
-            (_, Some(("path", name))) => Ok(HashBy::Path(name.into())),
-            _ => Err(wrong()),
-        }
-    }
-}
-
-impl ParsedText for HashBy {
-    const EXPECTED: &'static str = "what to hash, such as \"header:x-user-id\"";
-}
-
-parsed_text!(
-    HashBy,
-    "string",
-    r"^(address|identity|(header|cookie|claim|path):.+)$",
-    "What requests have in common that go to the same endpoint: \"header:NAME\", \"cookie:NAME\", \"claim:NAME\" (of who calls), \"path:NAME\" (a parameter of the route's path), \"address\" (the client's, of IPv6 the first 64 bits) or \"identity\" (the consumer, or the subject that was proven)."
-);
-
-/// [`HashBy`] for the requests of one route.
+/// What requests of one route have in common that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Affinity(KeyPart);
 
 impl Affinity {
     /// `None` where the path of the route has no such parameter: then its requests have nothing in common.
-    pub fn of(by: &HashBy, parameters: &[Box<str>]) -> Option<Affinity> {
-        Some(Affinity(match by {
-            HashBy::Header(name) => KeyPart::Header(name.clone()),
-            HashBy::Cookie(name) => KeyPart::Cookie(name.clone()),
-            HashBy::Claim(name) => KeyPart::Claim(name.clone()),
-            HashBy::Path(name) => KeyPart::Path(parameters.iter().position(|it| it == name)?),
-            HashBy::Address => KeyPart::Client,
-            HashBy::Identity => KeyPart::Identity,
-        }))
+    pub fn of(by: &KeyBy, parameters: &[Box<str>]) -> Option<Affinity> {
+        by.part(parameters).map(Affinity)
     }
 
-    /// The same on every gateway. `None` where the request has nothing of the kind.
+    /// The same in every gateway and after every start, so it is no hash with a secret: who may choose the value chooses where
+    /// its requests go. `None` where the request has nothing of the kind.
     pub fn key(&self, view: View<'_>) -> Option<u64> {
         let mut key = StableHash::new();
         self.0.add(&mut key, view).then(|| key.finish())
@@ -131,25 +73,28 @@ mod tests {
         assert_ne!(one("path:id", &[]), key("path:id", "/orders/18", &[]));
         assert_eq!(one("path:id", &[]), key("path:id", "/orders/17", &[]));
         assert_eq!(one("path:other", &[]), None);
-        assert!(one("address", &[]).is_some());
-        assert_eq!(one("identity", &[]), None);
         assert_eq!(one("claim:sub", &[]), None);
+        // A stranger is known by its address.
+        assert!(one("client", &[]).is_some());
+        for by in ["consumer", "credential"] {
+            assert_eq!(one(by, &[]), one("client", &[]));
+        }
     }
 
     #[test]
-    fn what_is_no_key() {
-        for text in [
-            "",
-            "header",
-            "header:",
-            "header:a b",
-            "ip",
-            "client",
-            "path:",
-        ] {
-            let wrong = "must be header:NAME, cookie:NAME, claim:NAME, path:NAME, address or identity, got ";
-            let error = text.parse::<HashBy>().unwrap_err().to_string();
-            assert!(error.starts_with(wrong), "{error}");
-        }
+    fn addresses_are_those_of_subscribers() {
+        let at = |address: &str| {
+            let facts = Facts::new(address.parse().unwrap(), Scheme::Http);
+            let request = RequestHeader::build("GET", b"/", None).unwrap();
+            let view = View {
+                facts: &facts,
+                request: &request,
+            };
+            Affinity::of(&KeyBy::Client, &[]).unwrap().key(view)
+        };
+        assert_eq!(at("192.0.2.1"), at("::ffff:192.0.2.1"));
+        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+        assert_eq!(at("2001:db8::1"), at("2001:db8::2"));
+        assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));
     }
 }

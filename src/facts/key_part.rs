@@ -13,9 +13,7 @@ use crate::limits::KeyParts;
 /// One part of a key, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPart {
-    /// Who calls: the consumer, or the provider and subject of a caller that is none. A stranger is nobody.
-    Identity,
-    /// As [`KeyPart::Identity`]; a stranger by its address.
+    /// Who calls: the consumer; a caller that is none, by its provider and subject; a stranger, by its address.
     Caller,
     /// What was shown to prove who calls; without a name for it as [`KeyPart::Caller`].
     Credential,
@@ -34,13 +32,6 @@ impl KeyPart {
     pub fn add(&self, key: &mut impl KeyParts, view: View<'_>) -> bool {
         let identity = view.facts.identity.as_deref();
         match self {
-            KeyPart::Identity => match identity {
-                Some(identity) => add_identity(key, identity),
-                None => {
-                    key.absent();
-                    return false;
-                }
-            },
             KeyPart::Caller => add_caller(key, identity, view.facts.client),
             KeyPart::Credential => {
                 match identity.and_then(|it| Some((it, it.credential.as_deref()?))) {

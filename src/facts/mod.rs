@@ -8,6 +8,7 @@ mod affinity;
 mod expression;
 mod ids;
 mod json_template;
+mod key_by;
 mod key_part;
 mod template;
 
@@ -20,10 +21,11 @@ use smallvec::SmallVec;
 use crate::identity::{ClientCertificate, Identity};
 use crate::limits::{Criticality, Taken};
 
-pub use affinity::{Affinity, HashBy, UnknownHash};
+pub use affinity::Affinity;
 pub use expression::{Answer, EvaluationError, Expression, ExpressionError, Problem};
 pub use ids::{RequestId, TraceContext};
 pub use json_template::JsonTemplate;
+pub use key_by::{KEY_WORDS, KeyBy, UnknownKey};
 pub use key_part::{KeyPart, cookies};
 pub use template::{Template, TemplateError, TemplateProblem, Variables, View};
 

@@ -41,7 +41,7 @@ use serde::Deserialize;
 
 use super::limiting::{By, ByConfig, ByPlan, Counted, check_plans};
 use super::{BuildScope, Hooks, OnRequestBody, OnResponseBody, RequestBody, ResponseBody, Seen};
-use crate::facts::View;
+use crate::facts::{KeyBy, View};
 use crate::limits::{Congested, Flow, Key, MAX_KEYS, Plan};
 use crate::response::Code;
 use crate::text::{ByteSize, Spanned};
@@ -86,7 +86,7 @@ impl super::Policy for Policy {
         let errors = scope.subject.error_count();
         let by = match &config.by {
             Some(by) => by.clone(),
-            None => Spanned::new(ByConfig::One(By::Consumer), scope.span),
+            None => Spanned::new(ByConfig::One(By::Of(KeyBy::Consumer)), scope.span),
         };
         let counted = Counted::build(&by, scope.variables, &mut scope.subject.key("by"))?;
         for (key, said) in [("request", &config.request), ("response", &config.response)] {

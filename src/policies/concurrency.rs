@@ -34,7 +34,7 @@ use serde::Deserialize;
 
 use super::limiting::{By, ByConfig, ByPlan, Counted, check_plans};
 use super::{BuildScope, Flow, Hooks, LimitStep, OnLimit};
-use crate::facts::View;
+use crate::facts::{KeyBy, View};
 use crate::limits::{
     Edition, KeyedPermits, MAX_KEYS, Patience, Plan, QueueConfig, Refused, Room, Taken, Turn,
 };
@@ -85,7 +85,7 @@ impl super::Policy for Policy {
         }
         let by = match &config.by {
             Some(by) => by.clone(),
-            None => Spanned::new(ByConfig::One(By::Consumer), scope.span),
+            None => Spanned::new(ByConfig::One(By::Of(KeyBy::Consumer)), scope.span),
         };
         let counted = Counted::build(&by, scope.variables, &mut scope.subject.key("by"))?;
         let room = scope.limits;

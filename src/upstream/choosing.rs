@@ -8,7 +8,7 @@ use super::balance::{Algorithm, Available, Sticky, Wish};
 use super::endpoint::Endpoint;
 use super::outcome::{End, Outcome};
 use super::report::{self, BreakerReport, OutReport};
-use crate::facts::HashBy;
+use crate::facts::KeyBy;
 
 /// What a try that failed counts for: whoever fails at once would be the quickest of all otherwise.
 const FAILED: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl Choice {
 
 impl Upstream {
     /// What there is to know of each request for the choice: what of it is hashed.
-    pub fn hash_by(&self) -> Option<&HashBy> {
+    pub fn hash_by(&self) -> Option<&KeyBy> {
         self.rules.hash.as_ref()
     }
 

@@ -78,7 +78,7 @@ async fn who_has_no_key_is_shared_out_by_chance() {
 
 #[tokio::test]
 async fn one_address_is_one_caller() {
-    let split = r#"split = { by = "address", to = [{ upstream = "v1", weight = 50 }, { upstream = "v2", weight = 50 }] }"#;
+    let split = r#"split = { by = "client", to = [{ upstream = "v1", weight = 50 }, { upstream = "v2", weight = 50 }] }"#;
     let shop = shop(Protocol::Http1, split).await;
     let client = shop.gateway.http1();
     let first = client.send(get("/")).await.text();

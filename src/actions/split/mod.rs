@@ -12,7 +12,6 @@
 //! goes the way of one whose upstream is not available: the fallback of the route answers, or a 503.
 
 mod canary;
-mod key;
 mod ramp;
 
 use std::collections::BTreeMap;
@@ -23,27 +22,26 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::upstream_name::upstream;
-use crate::facts::View;
+use crate::facts::{Affinity, KeyBy, View};
 use crate::observability::Metrics;
-use crate::text::{self, Bounded, Fingerprint, Name, Spanned, Subject};
+use crate::text::{self, Bounded, Fingerprint, Name, Spanned, StableHash, Subject, mix};
 use crate::upstream::Upstream;
 
 pub use canary::{Canary, GuardConfig, Seen};
-pub use key::By;
 pub use ramp::RampConfig;
 
-use key::{Hash, mix};
 use ramp::Ramp;
 
 /// Forwards to one of several upstreams:
-/// `split = { by = "identity", to = [{ upstream = "v1", weight = 95 }, { upstream = "v2", weight = 5 }] }`.
+/// `split = { by = "consumer", to = [{ upstream = "v1", weight = 95 }, { upstream = "v2", weight = 5 }] }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Whose requests stay with one branch, as long as weights allow: `"identity"`, `"address"`, `"header:NAME"` or
-    /// `"cookie:NAME"`. Requests that have none of it are shared out by chance. A client can choose its branch where it
-    /// can choose the value. Default: all of them are shared out by chance.
-    pub by: Option<By>,
+    /// Whose requests stay with one branch, as long as weights allow: those of one `"consumer"`, which is a stranger's
+    /// address as well, of one `"client"`, which is its address, of one `"credential"`, or of one value of `"header:NAME"`,
+    /// `"cookie:NAME"`, `"claim:NAME"` or `"path:NAME"`. Requests that have none of it are shared out by chance. A client
+    /// can choose its branch where it can choose the value. Default: all of them are shared out by chance.
+    pub by: Option<Spanned<KeyBy>>,
     /// The branches. While none of them has a weight, the route's `fallback` answers (`"unavailable"`), or a 503.
     pub to: Spanned<Vec<Spanned<BranchConfig>>>,
     /// A header in which a client may say by itself which upstream of `to` it wants, whatever the weights are. Other
@@ -71,6 +69,8 @@ pub struct Guards<'a> {
     /// What is written of the route.
     pub written: Fingerprint,
     pub metrics: &'a Metrics,
+    /// Of the route's path, where that is known.
+    pub parameters: Option<&'a [Box<str>]>,
     /// Those that run, by their route and their upstream.
     pub before: &'a Canaries,
 }
@@ -81,7 +81,7 @@ pub type Canaries = BTreeMap<(Box<str>, Box<str>), (Arc<Canary>, f64)>;
 /// The branches of a route.
 #[derive(Debug)]
 pub struct Split {
-    by: Option<By>,
+    by: Option<Affinity>,
     force: Option<HeaderName>,
     branches: Box<[Branch]>,
 }
@@ -107,6 +107,8 @@ impl Split {
         subject: &mut Subject<'_>,
     ) -> Option<Split> {
         let errors = subject.error_count();
+        let by = config.by.as_ref();
+        let by = by.and_then(|by| keep_together(by, guards, &mut subject.key("by")));
         let mut to = subject.key("to");
         if config.to.is_empty() {
             let problem = to.error(
@@ -143,7 +145,7 @@ impl Split {
         }
         let is_whole = branches.len() == config.to.len() && subject.error_count() == errors;
         is_whole.then(|| Split {
-            by: config.by.clone(),
+            by,
             force: config.force_header.as_ref().map(|name| (**name).clone()),
             branches: branches.into(),
         })
@@ -195,7 +197,7 @@ impl Branch {
             let metrics = guards.metrics.canary(route, name);
             Canary::build((route, name), guard, guards.written, metrics, before)
         });
-        let mut salt = Hash::new();
+        let mut salt = StableHash::new();
         salt.part(upstream.name().as_bytes());
         Branch {
             salt: salt.finish(),
@@ -230,6 +232,20 @@ impl Branch {
     }
 }
 
+/// `None` after a diagnostic, or where it cannot be known yet.
+fn keep_together(
+    by: &Spanned<KeyBy>,
+    guards: &Guards<'_>,
+    subject: &mut Subject<'_>,
+) -> Option<Affinity> {
+    let affinity = Affinity::of(by, guards.parameters?);
+    if affinity.is_none() {
+        let what = format!("{} needs such a parameter in the route's path", by.value);
+        subject.error(by.span, what);
+    }
+    affinity
+}
+
 /// The place of the one with the best number for its weight; `None` where none has a weight. With numbers that are
 /// spread evenly over (0, 1], −ln is spread as the waiting time for the first of events that happen at such a rate,
 /// and the first of several such to come is each as often as its rate is of all rates.
@@ -256,7 +272,7 @@ mod tests {
     const KEYS: u64 = 100_000;
 
     fn salt(name: &str) -> u64 {
-        let mut hash = Hash::new();
+        let mut hash = StableHash::new();
         hash.part(name.as_bytes());
         hash.finish()
     }
@@ -268,7 +284,7 @@ mod tests {
             .map(|&(name, weight)| (salt(name), weight))
             .collect();
         let key = |n: u64| {
-            let mut hash = Hash::new();
+            let mut hash = StableHash::new();
             hash.part(format!("user-{n}").as_bytes());
             hash.finish()
         };

@@ -8,11 +8,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use http::HeaderName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
-use crate::facts::{KeyPart, Variables, View};
+use crate::facts::{KEY_WORDS, KeyBy, KeyPart, Variables, View};
 use crate::identity::is_credential;
 use crate::limits::{Key, KeyName, KeyParts as _};
 use crate::text::{ParsedText, Span, Spanned, Subject, parsed_text, quoted};
@@ -20,45 +19,26 @@ use crate::text::{ParsedText, Span, Spanned, Subject, parsed_text, quoted};
 /// One thing that tells callers apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
-    /// The consumer; a caller that is none, by its provider and subject; a stranger, by its address.
-    Consumer,
-    /// What was shown to prove who calls; without a name for it as [`By::Consumer`].
-    Credential,
-    /// The client's address, of IPv6 the first 64 bits.
-    Client,
     /// Nothing: everybody is counted together.
     All,
     /// The route, where several inherit the policy.
     Route,
-    Claim(Box<str>),
-    Header(HeaderName),
-    Cookie(Box<str>),
-    /// A parameter of the route's path.
-    Path(Box<str>),
+    Of(KeyBy),
 }
 
 /// What nobody is told apart by.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be consumer, credential, client, all, route, claim:NAME, header:NAME, cookie:NAME or path:NAME, got {}", quoted(.0))]
+#[error("must be all, route, {}, got {}", KEY_WORDS, quoted(.0))]
 pub struct Unknown(Box<str>);
 
 impl FromStr for By {
     type Err = Unknown;
 
     fn from_str(text: &str) -> Result<By, Unknown> {
-        let wrong = || Unknown(text.into());
-        let named = text.split_once(':').filter(|(_, name)| !name.is_empty());
-        match (text, named) {
-            ("consumer", _) => Ok(By::Consumer),
-            ("credential", _) => Ok(By::Credential),
-            ("client", _) => Ok(By::Client),
-            ("all", _) => Ok(By::All),
-            ("route", _) => Ok(By::Route),
-            (_, Some(("claim", name))) => Ok(By::Claim(name.into())),
-            (_, Some(("header", name))) => name.parse().map(By::Header).map_err(|_| wrong()),
-            (_, Some(("cookie", name))) => Ok(By::Cookie(name.into())),
-            (_, Some(("path", name))) => Ok(By::Path(name.into())),
-            _ => Err(wrong()),
+        match text {
+            "all" => Ok(By::All),
+            "route" => Ok(By::Route),
+            _ => text.parse().map(By::Of).map_err(|_| Unknown(text.into())),
         }
     }
 }
@@ -66,15 +46,9 @@ impl FromStr for By {
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            By::Consumer => f.write_str("consumer"),
-            By::Credential => f.write_str("credential"),
-            By::Client => f.write_str("client"),
             By::All => f.write_str("all"),
             By::Route => f.write_str("route"),
-            By::Claim(name) => write!(f, "claim:{name}"),
-            By::Header(name) => write!(f, "header:{name}"),
-            By::Cookie(name) => write!(f, "cookie:{name}"),
-            By::Path(name) => write!(f, "path:{name}"),
+            By::Of(key) => key.fmt(f),
         }
     }
 }
@@ -177,9 +151,6 @@ impl Counted {
         let mut parts = Vec::with_capacity(by.len());
         for (index, one) in by.iter().enumerate() {
             parts.push(match &one.value {
-                By::Consumer => Part::Of(KeyPart::Caller),
-                By::Credential => Part::Of(KeyPart::Credential),
-                By::Client => Part::Of(KeyPart::Client),
                 By::Route => Part::Route,
                 By::All if by.len() == 1 => continue,
                 By::All => {
@@ -187,8 +158,7 @@ impl Counted {
                     subject.index(index).error(one.span, what);
                     continue;
                 }
-                By::Claim(name) => Part::Of(KeyPart::Claim(name.clone())),
-                By::Header(name) if is_credential(name) => {
+                By::Of(KeyBy::Header(name)) if is_credential(name) => {
                     // Authenticators take it out, and who varies it would be somebody else each time.
                     let what = format!("must not be the credential {name} itself");
                     let help = "write by = \"credential\", which is the name of what was proven to be good";
@@ -198,10 +168,8 @@ impl Counted {
                     };
                     continue;
                 }
-                By::Header(name) => Part::Of(KeyPart::Header(name.clone())),
-                By::Cookie(name) => Part::Of(KeyPart::Cookie(name.clone())),
-                By::Path(name) => match parameter(name, variables) {
-                    Ok(place) => Part::Of(KeyPart::Path(place)),
+                By::Of(key) => match part(key, variables) {
+                    Ok(part) => Part::Of(part),
                     Err(problem) => {
                         match is_one {
                             true => subject.error(one.span, problem),
@@ -259,19 +227,17 @@ impl Counted {
     }
 }
 
-/// Which of the captures a parameter of the path is.
-fn parameter(name: &str, variables: Variables<'_>) -> Result<usize, String> {
-    match variables {
-        Variables::Shared => Err(format!(
-            "can count by path:{name} only where the route is known, not in a policy that routes inherit"
-        )),
-        Variables::Route(names) | Variables::Target(names) => {
-            let place = names.iter().position(|it| **it == *name);
-            place.ok_or_else(|| {
-                format!(
-                    "needs a parameter {name:?} in the route's path, which has none of that name"
-                )
-            })
+fn part(key: &KeyBy, variables: Variables<'_>) -> Result<KeyPart, String> {
+    let (part, is_shared) = match variables {
+        Variables::Shared => (key.part(&[]), true),
+        Variables::Route(names) | Variables::Target(names) => (key.part(names), false),
+    };
+    part.ok_or_else(|| match (key, is_shared) {
+        (KeyBy::Path(name), false) => {
+            format!("needs a parameter {name:?} in the route's path, which has none of that name")
         }
-    }
+        _ => format!(
+            "can count by {key} only where the route is known, not in a policy that routes inherit"
+        ),
+    })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     By, ByConfig, ByPlan, Cost, CostConfig, Counted, Counting, ResponseCost, Written, are_plans,
 };
+use crate::facts::KeyBy;
 use crate::limits::{Limiter, MAX_KEYS, NamedRule, Plan, SharedConfig, Sharing};
 use crate::policies::BuildScope;
 use crate::response::Code;
@@ -35,7 +36,7 @@ impl<R> Draft<'_, R> {
     pub fn build(self, scope: &mut BuildScope<'_>) -> Option<Counting> {
         let by = match self.by {
             Some(by) => by.clone(),
-            None => Spanned::new(ByConfig::One(By::Consumer), scope.span),
+            None => Spanned::new(ByConfig::One(By::Of(KeyBy::Consumer)), scope.span),
         };
         let counted = Counted::build(&by, scope.variables, &mut scope.subject.key("by"));
         let cost = Cost::build(self.cost, scope.variables, &mut scope.subject.key("cost"));

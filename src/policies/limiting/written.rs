@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::{By, ByConfig};
+use crate::facts::KeyBy;
 use crate::limits::{KeyPart, KeyReader, KeyWords};
 use crate::text::Spanned;
 
@@ -40,15 +41,15 @@ impl KeyReader for Written {
         for by in &self.by {
             match by {
                 By::All => {}
-                By::Consumer => parts.extend(caller(words, "")?),
-                By::Credential => parts.extend(match words.find("credential") {
+                By::Of(KeyBy::Consumer) => parts.extend(caller(words, "")?),
+                By::Of(KeyBy::Credential) => parts.extend(match words.find("credential") {
                     Some(text) => of_provider("credential", text)?,
                     None => caller(words, "credential=PROVIDER/ID, ")?,
                 }),
-                By::Client => parts.extend(client(words.need("client")?)?),
+                By::Of(KeyBy::Client) => parts.extend(client(words.need("client")?)?),
                 By::Route => parts.push(part(words.need("route")?)),
-                By::Claim(_) | By::Header(_) | By::Cookie(_) | By::Path(_) => {
-                    let name = by.to_string();
+                By::Of(named) => {
+                    let name = named.to_string();
                     parts.push(match words.is_without(&name) {
                         true => None,
                         false => part(words.need(&name)?),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-use crate::facts::HashBy;
+use crate::facts::KeyBy;
 use crate::identity::is_credential;
 use crate::text::{Bounded, Shorthand, Span, Spanned, Subject, nearest, quoted, shorthand};
 
@@ -33,8 +33,9 @@ pub enum Balance {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashConfig {
-    /// What is the key: `"header:NAME"`, `"cookie:NAME"`, `"claim:NAME"`, `"path:NAME"`, `"address"` or `"identity"`.
-    pub hash: Spanned<HashBy>,
+    /// What is the key: `"header:NAME"`, `"cookie:NAME"`, `"claim:NAME"`, `"path:NAME"`, `"client"`, which is its address,
+    /// `"consumer"`, which is a stranger's address as well, or `"credential"`.
+    pub hash: Spanned<KeyBy>,
     /// How many times its share of the requests in flight an endpoint may have, from 1.05 to 10: beyond that, keys
     /// of its own go elsewhere, so that no favourite is too much for it. Default: as many as come.
     pub max_load: Option<Spanned<f64>>,
@@ -155,7 +156,7 @@ pub(in crate::upstream) fn check(balance: &Balance, subject: &mut Subject<'_>) {
         let what = format!("must be from 1.05 to 10, got {}", load.value);
         subject.key("max_load").error(load.span, what);
     }
-    if let HashBy::Header(name) = &hash.hash.value
+    if let KeyBy::Header(name) = &hash.hash.value
         && is_credential(name)
     {
         // Authenticators take it out before an endpoint is chosen.
@@ -164,7 +165,7 @@ pub(in crate::upstream) fn check(balance: &Balance, subject: &mut Subject<'_>) {
         let mut problem = problem;
         problem
             .error(hash.hash.span, what)
-            .help("write hash = \"identity\", which is who was proven to call");
+            .help("write hash = \"consumer\", which is who was proven to call");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Balance, Sticky, SubsetConfig, SubsetFallback, Tag};
 use crate::discovery::Member;
-use crate::facts::HashBy;
+use crate::facts::KeyBy;
 use crate::upstream::{Build, Config};
 
 /// What endpoints are chosen by.
@@ -13,7 +13,7 @@ use crate::upstream::{Build, Config};
 pub(in crate::upstream) struct Rules {
     pub algorithm: Algorithm,
     /// What is hashed.
-    pub hash: Option<HashBy>,
+    pub hash: Option<KeyBy>,
     /// From 0 to 1; `None` for never.
     pub panic_threshold: Option<f64>,
     pub zone: Option<Zone>,
