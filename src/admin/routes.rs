@@ -207,9 +207,13 @@ fn endpoint(shown: Endpoint) -> Value {
         "priority": shown.priority,
         "zone": shown.zone.as_deref(),
         "labels": Value::Object(labels.collect()),
+        "share": shown.share,
         "in_flight": shown.in_flight,
         "latency_seconds": shown.latency.map(|latency| latency.as_secs_f64()),
     });
+    if let Some(idle) = shown.idle {
+        endpoint["idle"] = idle.as_str().into();
+    }
     if !shown.out.is_empty() {
         endpoint["out"] = shown.out.iter().map(out).collect();
     }

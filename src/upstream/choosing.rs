@@ -1,10 +1,13 @@
 //! What an upstream has to choose from, kept up to date; see [`balance`](super::balance).
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+
 use super::Upstream;
-use super::balance::{Algorithm, Available, Sticky, Wish};
+use super::balance::{Algorithm, Available, Idle, Sticky, Wish, tag_of};
 use super::endpoint::Endpoint;
 use super::outcome::{End, Outcome};
 use super::report::{self, BreakerReport, OutReport};
@@ -27,9 +30,24 @@ pub struct Shown {
     pub in_flight: i64,
     /// With `balance = "ewma"`, what answers have been taking.
     pub latency: Option<Duration>,
+    /// What part of the requests it gets, from 0 to 1, as far as that is said by what is configured.
+    pub share: f64,
+    /// Why it gets none although nothing keeps it out.
+    pub idle: Option<Idle>,
     /// What keeps it out: nothing, or one or several things.
     pub out: Vec<OutReport>,
     pub breaker: Option<BreakerReport>,
+}
+
+/// What a request says of where it is to go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// What is hashed.
+    pub key: Option<u64>,
+    /// The value of the cookie of its session.
+    pub cookie: Option<&'a [u8]>,
+    /// Where it came to nothing.
+    pub tried: Option<&'a Choice>,
 }
 
 /// An endpoint that was chosen.
@@ -39,6 +57,16 @@ pub struct Choice(Arc<Endpoint>);
 impl Choice {
     pub fn address(&self) -> &str {
         self.0.address()
+    }
+
+    /// `Set-Cookie` of its sessions in clear text, where they are sticky.
+    pub fn session(&self) -> Option<&HeaderValue> {
+        self.0.mark().map(|mark| &mark.lines[0])
+    }
+
+    /// It has answered after so long.
+    pub fn took(&self, now: Instant, took: Duration) {
+        self.0.latency().observe(now, took);
     }
 }
 
@@ -53,22 +81,27 @@ impl Upstream {
         self.rules.sticky.as_ref()
     }
 
-    /// The endpoint that a request with this key would go to now.
-    pub fn choose(&self, now: Instant, key: Option<u64>) -> Option<Choice> {
+    /// The endpoint that a request would go to now.
+    pub fn choose(&self, now: Instant, asked: Asked<'_>) -> Option<Choice> {
         let wish = Wish {
             now,
-            key,
-            tag: None,
+            key: asked.key,
+            tag: asked.cookie.and_then(tag_of),
         };
-        let picked = self.pick(&wish, &[]).ok();
+        let tried = asked.tried.map(|choice| &choice.0);
+        let tried = tried.map_or(&[][..], std::slice::from_ref);
+        let picked = self.pick(&wish, tried).ok();
         picked.map(|(endpoint, _)| Choice(endpoint))
     }
 
     /// Each endpoint, for the admin listener.
     pub fn endpoints(&self) -> Vec<Shown> {
         let now = Instant::now();
+        let available = self.available.load();
+        let parts = available.parts();
         let shown = |endpoint: &Arc<Endpoint>| {
             let member = endpoint.member();
+            let part = parts.get(&Arc::as_ptr(endpoint));
             Shown {
                 address: endpoint.address().to_owned(),
                 is_healthy: endpoint.is_healthy(),
@@ -79,6 +112,13 @@ impl Upstream {
                 labels: member.labels.clone(),
                 in_flight: endpoint.active(),
                 latency: endpoint.latency_now(now),
+                share: part.map_or(0.0, |part| part.share),
+                idle: match part {
+                    Some(part) => part.idle,
+                    None if !endpoint.is_healthy() => None,
+                    None if self.rules.leaves_out(&member) => Some(Idle::Subset),
+                    None => Some(Idle::TooMany),
+                },
                 out: report::out(endpoint, now),
                 breaker: endpoint.breaker().map(|it| report::breaker_report(it, now)),
             }
@@ -127,8 +167,22 @@ impl Upstream {
             }
             self.metrics.set_panic(available.is_in_panic());
         }
+        self.tell_way(members, &before, &available);
         self.available.store(Arc::new(available));
         self.has_news.notify_one();
+    }
+
+    /// Says in the log where requests go, whenever they go elsewhere. Where they go at first is what is configured.
+    fn tell_way(&self, members: &[Arc<Endpoint>], before: &Available, now: &Available) {
+        let (name, before, now) = (&self.name, before.way(), now.way());
+        let has_begun = self.has_begun.load(Ordering::Relaxed);
+        if now.leads_nowhere() {
+            if now != before || !(has_begun || members.is_empty()) {
+                log::warn!("upstream {name}: no endpoint can be chosen");
+            }
+        } else if now != before && has_begun {
+            log::info!("upstream {name}: requests go to {now}");
+        }
     }
 
     /// Whether endpoints are new or just back, so that their weights still grow.

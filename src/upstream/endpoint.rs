@@ -35,8 +35,8 @@ pub(super) struct Endpoint {
     latency: Latency,
     /// With sticky sessions.
     mark: Option<Box<Mark>>,
-    /// Requests in flight on all endpoints, where it is looked at.
-    in_flight: Option<Arc<AtomicI64>>,
+    /// Requests in flight on all endpoints that it is chosen among, where that is looked at.
+    load: Option<ArcSwap<AtomicI64>>,
 }
 
 impl Endpoint {
@@ -58,17 +58,17 @@ impl Endpoint {
             warmth: Warmth::warm(),
             latency: Latency::default(),
             mark: None,
-            in_flight: None,
+            load: None,
         }
     }
 
     /// With what these rules look at.
-    pub(super) fn chosen_by(self, rules: &Rules, in_flight: &Arc<AtomicI64>) -> Endpoint {
+    pub(super) fn chosen_by(self, rules: &Rules) -> Endpoint {
         let sticky = rules.sticky.as_ref();
         let mark = sticky.and_then(|sticky| sticky.mark(&self.address));
         Endpoint {
             mark: mark.map(Box::new),
-            in_flight: rules.bounds_load().then(|| in_flight.clone()),
+            load: rules.bounds_load().then(ArcSwap::default),
             ..self
         }
     }
@@ -204,23 +204,26 @@ impl Endpoint {
         self.active.get()
     }
 
-    /// Requests that all endpoints of the upstream are serving, where it is looked at.
-    pub(super) fn active_of_all(&self) -> i64 {
-        let all = self.in_flight.as_ref();
-        all.map_or(0, |all| all.load(Ordering::Relaxed))
+    /// From now on it is chosen among those that have this `load` together, and brings its own. What begins or ends in
+    /// this moment may be counted twice or not at all, until that is done again.
+    pub(super) fn share_load(&self, load: &Arc<AtomicI64>) {
+        if let Some(own) = &self.load {
+            load.fetch_add(self.active(), Ordering::Relaxed);
+            own.store(load.clone());
+        }
     }
 
     pub(super) fn begin(&self) {
         self.active.inc();
-        if let Some(all) = &self.in_flight {
-            all.fetch_add(1, Ordering::Relaxed);
+        if let Some(load) = &self.load {
+            load.load().fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub(super) fn end(&self) {
         self.active.dec();
-        if let Some(all) = &self.in_flight {
-            all.fetch_sub(1, Ordering::Relaxed);
+        if let Some(load) = &self.load {
+            load.load().fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -79,7 +79,7 @@ mod tls;
 mod window;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -95,10 +95,11 @@ use crate::text::{Fingerprint, Span, Subject};
 
 pub use attempt::{Attempt, Failure, Replay, Unwanted, Upload, Verdict};
 pub use balance::{
-    Balance, HashConfig, SameSite, Sticky, StickyConfig, SubsetConfig, SubsetFallback, ZonesConfig,
+    Balance, HashConfig, Idle, SameSite, Sticky, StickyConfig, SubsetConfig, SubsetFallback,
+    ZonesConfig,
 };
 pub use breaker_config::BreakerConfig;
-pub use choosing::{Choice, Shown};
+pub use choosing::{Asked, Choice, Shown};
 pub use client::Heard;
 pub use clock::{Clock, Stall, Timer};
 pub use config::{Config, EndpointConfig, Protocol, Timeouts, TlsConfig};
@@ -134,8 +135,6 @@ pub struct Upstream {
     deadline_header: Option<HeaderName>,
     protocol: Protocol,
     addresses: Box<[Address]>,
-    /// Requests in flight on all endpoints, where it is looked at.
-    in_flight: Arc<AtomicI64>,
     /// Who knows the endpoints, where they are not written.
     discovery: Option<Arc<Discovery>>,
     template: PeerTemplate,
@@ -227,10 +226,6 @@ impl Upstream {
                 .flat_map(|list| list.iter())
                 .map(|endpoint| Address::of(endpoint))
                 .collect(),
-            // Endpoints that stay have the requests that they had.
-            in_flight: context
-                .before
-                .map_or_else(Arc::default, |before| before.in_flight.clone()),
             discovery,
             template: PeerTemplate::new(name, config, tls, context.room),
             health: config
@@ -392,7 +387,7 @@ impl Upstream {
                 return Arc::clone(same);
             }
             let endpoint = Endpoint::new(member, &self.template, &self.metrics);
-            let endpoint = endpoint.chosen_by(&self.rules, &self.in_flight);
+            let endpoint = endpoint.chosen_by(&self.rules);
             let before = known.copied().or_else(|| departed.at(now, &address));
             match before {
                 Some(before) => endpoint.choose_as(before),

@@ -244,12 +244,21 @@ async fn the_second_priority_takes_over_and_gives_back() {
     let gateway = draft(&toml, &shops).start().await;
     let client = gateway.http1();
     assert_eq!(answers(&client, 20).await, "a b");
+    let second = shown(&gateway, &shops[2]).await;
+    assert_eq!(
+        (&second["idle"], &second["share"]),
+        (&"priority".into(), &0.0.into())
+    );
     shops[0].is(503);
     shops[1].is(503);
     becomes(&gateway, &shops[0], false).await;
     becomes(&gateway, &shops[1], false).await;
     assert_eq!(answers(&client, 20).await, "c d");
-    assert_eq!(shown(&gateway, &shops[2]).await["priority"], 1);
+    let second = shown(&gateway, &shops[2]).await;
+    assert_eq!(
+        (&second["priority"], &second["share"]),
+        (&1.into(), &0.5.into())
+    );
     shops[0].is(200);
     shops[1].is(200);
     becomes(&gateway, &shops[0], true).await;
@@ -282,7 +291,11 @@ async fn the_local_zone_is_preferred_while_it_can() {
     let gateway = draft(&toml, &shops).start().await;
     let client = gateway.http1();
     assert_eq!(answers(&client, 20).await, "a b");
-    assert_eq!(shown(&gateway, &shops[3]).await["zone"], "eu-2");
+    let far = shown(&gateway, &shops[3]).await;
+    assert_eq!(
+        (&far["zone"], &far["idle"]),
+        (&"eu-2".into(), &"zone".into())
+    );
     shops[0].is(503);
     becomes(&gateway, &shops[0], false).await;
     // Half of the zone takes seven tenths; the rest goes to the others.
@@ -305,6 +318,11 @@ async fn only_endpoints_with_the_labels_are_used() {
     ));
     let mut gateway = draft(&toml, &shops).start().await;
     assert_eq!(answers(&gateway.http1(), 10).await, "b");
+    let without = shown(&gateway, &shops[0]).await;
+    assert_eq!(
+        (&without["idle"], &without["healthy"]),
+        (&"subset".into(), &true.into())
+    );
     let toml = toml.replace("version = \"v2\" } }\n", "version = \"v3\" } }\n");
     draft(&toml, &shops).apply(&mut gateway).await.unwrap();
     let answer = gateway.http1().send(get("/")).await;

@@ -1,7 +1,7 @@
 //! Endpoints of which one is as good as another, and the order in which they are chosen.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::dice::{below, roll};
 use super::draws::Draws;
@@ -20,9 +20,25 @@ pub(super) struct Candidate {
     pub weight: u32,
 }
 
-/// Available endpoints. Immutable but for the turn.
+/// Which of the endpoints of an upstream a group has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) struct Rank {
+    pub priority: u8,
+    pub side: Side,
+}
+
+/// Where zones make a difference, on which side of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Side {
+    Both,
+    Local,
+    Elsewhere,
+}
+
+/// Available endpoints. Immutable but for the turn and the load.
 #[derive(Debug)]
 pub(super) struct Group {
+    rank: Rank,
     candidates: Box<[Candidate]>,
     weight: u64,
     order: Order,
@@ -33,7 +49,10 @@ enum Order {
     Turns {
         /// Indices of candidates, each as often as its weight says.
         sequence: Box<[u16]>,
-        turn: AtomicUsize,
+        /// How far around the turn is, in parts of 2^64, so that it goes on where it was when another sequence comes in
+        /// the place of this one: turns are as even while endpoints come and go.
+        turn: Arc<AtomicU64>,
+        step: u64,
     },
     Random(Draws),
     LeastRequest(Draws),
@@ -48,7 +67,16 @@ struct Hash {
     places: Box<[Option<u16>]>,
     /// For requests without a key.
     draws: Draws,
-    max_load: Option<f64>,
+    bound: Option<Bound>,
+}
+
+/// How much of the requests in flight an endpoint may have.
+#[derive(Debug)]
+struct Bound {
+    /// How many times its share.
+    most: f64,
+    /// Requests in flight on all candidates: those of other groups are no measure for these.
+    load: Arc<AtomicI64>,
 }
 
 /// As many as an index of 16 bits can name, less one.
@@ -61,40 +89,46 @@ const CLEARLY_LESS: f32 = 0.8;
 const UNKNOWN: f32 = 1000.0;
 
 impl Group {
-    /// `all` are the endpoints that there would be if all were available, and `before` the tables that there are: one
-    /// that still holds is taken over.
+    /// `all` are the endpoints that there would be if all were available. Of the groups that there were `before`, a table
+    /// that still holds is taken over, and whose turn it is.
     pub(super) fn new(
+        rank: Rank,
         candidates: Vec<Candidate>,
         all: &[Arc<Endpoint>],
         algorithm: &Algorithm,
-        before: &[Arc<Maglev>],
+        before: &[Group],
     ) -> Group {
         let weights: Vec<u32> = candidates.iter().map(|it| it.weight).collect();
         let order = match algorithm {
-            Algorithm::RoundRobin => {
-                match smooth_sequence(&weights) {
-                    // A random start, so that many gateways that are started together do not all begin with the same one.
-                    Some(sequence) => Order::Turns {
-                        turn: AtomicUsize::new(below(roll(), sequence.len())),
-                        sequence,
-                    },
-                    None => Order::Random(Draws::new(&weights)),
-                }
-            }
+            Algorithm::RoundRobin => match smooth_sequence(&weights) {
+                Some(sequence) => Order::Turns {
+                    turn: turn(rank, before),
+                    step: (u64::MAX / sequence.len().max(1) as u64).wrapping_add(1),
+                    sequence,
+                },
+                None => Order::Random(Draws::new(&weights)),
+            },
             Algorithm::Random => Order::Random(Draws::new(&weights)),
             Algorithm::LeastRequest => Order::LeastRequest(Draws::new(&weights)),
             Algorithm::Ewma => Order::Ewma(Draws::new(&weights)),
             Algorithm::Hash { max_load } => {
                 let (table, places) = table(&candidates, all, before);
+                let bound = max_load.map(|most| {
+                    let load = Arc::default();
+                    let each = candidates.iter();
+                    each.for_each(|it| it.endpoint.share_load(&load));
+                    Bound { most, load }
+                });
                 Order::Hash(Box::new(Hash {
                     table,
                     places,
                     draws: Draws::new(&weights),
-                    max_load: *max_load,
+                    bound,
                 }))
             }
         };
         Group {
+            rank,
             weight: weights.iter().map(|weight| u64::from(*weight)).sum(),
             candidates: candidates.into(),
             order,
@@ -108,14 +142,18 @@ impl Group {
             candidate.is_some_and(|it| is_untried(&it.endpoint, tried))
         };
         let place = match &self.order {
-            Order::Turns { sequence, turn } => {
+            Order::Turns {
+                sequence,
+                turn,
+                step,
+            } => {
                 // Who is tried again takes nobody's turn: if it did, first tries of two endpoints would all go to the one that
                 // fails. And those that it is tried on share it.
-                let start = match tried {
-                    [] => turn.fetch_add(1, Ordering::Relaxed),
-                    _ => below(roll(), sequence.len()),
+                let now = match tried {
+                    [] => turn.fetch_add(*step, Ordering::Relaxed),
+                    _ => roll(),
                 };
-                next(sequence, start, is_left)?
+                next(sequence, below(now, sequence.len()), is_left)?
             }
             Order::Random(draws) => draws.one_of(is_left)?,
             Order::LeastRequest(draws) => self.of_two(draws, is_left, |one, other| {
@@ -140,16 +178,17 @@ impl Group {
         self.candidates.get(place).map(|it| &it.endpoint)
     }
 
-    pub(super) fn tables(&self) -> impl Iterator<Item = &Arc<Maglev>> {
-        let hash = match &self.order {
-            Order::Hash(hash) => Some(&hash.table),
-            _ => None,
-        };
-        hash.into_iter()
-    }
-
     pub(super) fn candidates(&self) -> &[Candidate] {
         &self.candidates
+    }
+
+    pub(super) fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// The sum of those of its candidates.
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
     }
 
     /// Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001): comparing two random endpoints
@@ -195,8 +234,8 @@ impl Group {
             let candidate = hash.places.get(place).copied().flatten();
             candidate.map(usize::from).filter(|it| is_left(*it))
         };
-        if let Some(most) = hash.max_load {
-            let roomy = |place: usize| home(place).filter(|it| self.has_room(*it, most));
+        if let Some(bound) = &hash.bound {
+            let roomy = |place: usize| home(place).filter(|it| self.has_room(*it, bound));
             if let Some(found) = hash.table.find(key, roomy) {
                 return Some(found);
             }
@@ -205,12 +244,22 @@ impl Group {
     }
 
     /// Whether one more is no more than so many times its share of the requests in flight.
-    fn has_room(&self, place: usize, most: f64) -> bool {
+    fn has_room(&self, place: usize, bound: &Bound) -> bool {
         let Candidate { endpoint, weight } = &self.candidates[place];
-        let all = endpoint.active_of_all().max(0) as f64 + 1.0;
+        let all = bound.load.load(Ordering::Relaxed).max(0) as f64 + 1.0;
         let share = all * f64::from(*weight) / self.weight as f64;
-        endpoint.active().max(0) as f64 + 1.0 <= (most * share).ceil()
+        endpoint.active().max(0) as f64 + 1.0 <= (bound.most * share).ceil()
     }
+}
+
+/// Whose turn it was in the group of this rank; where there was none it begins somewhere, so that gateways that are started
+/// together do not all begin with the same endpoint.
+fn turn(rank: Rank, before: &[Group]) -> Arc<AtomicU64> {
+    let known = before.iter().find_map(|group| match &group.order {
+        Order::Turns { turn, .. } if group.rank == rank => Some(turn.clone()),
+        _ => None,
+    });
+    known.unwrap_or_else(|| Arc::new(AtomicU64::new(roll())))
 }
 
 fn next(sequence: &[u16], start: usize, is_left: impl Fn(usize) -> bool) -> Option<usize> {
@@ -223,7 +272,7 @@ fn next(sequence: &[u16], start: usize, is_left: impl Fn(usize) -> bool) -> Opti
 fn table(
     candidates: &[Candidate],
     all: &[Arc<Endpoint>],
-    before: &[Arc<Maglev>],
+    before: &[Group],
 ) -> (Arc<Maglev>, Box<[Option<u16>]>) {
     let mut members: Vec<(u64, u32, &Arc<Endpoint>)> = all
         .iter()
@@ -235,7 +284,10 @@ fn table(
         .iter()
         .map(|(hash, weight, _)| (*hash, *weight))
         .collect();
-    let known = before.iter().find(|table| table.is_of(&of));
+    let known = before.iter().find_map(|group| match &group.order {
+        Order::Hash(hash) if hash.table.is_of(&of) => Some(&hash.table),
+        _ => None,
+    });
     let table = known.cloned().unwrap_or_else(|| Arc::new(Maglev::new(&of)));
     let places: std::collections::HashMap<*const Endpoint, u16> = candidates
         .iter()

@@ -22,6 +22,7 @@ mod set;
 mod slow_start;
 mod sticky;
 mod turns;
+mod way;
 
 #[cfg(test)]
 mod sets_tests;
@@ -38,6 +39,7 @@ pub(super) use set::Available;
 pub(super) use slow_start::{Warmth, watch as watch_slow_start};
 pub use sticky::{Config as StickyConfig, SameSite, Sticky};
 pub(super) use sticky::{Mark, Tag, tag_of};
+pub use way::Idle;
 
 /// What a request says of which endpoint it is to get.
 #[derive(Clone, Copy, Debug)]

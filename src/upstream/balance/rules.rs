@@ -91,6 +91,12 @@ impl Rules {
         })
     }
 
+    /// Whether it does not have the labels of the subset.
+    pub(in crate::upstream) fn leaves_out(&self, member: &Member) -> bool {
+        let subset = self.subset.as_ref();
+        subset.is_some_and(|subset| !subset.has(member))
+    }
+
     /// Tells one key of sticky sessions from another.
     pub(in crate::upstream) fn fingerprint(&self) -> Option<Tag> {
         let mark = self.sticky.as_ref()?.mark("")?;

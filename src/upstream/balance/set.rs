@@ -5,25 +5,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::dice::roll;
-use super::group::{Candidate, Group, MOST, is_untried};
+use super::group::{Candidate, Group, MOST, Rank, Side, is_untried};
 use super::levels::{Level, capacity, shares};
-use super::maglev::Maglev;
 use super::rules::{Rules, Subset, Zone};
+use super::way::{Idle, Part, Way};
 use super::{Tag, Wish};
 use crate::text::mix;
 use crate::upstream::endpoint::Endpoint;
 
-/// What there is to choose from, ready to be chosen from. Immutable but for the turns.
+/// What there is to choose from, ready to be chosen from. Immutable but for the turns and the loads.
 #[derive(Debug, Default)]
 pub(in crate::upstream) struct Available {
     /// Those that have a share of the requests, in order of their priorities; then those that have none.
     groups: Box<[Group]>,
+    /// What part of the requests each group gets.
+    shares: Box<[f64]>,
     /// Up to where of 2^32 each group's share goes, for those that have one.
     ends: Box<[u64]>,
     /// Where sessions are sticky.
     tags: HashMap<Tag, Arc<Endpoint>>,
     /// Whether endpoints are used of which it is known that they are not healthy.
     is_in_panic: bool,
+    /// Whether endpoints are used that do not have the labels of `subset`.
+    is_beyond_subset: bool,
 }
 
 const WHOLE: f64 = (1u64 << 32) as f64;
@@ -36,13 +40,7 @@ impl Available {
         before: &Available,
         now: Instant,
     ) -> Available {
-        let tables: Vec<Arc<Maglev>> = before
-            .groups
-            .iter()
-            .flat_map(Group::tables)
-            .cloned()
-            .collect();
-        let members = members_of(members, rules.subset.as_ref());
+        let (members, is_beyond_subset) = members_of(members, rules.subset.as_ref());
         let mut levels: BTreeMap<u8, Vec<Arc<Endpoint>>> = BTreeMap::new();
         for endpoint in members.into_iter().take(MOST) {
             levels
@@ -51,17 +49,19 @@ impl Available {
                 .push(endpoint);
         }
         let weights: Vec<Level> = levels.values().map(|all| level(all)).collect();
-        let shares = shares(&weights, rules.panic_threshold);
+        let levels_share = shares(&weights, rules.panic_threshold);
         let mut groups = Vec::new();
-        for (all, share) in levels.into_values().zip(&shares) {
-            let parts = match (&rules.zone, share.is_in_panic) {
+        for ((priority, all), share) in levels.into_iter().zip(&levels_share) {
+            let sides = match (&rules.zone, share.is_in_panic) {
                 (Some(zone), false) => zones(all, zone),
-                _ => vec![(all, 1.0)],
+                _ => vec![(Side::Both, all, 1.0)],
             };
-            for (all, part) in parts {
+            for (side, all, part) in sides {
+                let rank = Rank { priority, side };
                 let candidates = candidates(&all, share.is_in_panic, rules, now);
                 if !candidates.is_empty() {
-                    let group = Group::new(candidates, &all, &rules.algorithm, &tables);
+                    let algorithm = &rules.algorithm;
+                    let group = Group::new(rank, candidates, &all, algorithm, &before.groups);
                     groups.push((share.of_requests * part, group));
                 }
             }
@@ -80,14 +80,16 @@ impl Available {
             // Whatever the sum has lost on the way.
             *last = u64::MAX;
         }
-        let groups: Box<[Group]> = groups.into_iter().map(|(_, group)| group).collect();
+        let (shares, groups): (Vec<f64>, Vec<Group>) = groups.into_iter().unzip();
         let each = groups.iter().flat_map(Group::candidates);
         let tags = each.filter_map(|it| Some((it.endpoint.tag()?, it.endpoint.clone())));
         Available {
             tags: tags.collect(),
             ends: ends.into(),
-            groups,
-            is_in_panic: shares.iter().any(|share| share.is_in_panic),
+            groups: groups.into(),
+            shares: shares.into(),
+            is_in_panic: levels_share.iter().any(|share| share.is_in_panic),
+            is_beyond_subset,
         }
     }
 
@@ -122,6 +124,37 @@ impl Available {
         self.is_in_panic
     }
 
+    /// Which endpoints get requests.
+    pub(in crate::upstream) fn way(&self) -> Way {
+        let with_share = self.groups.iter().zip(&self.shares);
+        let with_share = with_share.filter(|(_, share)| **share > 0.0);
+        Way {
+            ranks: with_share.map(|(group, _)| group.rank()).collect(),
+            is_beyond_subset: self.is_beyond_subset,
+        }
+    }
+
+    /// What each endpoint that can be chosen gets of the requests.
+    pub(in crate::upstream) fn parts(&self) -> HashMap<*const Endpoint, Part> {
+        let groups = self.groups.iter().zip(&self.shares);
+        let parts = groups.flat_map(|(group, share)| {
+            let level = self.groups.iter().zip(&self.shares);
+            let level = level.filter(|(it, _)| it.rank().priority == group.rank().priority);
+            let has_level = level.map(|(_, share)| share).sum::<f64>() > 0.0;
+            let idle = match *share > 0.0 {
+                true => None,
+                false if has_level => Some(Idle::Zone),
+                false => Some(Idle::Priority),
+            };
+            group.candidates().iter().map(move |it| {
+                let of_group = f64::from(it.weight) / group.weight().max(1) as f64;
+                let share = share * of_group;
+                (Arc::as_ptr(&it.endpoint), Part { share, idle })
+            })
+        });
+        parts.collect()
+    }
+
     /// By its share: the same one each time for the same key.
     fn group_of(&self, wish: &Wish) -> usize {
         if self.ends.len() < 2 {
@@ -133,16 +166,16 @@ impl Available {
     }
 }
 
-/// Those that have the labels, and all where none that is available has them and that is the fallback.
-fn members_of(members: &[Arc<Endpoint>], subset: Option<&Subset>) -> Vec<Arc<Endpoint>> {
+/// Those that have the labels; all, and true, where none that is available has them and that is the fallback.
+fn members_of(members: &[Arc<Endpoint>], subset: Option<&Subset>) -> (Vec<Arc<Endpoint>>, bool) {
     let Some(subset) = subset else {
-        return members.to_vec();
+        return (members.to_vec(), false);
     };
     let has = members.iter().filter(|it| subset.has(&it.member()));
     let chosen: Vec<Arc<Endpoint>> = has.cloned().collect();
     match subset.falls_back && !chosen.iter().any(|it| it.is_healthy()) {
-        true => members.to_vec(),
-        false => chosen,
+        true => (members.to_vec(), true),
+        false => (chosen, false),
     }
 }
 
@@ -156,18 +189,21 @@ fn level(all: &[Arc<Endpoint>]) -> Level {
 }
 
 /// The local ones and the others, each with its part of what the level gets.
-fn zones(all: Vec<Arc<Endpoint>>, zone: &Zone) -> Vec<(Vec<Arc<Endpoint>>, f64)> {
+fn zones(all: Vec<Arc<Endpoint>>, zone: &Zone) -> Vec<(Side, Vec<Arc<Endpoint>>, f64)> {
     let is_local = |it: &Arc<Endpoint>| it.member().zone.as_deref() == Some(&*zone.local);
     let local = all.iter().filter(|it| is_local(it) && it.is_healthy());
     if local.count() < zone.at_least {
-        return vec![(all, 1.0)];
+        return vec![(Side::Both, all, 1.0)];
     }
     let (near, far): (Vec<_>, Vec<_>) = all.into_iter().partition(is_local);
     let part = match far.iter().any(|it| it.is_healthy()) {
         true => capacity(level(&near)),
         false => 1.0,
     };
-    vec![(near, part), (far, 1.0 - part)]
+    vec![
+        (Side::Local, near, part),
+        (Side::Elsewhere, far, 1.0 - part),
+    ]
 }
 
 /// Those that are available, and in a panic all, with the weights that they have now.

@@ -189,6 +189,111 @@ fn endpoints_that_are_new_get_less() {
     }
 }
 
+/// What other groups have to do is no measure for how much an endpoint of this one may have.
+#[test]
+fn a_bound_is_by_the_load_of_the_group() {
+    let rules = Rules::plain(Algorithm::Hash {
+        max_load: Some(1.25),
+    });
+    let members = in_levels(&[(0, 4), (1, 4)], &rules);
+    let before = available(&members, &rules);
+    // A thousand requests of the first level, which then fails.
+    (0..1000).for_each(|key| before.pick(&wish(Some(key)), &[]).unwrap().begin());
+    for ill in &members[..4] {
+        ill.standing().observe(Err("down"), 1);
+    }
+    let second = Available::of(&members, &rules, &before, Instant::now());
+    for n in 1..=100_u64 {
+        second.pick(&wish(Some(7)), &[]).unwrap().begin();
+        let most = (1.25 * n as f64 / 4.0).ceil() as i64;
+        let busiest = members[4..].iter().map(|it| it.active()).max();
+        assert!(busiest <= Some(most), "{busiest:?} of {n}");
+    }
+    // The set that comes after knows of what is in flight, and what ends is counted where it is.
+    let third = Available::of(&members, &rules, &second, Instant::now());
+    members[4..]
+        .iter()
+        .for_each(|it| (0..it.active()).for_each(|_| it.end()));
+    for n in 1..=100_u64 {
+        third.pick(&wish(Some(7)), &[]).unwrap().begin();
+        let most = (1.25 * n as f64 / 4.0).ceil() as i64;
+        let busiest = members[4..].iter().map(|it| it.active()).max();
+        assert!(busiest <= Some(most), "{busiest:?} of {n}");
+    }
+}
+
+#[test]
+fn what_each_gets_can_be_told_and_why_it_is_nothing() {
+    let zone = Zone {
+        local: "a".into(),
+        at_least: 1,
+    };
+    let rules = Rules {
+        zone: Some(zone),
+        subset: Some(Subset::labelled("version", "v2", true)),
+        ..Rules::plain(Algorithm::RoundRobin)
+    };
+    let said = |n: usize, priority, zone: &str, version: &str, weight| Member {
+        priority,
+        zone: Some(zone.into()),
+        labels: Labels::from([("version".into(), version.into())]),
+        ..member(n, weight)
+    };
+    let members = endpoints_of(
+        vec![
+            said(0, 0, "a", "v2", 3),
+            said(1, 0, "a", "v2", 1),
+            said(2, 0, "b", "v2", 1),
+            said(3, 1, "a", "v2", 1),
+            said(4, 0, "a", "v1", 1),
+        ],
+        &rules,
+    );
+    let check = |expected: [(f64, Option<Idle>); 5], way: &str| {
+        let available = available(&members, &rules);
+        let parts = available.parts();
+        for (member, (share, idle)) in members.iter().zip(expected) {
+            let part = parts.get(&Arc::as_ptr(member));
+            let seen = part.map_or((0.0, Some(Idle::Subset)), |it| (it.share, it.idle));
+            assert!((seen.0 - share).abs() < 0.001, "{seen:?} for {share}");
+            assert_eq!(seen.1, idle);
+        }
+        assert_eq!(available.way().to_string(), way);
+    };
+    let no_part = (0.0, Some(Idle::Subset));
+    check(
+        [
+            (0.75, None),
+            (0.25, None),
+            (0.0, Some(Idle::Zone)),
+            (0.0, Some(Idle::Priority)),
+            no_part,
+        ],
+        "priority 0 in the local zone",
+    );
+    members[0].standing().observe(Err("down"), 1);
+    // Of its zone a quarter is left, which can take 0.35 of what the level gets, 0.56 of all.
+    check(
+        [
+            no_part,
+            (0.56 * 0.35, None),
+            (0.56 * 0.65, None),
+            (0.44, None),
+            no_part,
+        ],
+        "priority 0 in the local zone and priority 0 in other zones and priority 1 in the local zone",
+    );
+    members[..4]
+        .iter()
+        .for_each(|it| _ = it.standing().observe(Err("down"), 1));
+    check(
+        [no_part, no_part, no_part, no_part, (1.0, None)],
+        "priority 0 in the local zone, with or without the labels of subset",
+    );
+    members[4].standing().observe(Err("down"), 1);
+    check([no_part; 5], "no endpoint");
+}
+
 proptest! {
     /// Whatever is healthy, and whatever the rules, there is an endpoint as long as one is healthy, and it is healthy
     /// unless there is a panic.

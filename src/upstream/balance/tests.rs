@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -32,10 +31,9 @@ pub(super) fn member(n: usize, weight: u32) -> Member {
 pub(super) fn endpoints_of(members: Vec<Member>, rules: &Rules) -> Vec<Arc<Endpoint>> {
     let metrics = Metrics::new().upstream("u");
     let template = PeerTemplate::plain("u");
-    let all = Arc::new(AtomicI64::new(0));
     let endpoint = |member| {
         let endpoint = Endpoint::new(member, &template, &metrics);
-        Arc::new(endpoint.chosen_by(rules, &all))
+        Arc::new(endpoint.chosen_by(rules))
     };
     members.into_iter().map(endpoint).collect()
 }
@@ -97,6 +95,21 @@ pub(super) fn shares_of(weights: &[u32]) -> Vec<f64> {
     weights.iter().map(share).collect()
 }
 
+/// Pearson's sum over all endpoints together: where the differences from what is wanted are those of chance, it is as many
+/// as there are, and varies by the root of twice that. It finds what is too small to be seen of one endpoint.
+#[track_caller]
+fn check_spread(seen: &[u64], wanted: &[f64], what: &str) {
+    let count: u64 = seen.iter().sum();
+    let part = |(seen, share): (&u64, &f64)| {
+        let wanted = count as f64 * share;
+        (*seen as f64 - wanted).powi(2) / wanted
+    };
+    let sum: f64 = seen.iter().zip(wanted).map(part).sum();
+    let n = seen.len() as f64;
+    let most = n + 5.0 * (2.0 * n).sqrt();
+    assert!(sum <= most, "{what}: {sum} where {most} may be");
+}
+
 #[test]
 fn every_algorithm_shares_by_weight() {
     for algorithm in ALGORITHMS {
@@ -107,30 +120,45 @@ fn every_algorithm_shares_by_weight() {
             vec![1; 100],
             vec![1, 2, 3, 4],
             vec![5; 1000],
+            (0..1000).map(|n| 1 + n % 3).collect(),
         ] {
             let members = endpoints(&weights, &rules);
-            let seen = picks(&available(&members, &rules), &members, 50_000);
+            let count = 50_000.max(100 * weights.len() as u64);
+            let seen = picks(&available(&members, &rules), &members, count);
             let what = format!("{algorithm:?} of {}", weights.len());
-            check_shares(&seen, &shares_of(&weights), &what);
+            let wanted = shares_of(&weights);
+            check_shares(&seen, &wanted, &what);
+            check_spread(&seen, &wanted, &what);
         }
     }
 }
 
 #[test]
 fn every_algorithm_goes_on_when_endpoints_come_and_go() {
-    for algorithm in ALGORITHMS {
+    for (algorithm, size) in ALGORITHMS
+        .into_iter()
+        .flat_map(|algorithm| [(algorithm, 3), (algorithm, 10), (algorithm, 100)])
+    {
         let rules = Rules::plain(algorithm);
-        let all = endpoints(&[1; 40], &rules);
+        let rounds = 10;
+        let all = endpoints(&vec![1; size + rounds], &rules);
         let mut before = Available::default();
+        let count = 1000 + 100 * size as u64;
         // Windows that overlap, as a rolling deployment makes them, with one that is not healthy in each.
-        for start in 0..30 {
-            let members = &all[start..start + 10];
-            let ill = &members[start % 10];
+        for start in 0..rounds {
+            let members = &all[start..start + size];
+            let ill = &members[start % size];
             ill.standing().observe(Err("down"), 1);
             before = Available::of(members, &rules, &before, Instant::now());
-            let seen = picks(&before, members, 5_000);
-            let wanted: Vec<f64> = (0..10)
-                .map(|n| if n == start % 10 { 0.0 } else { 1.0 / 9.0 })
+            let seen = picks(&before, members, count);
+            let wanted: Vec<f64> = (0..size)
+                .map(|n| {
+                    if n == start % size {
+                        0.0
+                    } else {
+                        1.0 / (size - 1) as f64
+                    }
+                })
                 .collect();
             // The keys of the one that is out of a table are spread by chance.
             let tolerance = if matches!(algorithm, Algorithm::Hash { .. }) {
@@ -139,15 +167,65 @@ fn every_algorithm_goes_on_when_endpoints_come_and_go() {
                 0.02
             };
             for (seen, wanted) in seen.iter().zip(&wanted) {
-                let wanted = 5_000.0 * wanted;
+                let wanted = count as f64 * wanted;
                 let off = (*seen as f64 - wanted).abs();
                 assert!(
                     off <= wanted * tolerance + 5.0 * wanted.sqrt(),
-                    "{algorithm:?}: {seen} for {wanted}"
+                    "{algorithm:?} of {size}: {seen} for {wanted}"
                 );
             }
             ill.standing().observe(Ok(()), 1);
         }
+    }
+}
+
+/// However often a set comes in the place of another, even after each pick, everybody has its turn.
+#[test]
+fn turns_go_on_over_rebuilds() {
+    let rules = Rules::plain(Algorithm::RoundRobin);
+    for (weights, picks_each) in [
+        (vec![1; 10], 1),
+        (vec![1; 10], 7),
+        (vec![3, 1], 1),
+        (vec![5, 1, 1], 3),
+        ((0..300).map(|n| 1 + n % 3).collect(), 11),
+    ] {
+        let members = endpoints(&weights, &rules);
+        let mut set = available(&members, &rules);
+        let total: u32 = weights.iter().sum();
+        let mut seen = vec![0; members.len()];
+        for turn in 0..2 * total {
+            if turn % picks_each == 0 {
+                set = Available::of(&members, &rules, &set, Instant::now());
+            }
+            let chosen = set.pick(&wish(None), &[]).unwrap();
+            let place = members.iter().position(|it| Arc::ptr_eq(it, chosen));
+            seen[place.unwrap()] += 1;
+        }
+        let wanted: Vec<u32> = weights.iter().map(|weight| 2 * weight).collect();
+        assert_eq!(seen, wanted, "a new set after each {picks_each}");
+    }
+}
+
+#[test]
+fn turns_are_even_while_one_comes_and_goes() {
+    let rules = Rules::plain(Algorithm::RoundRobin);
+    let members = endpoints(&[1; 10], &rules);
+    let mut set = available(&members, &rules);
+    let mut seen = vec![0_i32; members.len()];
+    for turn in 0..4000 {
+        let comes_and_goes = &members[3];
+        let result = if turn % 2 == 0 { Err("down") } else { Ok(()) };
+        comes_and_goes.standing().observe(result, 1);
+        set = Available::of(&members, &rules, &set, Instant::now());
+        let chosen = set.pick(&wish(None), &[]).unwrap();
+        let place = members.iter().position(|it| Arc::ptr_eq(it, chosen));
+        seen[place.unwrap()] += 1;
+    }
+    // Half of the time it has a tenth, and the others a ninth of what is left.
+    assert!((190..=210).contains(&seen[3]), "{seen:?}");
+    for (place, seen) in seen.iter().enumerate().filter(|(place, _)| *place != 3) {
+        assert!((412..=432).contains(seen), "{seen} on {place}");
     }
 }
 
