@@ -235,6 +235,8 @@
 //! | What a registry says that is no endpoint is left out, and the rest is served | `tests/gateway/etcd.rs`: `keys_become_endpoints_and_end_with_their_lease`; `src/discovery/etcd/mod.rs`; `src/discovery/kubernetes/slices.rs` |
 //! | Nothing is done twice that was not allowed to be, and no endpoint gets a part of a body for the whole, whatever fault the other has | `tests/gateway/fault_matrix/`; `tests/gateway/retries.rs`: `what_may_do_something_twice_is_sent_once`, `a_body_is_sent_whole_or_not_again` |
 //! | What is hedged may be sent twice, comes out of the budget, and is answered whole by one endpoint | `tests/gateway/hedging.rs` |
+//! | Of one endpoint of four that fails half of its requests clients see less than one error in a thousand, and of one that is ten times slower no more than half as much again at the 99th percentile | `tests/gateway/figures.rs`; `loadtest/upstreams` |
+//! | Each way to choose shares as the weights say, of 3 to 1,000 endpoints and while they come and go; few keys move when one leaves | `src/upstream/balance/tests.rs`; `src/upstream/balance/maglev.rs`: `few_keys_move_when_one_leaves` |
 //! | With every endpoint failing, an upstream gets at most 1.2 times what clients ask for | `tests/gateway/retries.rs`: `a_retry_storm_cannot_happen`; `src/upstream/retry/budget.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!

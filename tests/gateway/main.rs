@@ -35,6 +35,7 @@ mod failed_authentications;
 mod fallback;
 mod fault_injection;
 mod fault_matrix;
+mod figures;
 mod forward_auth;
 mod forwarding;
 mod forwarding_identity;
