@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use http::Version;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
@@ -24,10 +25,11 @@ pub(super) fn replay(session: &Session, retry: &Retry) -> Replay {
     }
 }
 
-/// Whether another endpoint may be asked as well.
+/// Whether another endpoint may be asked as well. What is sent for a client of HTTP/1.0 may name the first one.
 fn may_hedge(session: &Session, attempt: &Attempt, upload: Upload) -> bool {
     upload == Upload::Nothing
         && !session.downstream_session.is_upgrade_req()
+        && session.req_header().version != Version::HTTP_10
         && replay(session, attempt.retry()) == Replay::Always
 }
 

@@ -370,11 +370,11 @@ impl Foreign for Timed {
     }
 
     fn is_body_done(&mut self) -> bool {
-        let is_sent = |kept: &Box<Kept>| match self.seat.is_again.load(Ordering::Relaxed) {
+        let is_sent = |kept: &Kept| match self.seat.is_again.load(Ordering::Relaxed) {
             true => !kept.is_long(),
             false => !kept.has_more(),
         };
-        self.kept.as_ref().is_none_or(is_sent) && self.session_mut().is_body_done()
+        self.kept.as_deref().is_none_or(is_sent) && self.session_mut().is_body_done()
     }
 
     async fn finish(&mut self) -> Result<()> {

@@ -297,6 +297,9 @@ impl Breaker {
         if counts.failed + counts.slow > 0 {
             return self.open(now, Phase::HalfOpen, Some(generation));
         }
+        if counts.total == 0 {
+            return false;
+        }
         let most = self.rules.probes;
         let changed = self.change(|word| {
             if word.phase != Phase::HalfOpen || word.generation != generation {

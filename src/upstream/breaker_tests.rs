@@ -190,6 +190,23 @@ fn a_breaker_that_is_open_for_long_waits_as_long_for_its_probes() {
 }
 
 #[test]
+fn who_is_overtaken_passes_no_probe() {
+    let now = Instant::now();
+    let breaker = half_open(now);
+    let now = now + 5 * SECOND;
+    for _ in 0..10 {
+        let probe = breaker.enter(now).ok().flatten();
+        assert!(probe.is_some(), "its place is free again");
+        let overtaken = Outcome::overtaken(SECOND);
+        assert!(!breaker.hear(probe, now, &overtaken));
+        assert_eq!(breaker.phase(), Phase::HalfOpen);
+    }
+    let probe = breaker.enter(now).ok().flatten();
+    assert!(breaker.hear(probe, now, &Outcome::overtaken(2 * SECOND)));
+    assert_eq!(breaker.phase(), Phase::Open, "it is known to be slow");
+}
+
+#[test]
 fn probes_of_before_say_nothing() {
     let now = Instant::now();
     let breaker = half_open(now);

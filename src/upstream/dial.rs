@@ -37,8 +37,8 @@ pub(super) struct Call {
     turn: OnceLock<Turn>,
     was_spare: AtomicBool,
     refusal: OnceLock<Refusal>,
-    /// Whether another endpoint was asked as well, and what there is to know of it where it has answered.
-    is_hedged: AtomicBool,
+    /// Another endpoint that was asked as well, and what there is to know of it where it has answered.
+    hedged: OnceLock<Arc<Endpoint>>,
     won: OnceLock<Won>,
     /// The most that is to be read of a response at a time.
     largest_part: Option<NonZeroU32>,
@@ -109,12 +109,12 @@ impl Call {
     }
 
     /// Another endpoint is asked as well.
-    pub(super) fn hedge(&self) {
-        self.is_hedged.store(true, Ordering::Relaxed);
+    pub(super) fn hedge(&self, endpoint: Arc<Endpoint>) {
+        let _ = self.hedged.set(endpoint);
     }
 
-    pub(super) fn is_hedged(&self) -> bool {
-        self.is_hedged.load(Ordering::Relaxed)
+    pub(super) fn hedged(&self) -> Option<&Arc<Endpoint>> {
+        self.hedged.get()
     }
 
     /// It has answered.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use pingora::upstreams::peer::Peer;
 use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
@@ -85,7 +86,7 @@ pub(super) struct Won {
     /// The first endpoint had failed by then, and was not only slow.
     pub is_first_gone: bool,
     /// For the exchange to take over.
-    taken: Mutex<Option<(Lease, Option<Permit>)>>,
+    lease: Mutex<Option<Lease>>,
 }
 
 impl Hedge {
@@ -172,9 +173,6 @@ impl Hedge {
         let now = Instant::now();
         let plan = &self.plan;
         let upstream = &plan.upstream;
-        if !upstream.has_other(&plan.tried) {
-            return Race::Over;
-        }
         let place = match upstream.bulkhead() {
             None => None,
             // Whoever waits for a place comes before.
@@ -183,15 +181,15 @@ impl Hedge {
                 None => return Race::Over,
             },
         };
-        if !upstream.budget.spend(now) {
-            upstream.metrics().count_stopped_retry("budget");
-            return Race::Over;
-        }
         let wish = Wish { now, ..plan.wish };
         let Ok((endpoint, probes)) = upstream.pick(&wish, &plan.tried) else {
             return Race::Over;
         };
-        call.hedge();
+        if !upstream.budget.spend_on_hedge(now) {
+            upstream.metrics().count_stopped_retry("budget");
+            return Race::Over;
+        }
+        call.hedge(endpoint.clone());
         let lease = Lease::of(endpoint, probes);
         let request = std::mem::take(&mut self.request);
         let mut task = JoinSet::new();
@@ -220,94 +218,160 @@ impl fmt::Debug for Hedge {
 
 impl Won {
     /// Once.
-    pub(super) fn take(&self) -> Option<(Lease, Option<Permit>)> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.take()
+    pub(super) fn take(&self) -> Option<Lease> {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.take()
     }
 }
 
-/// Sends the request to this endpoint, and waits for the first of the response.
+/// Why a second endpoint is not heard.
+enum Lost {
+    Failed(Code),
+    /// It has failed in a response, which the first one may do better than.
+    Answered(StatusCode),
+    /// The connection was closed while it was not in use.
+    Stale,
+}
+
+/// Sends the request to this endpoint, and waits for the first of the response. Where that is good the first one's place is
+/// the second's from then on, and that of its own is free.
 async fn ask(
     plan: Plan,
     request: Vec<u8>,
     mut lease: Lease,
-    place: Option<Permit>,
+    _place: Option<Permit>,
 ) -> Option<Second> {
     let asked = Instant::now();
     let endpoint = lease.endpoint.clone();
     let spares = endpoint.spares()?.clone();
-    match first_part(&plan, &endpoint, &spares, &request, asked).await {
-        Ok((wire, turn, first_part)) => Some(Second {
-            wire,
-            spares,
-            first_part,
-            won: Won {
-                turn,
-                asked,
-                is_first_gone: false,
-                taken: Mutex::new(Some((lease, place))),
-            },
-        }),
-        Err(code) => {
-            let now = Instant::now();
-            // The end of the exchange is not its failure: it was asked late.
-            if plan.deadline.is_none_or(|deadline| now < deadline) {
-                let outcome = Outcome::failed(code);
-                plan.upstream
-                    .learn(&endpoint, &mut lease.probes, now, &outcome);
-                plan.upstream.metrics().count_failure(code.slug());
-            }
-            None
+    let lost = match first_part(&plan, &endpoint, &spares, &request, asked).await {
+        Ok((wire, turn, first_part)) => {
+            return Some(Second {
+                wire,
+                spares,
+                first_part,
+                won: Won {
+                    turn,
+                    asked,
+                    is_first_gone: false,
+                    lease: Mutex::new(Some(lease)),
+                },
+            });
         }
-    }
+        Err(lost) => lost,
+    };
+    let now = Instant::now();
+    let outcome = match lost {
+        Lost::Answered(status) => Outcome::answered(status, None, Some(now - asked)),
+        // The end of the exchange is not its failure: it was asked late.
+        Lost::Failed(code) if plan.deadline.is_none_or(|deadline| now < deadline) => {
+            plan.upstream.metrics().count_failure(code.slug());
+            Outcome::failed(code)
+        }
+        Lost::Failed(_) | Lost::Stale => return None,
+    };
+    plan.upstream
+        .learn(&endpoint, &mut lease.probes, now, &outcome);
+    None
 }
 
-/// On a connection that is kept, or a new one where there is none, or it was closed meanwhile.
+/// On a connection that is kept, or a new one where there is none.
 async fn first_part(
     plan: &Plan,
     endpoint: &Endpoint,
     spares: &Spares,
     request: &[u8],
     asked: Instant,
-) -> Result<(Wire, Turn, Vec<u8>), Code> {
-    if let Some(wire) = spares.take(asked) {
-        match talk(plan, wire, request).await {
-            Err(Code::UpstreamReset) => {}
-            talked => return talked,
-        }
-    }
+) -> Result<(Wire, Turn, Vec<u8>), Lost> {
     let timeouts = plan.upstream.timeouts();
-    let limit = timeouts.connect.as_std() + timeouts.tls.map_or(Duration::ZERO, |it| it.as_std());
-    let left = plan
-        .deadline
-        .map(|end| end.saturating_duration_since(asked));
-    let limit = left.map_or(limit, |left| left.min(limit));
-    let tls = endpoint.handshake().map(|it| &**it);
-    let opened = open(endpoint.peer().address(), tls, limit).await;
-    let (transport, watch) = opened.map_err(|error| rescue(&error))?;
-    talk(plan, Wire::new(transport, watch), request).await
+    let of_try = timeouts.per_try.map(|limit| asked + limit.as_std());
+    let end = [plan.deadline, of_try].into_iter().flatten().min();
+    let kept = spares.take(asked);
+    let was_kept = kept.is_some();
+    let wire = match kept {
+        Some(wire) => wire,
+        None => {
+            let limit =
+                timeouts.connect.as_std() + timeouts.tls.map_or(Duration::ZERO, |it| it.as_std());
+            let left = end.map(|end| end.saturating_duration_since(asked));
+            let limit = left.map_or(limit, |left| left.min(limit));
+            let tls = endpoint.handshake().map(|it| &**it);
+            let opened = open(endpoint.peer().address(), tls, limit).await;
+            let (transport, watch) = opened.map_err(|error| Lost::Failed(rescue(&error)))?;
+            Wire::new(transport, watch)
+        }
+    };
+    match talk(plan, wire, request, end).await {
+        // Who works on it, and who has closed before, cannot be told apart, so it is not sent once more.
+        Err(Lost::Failed(Code::UpstreamReset)) if was_kept => Err(Lost::Stale),
+        talked => talked,
+    }
 }
 
-async fn talk(plan: &Plan, mut wire: Wire, request: &[u8]) -> Result<(Wire, Turn, Vec<u8>), Code> {
-    let timeouts = plan.upstream.timeouts();
-    let now = Instant::now();
+async fn talk(
+    plan: &Plan,
+    mut wire: Wire,
+    request: &[u8],
+    end: Option<Instant>,
+) -> Result<(Wire, Turn, Vec<u8>), Lost> {
     let turn = Turn::begin_on(wire.watch());
-    let of_try = timeouts.per_try.map(|limit| now + limit.as_std());
-    let end = [plan.deadline, of_try].into_iter().flatten().min();
-    turn.wait(now, timeouts.first_byte.as_std(), end);
-    let mut part = vec![0; plan.largest_part.min(FIRST_PART)];
+    let silence = plan.upstream.timeouts().first_byte.as_std();
+    turn.wait(Instant::now(), silence, end);
+    let mut part = vec![0; plan.largest_part.clamp(STATUS_LINE, FIRST_PART)];
+    let mut filled = 0;
     let stream = wire.stream();
     let talking = async {
         stream.write_all(request).await?;
         stream.flush().await?;
-        stream.read(&mut part).await
-    };
-    match talking.await {
-        Ok(read) if read > 0 => {
-            part.truncate(read);
-            Ok((wire, turn, part))
+        while filled < STATUS_LINE {
+            match stream.read(&mut part[filled..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
         }
-        _ if turn.has_fired() => Err(Code::UpstreamTimeout),
-        _ => Err(Code::UpstreamReset),
+        Ok(())
+    };
+    let talked: io::Result<()> = talking.await;
+    match talked {
+        Ok(()) => {}
+        Err(_) if turn.has_fired() => return Err(Lost::Failed(Code::UpstreamTimeout)),
+        Err(_) => return Err(Lost::Failed(Code::UpstreamReset)),
+    }
+    part.truncate(filled);
+    match status(&part) {
+        None => Err(Lost::Failed(Code::UpstreamProtocol)),
+        Some(status) if Outcome::answered(status, None, None).is_failure() => {
+            Err(Lost::Answered(status))
+        }
+        Some(_) => Ok((wire, turn, part)),
+    }
+}
+
+/// How much of a response there must be to know its status: `HTTP/1.1 200`.
+const STATUS_LINE: usize = 12;
+
+/// What a response begins with; whether it is one is seen by whoever reads it whole.
+fn status(part: &[u8]) -> Option<StatusCode> {
+    let digits = part.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+    StatusCode::from_bytes(digits).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_seen_early() {
+        for (part, expected) in [
+            ("HTTP/1.1 200", Some(200)),
+            ("HTTP/1.0 503 Busy\r\n", Some(503)),
+            ("HTTP/1.1 20x OK", None),
+            ("HTTP/2.0 200 OK", None),
+            ("SSH-2.0-OpenSSH", None),
+            ("HTTP/1.1 20", None),
+        ] {
+            let status = status(part.as_bytes()).map(|status| status.as_u16());
+            assert_eq!(status, expected, "{part}");
+        }
     }
 }

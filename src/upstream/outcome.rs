@@ -65,8 +65,14 @@ impl Outcome {
     /// As windows count it; what takes as long as `slow` is slow.
     pub(super) fn counts(&self, slow: Option<Duration>) -> Counts {
         let is_slow = matches!((slow, self.time), (Some(slow), Some(time)) if time >= slow);
+        let is_counted = match self.end {
+            End::BrokenOff(_) => false,
+            // Of who was overtaken it is known at most that it was slow.
+            End::Overtaken => is_slow,
+            End::Answered { .. } | End::Failed(_) | End::Silent => true,
+        };
         Counts {
-            total: u64::from(!matches!(self.end, End::BrokenOff(_))),
+            total: u64::from(is_counted),
             failed: u64::from(self.is_failure()),
             slow: u64::from(is_slow),
         }

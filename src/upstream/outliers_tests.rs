@@ -42,6 +42,19 @@ fn failures_in_a_row_are_enough() {
         }
         assert_eq!(outlier.suspicion(), expected, "{outcomes:?}");
     };
+    let overtaken = Outcome::overtaken(SECOND);
+    check(&[overtaken; 20], None);
+    // It says nothing, neither for nor against.
+    check(
+        &[
+            answered(500),
+            overtaken,
+            answered(500),
+            overtaken,
+            answered(500),
+        ],
+        Some(Reason::Consecutive5xx),
+    );
     check(&[answered(500); 2], None);
     check(&[answered(500); 3], Some(Reason::Consecutive5xx));
     check(&[unanswered(); 3], Some(Reason::ConsecutiveFailures));

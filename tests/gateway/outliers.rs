@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::*;
 use crate::origins;
@@ -241,6 +242,45 @@ async fn who_breaks_its_bodies_off_is_out() {
         is_out(&gateway, &sick.to_string()).await.then_some(())
     })
     .await;
+}
+
+/// What becomes of a tunnel, and of a request that is not all there, may be the client's doing.
+#[tokio::test]
+async fn what_clients_may_have_provoked_is_held_against_nobody() {
+    const TUNNEL: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    const UPLOAD: &str = "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 999999\r\n\r\nsome";
+    const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                            sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    const REFUSED: &str = "HTTP/1.1 413 Too Large\r\ncontent-length: 99\r\n\r\ntoo much";
+    for (ask, answer) in [(TUNNEL, SWITCHED), (UPLOAD, REFUSED)] {
+        let origins = [(); 2].map(|()| {
+            RawOrigin::serving(move |mut stream, _| async move {
+                if origins::read_header(&mut stream).await {
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let _ = stream.read_u8().await;
+                    origins::reset::reset(&stream);
+                }
+            })
+        });
+        let outliers = "{ failure_ratio = \"1%\", min_requests = 1, consecutive_failures = 1 }";
+        let gateway = Gateway::draft(&toml(r#""$one", "$other""#, outliers))
+            .with("one", &origins[0])
+            .with("other", &origins[1])
+            .start()
+            .await;
+        for _ in 0..6 {
+            let mut client = RawClient::connect(gateway.address()).await;
+            client.send(ask).await;
+            let head = client.read_until("\r\n\r\n").await;
+            assert_eq!(head.get(..12), answer.get(..12));
+            let _ = client.stream.write_all(b"nonsense").await;
+            client.read_to_end().await;
+            for origin in &origins {
+                assert!(!is_out(&gateway, &origin.to_string()).await, "{answer}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

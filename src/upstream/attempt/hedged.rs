@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Attempt;
+use super::{Attempt, Lease};
 use crate::response::Code;
+use crate::upstream::dial::Call;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::hedge::Plan;
 use crate::upstream::outcome::Outcome;
@@ -58,34 +59,45 @@ impl Attempt {
 
     /// Takes in that a second endpoint was asked, and where that has answered first, goes on with it.
     pub(super) fn take_in_hedge(&mut self, now: Instant) {
-        let Some(call) = &self.call else { return };
-        if self.hedged.is_none() && call.is_hedged() {
-            self.hedged = Some(Hedged::Asked);
-            self.attempts += 1;
-        }
-        let Some(won) = call.winner() else { return };
-        let Some((lease, place)) = won.take() else {
+        let Some(call) = self.call.clone() else {
             return;
         };
-        let outcome = match (won.is_first_gone, call.has_first_fired()) {
-            (false, _) => {
-                let asked = self.asked.unwrap_or(now);
-                Some(Outcome::overtaken(now.saturating_duration_since(asked)))
-            }
-            (true, true) => Some(Outcome::failed(Code::UpstreamTimeout)),
-            (true, false) if call.was_spare() => None,
-            (true, false) => Some(Outcome::failed(Code::UpstreamReset)),
-        };
+        if self.hedged.is_none()
+            && let Some(second) = call.hedged()
+        {
+            self.hedged = Some(Hedged::Asked);
+            self.attempts += 1;
+            self.tried.push(second.clone());
+        }
+        let Some(won) = call.winner() else { return };
+        let Some(lease) = won.take() else { return };
+        self.hedged = Some(Hedged::Won);
+        if let Some(first) = self.lease.replace(lease) {
+            self.leave_behind(first, won.is_first_gone, &call, now);
+        }
         self.asked = Some(won.asked);
         self.silent_since = Some(won.asked);
-        self.hedged = Some(Hedged::Won);
-        self.places.extend(place);
-        if let Some(mut first) = self.lease.replace(lease) {
-            if let Some(outcome) = outcome {
-                let (endpoint, probes) = (&first.endpoint, &mut first.probes);
-                self.upstream.learn(endpoint, probes, now, &outcome);
+    }
+
+    /// Tells how the first endpoint has done, which the second one has overtaken.
+    fn leave_behind(&mut self, mut first: Lease, is_gone: bool, call: &Call, now: Instant) {
+        let code = match call.has_first_fired() {
+            true => Code::UpstreamTimeout,
+            false => Code::UpstreamReset,
+        };
+        let outcome = match is_gone {
+            false => {
+                let asked = self.asked.unwrap_or(now);
+                Outcome::overtaken(now.saturating_duration_since(asked))
             }
-            self.tried.push(first.endpoint.clone());
-        }
+            // Nobody's failure: the exchange has come to its end, or the connection was closed while it was not in use.
+            true if self.is_late() || (code == Code::UpstreamReset && call.was_spare()) => return,
+            true => {
+                self.count(code);
+                Outcome::failed(code)
+            }
+        };
+        self.upstream
+            .learn(&first.endpoint, &mut first.probes, now, &outcome);
     }
 }

@@ -88,8 +88,9 @@ pub struct Attempt {
     told: Option<Instant>,
     /// The places that it has taken.
     places: SmallVec<[Permit; 2]>,
-    /// When the whole of the request had been sent.
+    /// When the whole of the request had been sent, until there is a response; and whether it has been.
     asked: Option<Instant>,
+    is_sent: bool,
     /// When bytes of the response last came.
     heard: Option<Instant>,
     attempts: u32,
@@ -159,6 +160,7 @@ impl Attempt {
             told: None,
             places: SmallVec::new(),
             asked: None,
+            is_sent: false,
             heard: None,
             attempts: 0,
             upload: Upload::Body,
@@ -274,6 +276,7 @@ impl Attempt {
         self.silent_since = Some(now);
         self.told = None;
         self.asked = None;
+        self.is_sent = false;
         let (endpoint, probes) = self.choose(now)?;
         let timeouts = self.upstream.timeouts();
         self.end = timeouts.per_try.map(|limit| now + limit.as_std());

@@ -9,7 +9,7 @@ use crate::response::{Code, Fault, rescue};
 use crate::upstream::Reason;
 use crate::upstream::outcome::Outcome;
 
-/// A response that breaks off so soon behind its header has done so by itself. No server gives a client less time than this.
+/// A response that breaks off so soon behind its header has done so by itself: no server gives those who read it less time.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 impl Failure<'_> {
@@ -78,7 +78,9 @@ impl Attempt {
         if self.heard.is_some() {
             return None;
         }
-        let was_spare = self.call.as_ref().is_some_and(|call| call.was_spare());
+        // Of who has won it is not known.
+        let call = self.call.as_ref().filter(|call| call.winner().is_none());
+        let was_spare = call.is_some_and(|call| call.was_spare());
         let is_closed = matches!(
             kind,
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
@@ -94,7 +96,7 @@ impl Attempt {
     }
 
     /// Counts a failure where it is the upstream's: a client that leaves says nothing about it.
-    fn count(&self, code: Code) {
+    pub(super) fn count(&self, code: Code) {
         if code.fault() == Fault::Upstream {
             self.upstream.metrics().count_failure(code.slug());
         }
@@ -108,8 +110,8 @@ impl Attempt {
             Code::UpstreamTimeout if self.told.is_some() => false,
             // For a client that takes nothing an endpoint may close as well, but not so soon.
             Code::UpstreamReset if self.told.is_some_and(|told| now > told + AT_ONCE) => false,
-            // An endpoint may have had enough of a client that sends its request by and by.
-            Code::UpstreamReset if self.awaits_client => false,
+            // It may have had enough of what a client sends, or of how.
+            Code::UpstreamReset if self.is_tunnel || !self.is_sent => false,
             Code::UpstreamResponseTooLarge => false,
             _ => code.fault() == Fault::Upstream && (!self.is_late() || self.was_silent(now)),
         };

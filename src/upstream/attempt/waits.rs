@@ -86,6 +86,7 @@ impl Attempt {
             self.end = limit.map(|limit| now + limit.as_std());
         }
         self.asked = Some(now);
+        self.is_sent = true;
         self.silent_since = Some(now);
         self.allow(now, silence)
     }

@@ -30,6 +30,15 @@ pub(in crate::upstream) struct Budget {
 struct Second {
     requests: AtomicU64,
     retries: AtomicU64,
+    hedges: AtomicU64,
+}
+
+/// What is counted in the window that ends now: how many may be sent twice, how many have been or may still be, and how
+/// many of these for having failed.
+struct Sum {
+    allowed: u64,
+    spent: u64,
+    retries: u64,
 }
 
 impl Budget {
@@ -51,10 +60,22 @@ impl Budget {
     /// Whether a request may be sent again, which counts from now on. Threads that ask at the same moment may each get the
     /// last one.
     pub(in crate::upstream) fn spend(&self, now: Instant) -> bool {
-        let (allowed, spent) = self.state(now);
-        let has_room = spent + self.owed.load(Ordering::Relaxed) < allowed;
+        let Sum { allowed, spent, .. } = self.sum(now);
+        let has_room = spent < allowed;
         if has_room {
             self.count_retry(now);
+        }
+        has_room
+    }
+
+    /// Whether a request may be sent twice although it has not failed, which counts from now on. Half of what there is stays
+    /// for those that have.
+    pub(in crate::upstream) fn spend_on_hedge(&self, now: Instant) -> bool {
+        let Sum { allowed, spent, .. } = self.sum(now);
+        let has_room = spent < allowed / 2;
+        if has_room {
+            let second = self.second(now);
+            count(&self.cell(second).hedges, second);
         }
         has_room
     }
@@ -62,13 +83,18 @@ impl Budget {
     /// Whether a request may be sent again, which counts if it fails again. As long as none has, they are not limited: where
     /// one of few endpoints cannot be reached any more, many requests at a time go to the others.
     pub(in crate::upstream) fn owe(self: &Arc<Self>, now: Instant) -> Option<Debt> {
-        let (allowed, spent) = self.state(now);
-        let owed = self.owed.fetch_add(1, Ordering::Relaxed);
+        let may = self.may_owe(now);
+        self.owed.fetch_add(1, Ordering::Relaxed);
         let debt = Debt {
             budget: self.clone(),
             retries: 1,
         };
-        (spent == 0 || spent + owed < allowed).then_some(debt)
+        may.then_some(debt)
+    }
+
+    fn may_owe(&self, now: Instant) -> bool {
+        let sum = self.sum(now);
+        sum.retries == 0 || sum.spent < sum.allowed
     }
 
     fn count_retry(&self, now: Instant) {
@@ -76,15 +102,19 @@ impl Budget {
         count(&self.cell(second).retries, second);
     }
 
-    /// How many retries there may be in the window that ends now, and how many there are.
-    fn state(&self, now: Instant) -> (u64, u64) {
+    fn sum(&self, now: Instant) -> Sum {
         let second = self.second(now);
-        let (mut requests, mut retries) = (0, 0);
+        let (mut requests, mut retries, mut hedges) = (0, 0, 0);
         for cell in &self.seconds {
             requests += counted(&cell.requests, second);
             retries += counted(&cell.retries, second);
+            hedges += counted(&cell.hedges, second);
         }
-        (self.share.of(requests).max(LEAST), retries)
+        Sum {
+            allowed: self.share.of(requests).max(LEAST),
+            spent: retries + hedges + self.owed.load(Ordering::Relaxed),
+            retries,
+        }
     }
 
     /// Seconds since there is a budget, from 1 on: 0 is of cells that nothing was counted in.
@@ -109,8 +139,7 @@ pub(in crate::upstream) struct Debt {
 impl Debt {
     /// Whether the request may be sent once more, as [`Budget::owe`].
     pub(in crate::upstream) fn owe_more(mut self, now: Instant) -> Result<Debt, Debt> {
-        let (allowed, spent) = self.budget.state(now);
-        if spent > 0 && spent + self.budget.owed.load(Ordering::Relaxed) >= allowed {
+        if !self.budget.may_owe(now) {
             return Err(self);
         }
         self.retries += 1;
@@ -219,6 +248,21 @@ mod tests {
         }
         assert!(retries * 100 <= requests * 20 + LEAST * 100, "{retries}");
         assert!(retries * 100 >= requests * 19, "{retries}");
+    }
+
+    #[test]
+    fn hedges_leave_half_to_what_has_failed() {
+        let (budget, now) = budget(20);
+        (0..100).for_each(|_| budget.request(now));
+        let hedges = (0..100).filter(|_| budget.spend_on_hedge(now)).count();
+        assert_eq!(hedges, 10);
+        // What certainly was no work is sent again whatever hedges there are, until it fails again.
+        let debts: Vec<Debt> = (0..50).filter_map(|_| budget.owe(now)).collect();
+        assert_eq!(debts.len(), 50);
+        drop(debts);
+        assert_eq!(exhaust(&budget, now), 10);
+        assert!(!budget.spend_on_hedge(now + SECOND * 9));
+        assert!(budget.spend_on_hedge(now + SECOND * 10));
     }
 
     #[test]

@@ -53,11 +53,16 @@ pub struct RetryConfig {
 }
 
 /// Whoever answers first is heard, and the other connection is closed, which tells the other endpoint that nobody waits any
-/// more. It cuts off the slowest answers for a few more requests: with `after` at the 95th percentile, for 5 %.
+/// more. A failure of the second one is not heard while there is the first. It cuts off the slowest answers for a few more
+/// requests: with `after` at the 95th percentile, for 5 %.
 ///
-/// Only requests that may be sent twice, as in `on`, that have no body and no sticky session, on upstreams of HTTP/1.1. One
-/// other endpoint is asked in each try. It counts among `attempts`, comes out of `budget`, and takes one of the places of
-/// `max_in_flight`; where there is none of these, none is asked.
+/// Only requests that may be sent twice, as in `on`, that have no body and no sticky session, of clients of HTTP/1.1 and
+/// HTTP/2, to upstreams of HTTP/1.1. One other endpoint is asked in each try. It counts among `attempts`, comes out of
+/// `budget`, of which it leaves half for requests that have failed, and needs one of the places of `max_in_flight` until it
+/// answers; where there is none of these, none is asked. It is told the same `deadline_header` as the first one, `after` later.
+///
+/// An endpoint that is overtaken has not failed: that it hangs is found out by health checks, or by `outliers` and `breaker`
+/// with a `slow_call`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HedgeConfig {

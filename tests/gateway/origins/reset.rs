@@ -33,7 +33,7 @@ fn after(response: &'static [u8]) -> RawOrigin {
     })
 }
 
-fn reset(stream: &TcpStream) {
+pub fn reset(stream: &TcpStream) {
     SockRef::from(stream)
         .set_linger(Some(Duration::ZERO))
         .expect("a socket");
