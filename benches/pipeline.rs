@@ -357,6 +357,7 @@ fn records(criterion: &mut Criterion) {
         attempts: 1,
         retried: None,
         retry_stop: None,
+        hedge: None,
         code: None,
         fault: None,
         flag: None,
