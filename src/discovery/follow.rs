@@ -103,6 +103,7 @@ impl Discovery {
         let sink = Sink::new(self.standing.clone(), published, last);
         tokio::select! {
             () = self.follow(&sink) => {}
+            _ = self.source.publish(&sink) => {}
             () = self.take_over(sets, kept, &take) => {}
             () = self.keep() => {}
         }
@@ -255,11 +256,14 @@ impl Discovery {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
 
     use super::*;
     use crate::discovery::Failure;
+    use crate::discovery::listed::of_toml;
+    use crate::discovery::lists::Lists;
     use crate::observability::Metrics;
 
     /// Says once that there are these endpoints.
@@ -283,6 +287,61 @@ mod tests {
         async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
             sink.publish(self.0.clone());
             std::future::pending().await
+        }
+    }
+
+    /// Says once where a name is, and fails at once whenever it is asked.
+    #[derive(Debug, Default)]
+    struct Fails {
+        lists: Lists,
+        has_told: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Source for Fails {
+        fn kind(&self) -> &'static str {
+            "test"
+        }
+
+        fn describe(&self) -> String {
+            "a test".to_owned()
+        }
+
+        fn on_empty(&self) -> OnEmpty {
+            OnEmpty::Drop
+        }
+
+        async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
+            if !self.has_told.swap(true, Ordering::Relaxed) {
+                let text = "endpoints = ['localhost:1']";
+                self.lists.tell(of_toml("a list", text).unwrap(), sink);
+            }
+            Err(Failure::refused("no"))
+        }
+
+        async fn publish(&self, sink: &Sink) -> Infallible {
+            self.lists.publish(sink).await
+        }
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up_while_the_registry_fails() {
+        let metrics = Metrics::new().discovery("u", "test");
+        let discovery = Arc::new(Discovery {
+            source: Arc::new(Fails::default()),
+            on_empty: OnEmpty::Drop,
+            kept: None,
+            standing: Arc::new(Standing::new("u", "a test".to_owned(), metrics)),
+            set: watch::Sender::new(None),
+            has_begun: watch::Sender::new(false),
+        });
+        let mut set = discovery.set.subscribe();
+        let is_known = |set: &Published| set.as_ref().is_some_and(|set| !set.is_empty());
+        tokio::select! {
+            () = discovery.clone().run(|_| {}) => {}
+            known = timeout(GOOD * 6, set.wait_for(is_known)) => {
+                known.expect("it is looked up").unwrap();
+            }
         }
     }
 

@@ -71,6 +71,12 @@ trait Source: fmt::Debug + Send + Sync + 'static {
     /// after a failure: what it has to remember until then is in `self`. It must not block, and each wait of its has
     /// a deadline, so that a registry that has vanished is noticed.
     async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure>;
+
+    /// Publishes what following has told, where that takes time of its own, as names do that are looked up. It runs beside
+    /// the following and through the pauses after failures.
+    async fn publish(&self, _sink: &Sink) -> Infallible {
+        std::future::pending().await
+    }
 }
 
 /// Why a registry cannot be followed. The texts are for logs and operators and have no secrets.

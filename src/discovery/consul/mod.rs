@@ -167,10 +167,11 @@ impl Source for Consul {
     }
 
     async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
-        tokio::select! {
-            failed = self.watch(sink) => failed,
-            never = self.lists.publish(sink) => Ok(never),
-        }
+        self.watch(sink).await
+    }
+
+    async fn publish(&self, sink: &Sink) -> Infallible {
+        self.lists.publish(sink).await
     }
 }
 

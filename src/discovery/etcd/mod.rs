@@ -110,17 +110,15 @@ impl Source for Prefix {
         let listener = self.listener(told.clone(), sink.clone());
         let _watched = connection::watch(&self.access, self.key.as_bytes(), listener);
         // Of many messages that come quickly one after the other, few lists are made.
-        let list = async {
-            loop {
-                told.news.notified().await;
-                self.tell(&told.known(), sink);
-                sleep(REST).await;
-            }
-        };
-        Ok(tokio::select! {
-            never = list => never,
-            never = self.lists.publish(sink) => never,
-        })
+        loop {
+            told.news.notified().await;
+            self.tell(&told.known(), sink);
+            sleep(REST).await;
+        }
+    }
+
+    async fn publish(&self, sink: &Sink) -> Infallible {
+        self.lists.publish(sink).await
     }
 }
 

@@ -110,10 +110,11 @@ impl Source for Followed {
     }
 
     async fn follow(&self, sink: &Sink) -> Result<Infallible, Failure> {
-        tokio::select! {
-            failure = self.watch(sink) => Err(failure),
-            never = self.lists.publish(sink) => Ok(never),
-        }
+        Err(self.watch(sink).await)
+    }
+
+    async fn publish(&self, sink: &Sink) -> Infallible {
+        self.lists.publish(sink).await
     }
 }
 
