@@ -1,8 +1,9 @@
 //! What Consul says of the instances of a service, as far as it matters here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::config::Health;
 use crate::discovery::listed::Listed;
@@ -85,11 +86,28 @@ fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Those that are healthy enough, of an answer of the health API.
-pub(super) fn instances(body: &[u8], wanted: Health) -> Result<Vec<Listed>, Failure> {
-    let instances: Vec<Instance> = serde_json::from_slice(body).map_err(Failure::malformed)?;
-    let listed = instances.iter().filter_map(|it| it.listed(wanted));
-    listed.collect()
+/// Those that are healthy enough, of an answer of the health API. One that nothing can be sent to is left out, since it says
+/// nothing of the others; `problems` gets why.
+pub(super) fn instances(
+    body: &[u8],
+    wanted: Health,
+    problems: &mut BTreeSet<String>,
+) -> Result<Vec<Listed>, Failure> {
+    let values: Vec<Value> = serde_json::from_slice(body).map_err(Failure::malformed)?;
+    let mut all = Vec::with_capacity(values.len());
+    for value in values {
+        let id = value.pointer("/Service/ID").and_then(Value::as_str);
+        let id = id.unwrap_or("without an ID").to_owned();
+        let listed = serde_json::from_value(value).map_err(Failure::malformed);
+        match listed.map(|it: Instance| it.listed(wanted)) {
+            Ok(None) => {}
+            Ok(Some(Ok(listed))) => all.push(listed),
+            Ok(Some(Err(why))) | Err(why) => {
+                problems.insert(format!("instance {id:?} is left out: {why}"));
+            }
+        }
+    }
+    Ok(all)
 }
 
 impl Instance {
@@ -169,7 +187,7 @@ mod tests {
     use super::*;
 
     fn check(health: Health, text: &str, expected: &[(&str, u32, Option<&str>)]) {
-        let listed = instances(text.as_bytes(), health).unwrap();
+        let listed = instances(text.as_bytes(), health, &mut BTreeSet::new()).unwrap();
         let members = listed.iter().filter_map(|it| it.member(None));
         let seen: Vec<_> = members
             .map(|it| {
@@ -253,7 +271,7 @@ mod tests {
             "\"Port\": 80, \"Tags\": [\"v1\", \"track=canary\", \"a=b\"], \"Meta\": {\"a\": \"c\"}",
             &[],
         );
-        let listed = instances(text.as_bytes(), Health::Passing).unwrap();
+        let listed = instances(text.as_bytes(), Health::Passing, &mut BTreeSet::new()).unwrap();
         let member = listed[0].member(None).unwrap();
         let labels: Vec<_> = member
             .labels
@@ -264,15 +282,29 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_a_failure() {
-        for text in [
-            "",
+    fn a_bad_instance_is_left_out_and_the_others_stay() {
+        for bad in [
             "{}",
-            "[{}]",
-            "[{\"Node\": {}, \"Service\": {\"Port\": 70000}}]",
-            "[{\"Node\": {}, \"Service\": {\"Port\": 80}}]",
+            "5",
+            "{\"Node\": {}, \"Service\": {\"Port\": 70000}}",
+            "{\"Node\": {}, \"Service\": {\"Port\": 80}}",
+            "{\"Node\": {\"Address\": \"10.0.0.1\"}, \"Service\": {\"Port\": 0}}",
+            "{\"Node\": {}, \"Service\": {\"Port\": 80, \"Address\": \"a_b\"}}",
         ] {
-            let failure = instances(text.as_bytes(), Health::Passing).unwrap_err();
+            let good = "{\"Node\": {\"Address\": \"10.0.0.9\"}, \"Service\": {\"Port\": 80}}";
+            let text = format!("[{bad},{good}]");
+            check(Health::Passing, &text, &[("10.0.0.9:80", 1, None)]);
+            let mut problems = BTreeSet::new();
+            instances(text.as_bytes(), Health::Passing, &mut problems).unwrap();
+            assert_eq!(problems.len(), 1, "{bad}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_failure() {
+        for text in ["", "{}"] {
+            let failure =
+                instances(text.as_bytes(), Health::Passing, &mut BTreeSet::new()).unwrap_err();
             assert!(
                 matches!(failure, Failure::Malformed(_)),
                 "{text}: {failure:?}"

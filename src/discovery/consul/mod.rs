@@ -7,6 +7,7 @@
 mod config;
 mod instance;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -178,7 +179,7 @@ impl Source for Consul {
 impl Consul {
     async fn watch(&self, sink: &Sink) -> Result<Infallible, Failure> {
         let token = self.token().await?;
-        let mut index = None;
+        let (mut index, mut known) = (None, BTreeSet::new());
         loop {
             let earliest = Instant::now() + SHORTEST.mul_f64(rand::rng().random_range(0.5..1.5));
             let answer = self.ask(token.as_ref(), index).await?;
@@ -186,8 +187,17 @@ impl Consul {
             match index == Some(next) {
                 true => self.lists.alive(sink),
                 false => {
-                    let listed = instances(answer.body(), self.health)?;
-                    self.lists.tell(listed, sink);
+                    let mut problems = BTreeSet::new();
+                    let listed = instances(answer.body(), self.health, &mut problems)?;
+                    for problem in problems.difference(&known) {
+                        log::warn!("{}: {problem}", self.described);
+                    }
+                    // There are instances, and none that can be used: that is no word of there being none.
+                    match problems.first().filter(|_| listed.is_empty()) {
+                        Some(problem) => self.lists.unusable(problem, sink),
+                        None => self.lists.tell(listed, sink),
+                    }
+                    known = problems;
                 }
             }
             index = match index {
