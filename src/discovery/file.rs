@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::listed::{Listed, of_json, of_toml};
 use super::lists::Lists;
+use super::pause::Pauses;
 use super::{Build, Failure, OnEmpty, Sink, Source};
 use crate::text::{Look, Spanned, open_file};
 
@@ -73,6 +74,7 @@ impl Watched {
     async fn watch(&self, sink: &Sink) -> Result<Infallible, Failure> {
         let (mut eye, mut is_good) = (Eye::default(), false);
         let mut word_at = Instant::now();
+        let (mut pauses, mut again_at) = (Pauses::default(), None);
         loop {
             let path = self.path.clone();
             let look = spawn_blocking(move || {
@@ -80,9 +82,19 @@ impl Watched {
                 (Look::at(&path), began.elapsed())
             });
             let (look, took) = look.await.map_err(Failure::unreachable)?;
+            if again_at.is_some_and(|at| at <= Instant::now()) {
+                again_at = None;
+                eye.forget();
+            }
             if eye.is_news(look) {
                 let read = self.read().await;
                 is_good = read.is_ok();
+                // It is there, and could not be read: nothing of it has to change until it can be.
+                let is_passing = look.is_some() && matches!(read, Err(Failure::Unreachable(_)));
+                again_at = is_passing.then(|| Instant::now() + pauses.next());
+                if !is_passing {
+                    pauses.reset();
+                }
                 match read {
                     Ok(list) => self.lists.tell(list, sink),
                     Err(failure) => sink.failed(&failure),
@@ -145,11 +157,31 @@ impl Eye {
             (Some(read), Some(look)) => !read.is_same_file(&look),
             _ => false,
         };
-        let is_first = self.read.is_none();
+        let is_first = self.read.is_none() && last.is_none();
         let is_news = is_first || is_another || last == Some(look);
         if is_news {
             self.read = Some(look);
         }
         is_news
+    }
+
+    /// It has not been read after all, and is news once it is at rest.
+    fn forget(&mut self) {
+        self.read = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let look = Look::at(file.path());
+        let mut eye = Eye::default();
+        assert!(look.is_some() && eye.is_news(look) && !eye.is_news(look));
+        eye.forget();
+        assert!(eye.is_news(look) && !eye.is_news(look));
     }
 }
