@@ -115,8 +115,12 @@ impl Source for Dns {
                 members,
                 lifetime,
                 failure,
+                is_word,
             } = asked.map_err(no_answer)??;
-            sink.publish(members);
+            match is_word {
+                true => sink.publish(members),
+                false => _ = sink.put(members),
+            }
             sink.unresolved(failure.as_ref());
             let lifetime = lifetime.clamp(self.shortest, self.longest);
             let part = rand::rng().random_range(1.0 - EARLIER..=1.0);
@@ -133,6 +137,8 @@ struct Set {
     lifetime: Duration,
     /// Why a part of it is as it was before.
     failure: Option<Failure>,
+    /// Whether any of it was answered just now.
+    is_word: bool,
 }
 
 /// A name, a kind of address, and what was said of it.
@@ -179,6 +185,7 @@ impl Dns {
                 match Answer::of(resolver.lookup(&**name, RecordType::SRV).await)? {
                     Answer::None(lifetime) => Ok(Set {
                         lifetime,
+                        is_word: true,
                         ..Set::default()
                     }),
                     Answer::Records(records, lifetime) => {
@@ -231,7 +238,9 @@ impl Dns {
                 Ok(answer) => {
                     has_answer = true;
                     set.lifetime = set.lifetime.min(answer.lifetime());
-                    now.add(name, of, answer.addresses());
+                    let addresses = answer.addresses();
+                    set.is_word |= !addresses.is_empty();
+                    now.add(name, of, addresses);
                 }
                 Err(why) => {
                     let before = known.of(&name, of).map(<[_]>::to_vec);
@@ -258,6 +267,11 @@ impl Dns {
             }));
         }
         *known = now;
+        match set.failure.is_some() {
+            // How long the other parts are good for says nothing of the one that failed.
+            true => set.lifetime = self.shortest,
+            false => set.is_word = true,
+        }
         match failure.filter(|_| !has_answer || set.members.is_empty()) {
             Some(failure) => Err(failure),
             None => Ok(set),
@@ -346,6 +360,8 @@ mod tests {
         let set = dns.set(&sink, found(), &targets, lifetime).unwrap();
         assert_eq!(set.members, before);
         assert!(matches!(set.failure, Some(Failure::Unresolved(_))));
+        // What failed is asked for again soon, and what was kept is no word.
+        assert!(set.lifetime == dns.shortest && !set.is_word);
         // By now it knows them itself.
         let (other, _sets) = sink_of_nothing();
         let set = dns.set(&other, found(), &targets, lifetime).unwrap();
