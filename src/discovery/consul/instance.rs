@@ -289,7 +289,7 @@ mod tests {
             "{\"Node\": {}, \"Service\": {\"Port\": 70000}}",
             "{\"Node\": {}, \"Service\": {\"Port\": 80}}",
             "{\"Node\": {\"Address\": \"10.0.0.1\"}, \"Service\": {\"Port\": 0}}",
-            "{\"Node\": {}, \"Service\": {\"Port\": 80, \"Address\": \"a_b\"}}",
+            "{\"Node\": {}, \"Service\": {\"Port\": 80, \"Address\": \"a b\"}}",
         ] {
             let good = "{\"Node\": {\"Address\": \"10.0.0.9\"}, \"Service\": {\"Port\": 80}}";
             let text = format!("[{bad},{good}]");

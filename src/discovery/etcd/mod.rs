@@ -132,7 +132,13 @@ impl Prefix {
                 News::Lost => *told.known() = Known::after(!drops),
                 News::All(pairs) => {
                     let mut known = told.known();
-                    *known = Known::after(false);
+                    let had_any = || !sink.last().is_empty();
+                    let is_lost = pairs.is_empty() && !drops && known.would_lose(had_any);
+                    let is_taken_away = known.is_taken_away && pairs.is_empty();
+                    *known = Known {
+                        is_taken_away,
+                        ..Known::after(is_lost)
+                    };
                     known.take(pairs.into_iter().map(|(key, value)| (key, Some(value))));
                 }
                 News::Changed(changes) => told.known().take(changes.into_iter()),
@@ -169,6 +175,8 @@ struct Known {
     keys: BTreeMap<Vec<u8>, Option<Listed>>,
     /// Whether etcd has lost what it had, and there has been no key since.
     is_lost: bool,
+    /// Whether the last key was seen to be taken away, and there has been none since.
+    is_taken_away: bool,
 }
 
 impl Known {
@@ -177,6 +185,11 @@ impl Known {
             is_lost: a_loss,
             ..Known::default()
         }
+    }
+
+    /// Whether that there is no key is a loss: there were some, and nobody was seen to take the last one away.
+    fn would_lose(&self, had_any: impl FnOnce() -> bool) -> bool {
+        !self.is_taken_away && (self.is_lost || !self.keys.is_empty() || had_any())
     }
 
     fn take(&mut self, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
@@ -197,6 +210,7 @@ impl Known {
                     self.keys.remove(&key);
                 }
             }
+            self.is_taken_away = self.keys.is_empty();
         }
     }
 
@@ -262,6 +276,18 @@ mod tests {
         // Who takes it away now says so.
         known.take(change(None));
         assert!(known.problem().is_none() && known.list().is_empty());
+    }
+
+    #[test]
+    fn an_empty_list_is_a_loss_where_nobody_has_taken_the_keys_away() {
+        let mut known = Known::default();
+        assert!(!known.would_lose(|| false) && known.would_lose(|| true));
+        let key = || b"a".to_vec();
+        known.take([(key(), Some(b"10.0.0.1:80".to_vec()))].into_iter());
+        assert!(known.would_lose(|| false));
+        known.take([(key(), None)].into_iter());
+        assert!(!known.would_lose(|| true));
+        assert!(Known::after(true).would_lose(|| false));
     }
 
     #[test]
