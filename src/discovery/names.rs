@@ -1,13 +1,14 @@
 //! Host names in lists, resolved by the system's resolver, off every request's path.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use super::listed::Listed;
@@ -19,6 +20,9 @@ pub(super) const REFRESH: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Names that are looked up at the same time. Each of them holds a thread for as long as the resolver takes.
 const AT_A_TIME: usize = 16;
+
+/// Of this process.
+static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_A_TIME)));
 
 /// A name, and the port that its endpoints have.
 type Place = (Box<str>, u16);
@@ -134,7 +138,6 @@ type Found = (Place, Result<Vec<SocketAddr>, Failure>);
 /// Names that are being looked up, each of them once at a time.
 pub(super) struct LookUps {
     asked: HashSet<Place>,
-    turns: Arc<Semaphore>,
     running: FuturesUnordered<BoxFuture<'static, Found>>,
 }
 
@@ -142,7 +145,6 @@ impl LookUps {
     pub(super) fn none() -> LookUps {
         LookUps {
             asked: HashSet::new(),
-            turns: Arc::new(Semaphore::new(AT_A_TIME)),
             running: FuturesUnordered::new(),
         }
     }
@@ -150,7 +152,7 @@ impl LookUps {
     pub(super) fn begin<'p>(&mut self, places: impl Iterator<Item = &'p Place>) {
         for place in places {
             if self.asked.insert(place.clone()) {
-                let look_up = look_up(place.clone(), self.turns.clone());
+                let look_up = look_up(place.clone());
                 self.running.push(Box::pin(look_up));
             }
         }
@@ -168,16 +170,36 @@ impl LookUps {
     }
 }
 
-async fn look_up(place: Place, turns: Arc<Semaphore>) -> Found {
+async fn look_up(place: Place) -> Found {
     // It is never closed.
-    let _turn = turns.acquire_owned().await;
-    let found = resolve(&place.0, place.1).await;
+    let turn = TURNS.clone().acquire_owned().await.ok();
+    let asked = place.clone();
+    let resolving = in_turn(turn, move || {
+        let found = (&*asked.0, asked.1).to_socket_addrs();
+        found.map(Iterator::collect)
+    });
+    let found = within(resolving, &place.0).await;
     (place, found)
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    match timeout(DEADLINE, tokio::net::lookup_host((host, port))).await {
-        Ok(Ok(found)) => Ok(found.collect()),
+/// Who no longer waits for the resolver leaves the thread with it, and the turn with that.
+fn in_turn<T: Send + 'static>(
+    turn: T,
+    resolve: impl FnOnce() -> std::io::Result<Vec<SocketAddr>> + Send + 'static,
+) -> JoinHandle<std::io::Result<Vec<SocketAddr>>> {
+    spawn_blocking(move || {
+        let _turn = turn;
+        resolve()
+    })
+}
+
+async fn within(
+    resolving: JoinHandle<std::io::Result<Vec<SocketAddr>>>,
+    host: &str,
+) -> Result<Vec<SocketAddr>, Failure> {
+    match timeout(DEADLINE, resolving).await {
+        Ok(Ok(Ok(found))) => Ok(found),
+        Ok(Ok(Err(error))) => Err(Failure::unresolved(format!("{host}: {error}"))),
         Ok(Err(error)) => Err(Failure::unresolved(format!("{host}: {error}"))),
         Err(_) => Err(Failure::unresolved(format!(
             "{host}: no answer within {DEADLINE:?}"
@@ -257,5 +279,32 @@ mod tests {
         let (of, found) = running.next().await.unwrap();
         assert!(of == here && found.unwrap().iter().all(|at| at.ip().is_loopback()));
         assert!(running.are_over() && running.next().await.is_none());
+    }
+
+    /// Whatever lists they are of. No other test of this process waits for a turn for long.
+    #[tokio::test]
+    async fn all_look_ups_of_a_process_take_turns() {
+        let all = TURNS.acquire_many(AT_A_TIME as u32).await.unwrap();
+        let mut running = LookUps::none();
+        running.begin([&place("localhost", 80)].into_iter());
+        let at_once = futures_util::FutureExt::now_or_never(running.next());
+        assert!(at_once.is_none() && TURNS.available_permits() == 0);
+        drop(all);
+        assert!(running.next().await.unwrap().1.is_ok());
+    }
+
+    /// The thread that resolves has the turn, whoever has given up waiting.
+    #[tokio::test]
+    async fn who_gives_up_leaves_the_turn_with_the_thread() {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let turn = TURNS.clone().acquire_owned().await.unwrap();
+        let resolving = in_turn(turn, move || {
+            let _ = released.recv();
+            Ok(Vec::new())
+        });
+        drop(resolving);
+        assert!(TURNS.available_permits() < AT_A_TIME);
+        release.send(()).unwrap();
+        let _all = TURNS.acquire_many(AT_A_TIME as u32).await.unwrap();
     }
 }
