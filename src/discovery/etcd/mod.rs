@@ -26,8 +26,9 @@
 //! # What it loses
 //! A server that has lost what it had, or was put back to an old copy, is listed anew where its revision is lower than what
 //! was told, its cluster another, or its term of Raft an earlier one; whatever is noticed by none of these is by the list
-//! that is asked for every five minutes. Then what it lists counts, but for there being nothing, which counts where
-//! `on_empty = "drop"` is written. Keys of which none can be read as an endpoint never count as nothing.
+//! that is asked for every five minutes. Then what it lists counts, but for there being nothing: that counts where the watch
+//! has seen the last key go, and else where `on_empty = "drop"` is written, since keys that were deleted while nobody
+//! watched cannot be told from keys that were lost. Keys of which none can be read as an endpoint never count as nothing.
 //!
 //! # Credentials
 //! Password, key and certificates are read anew for each connection. A token that has expired ends the connection, and the
