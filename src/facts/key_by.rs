@@ -41,7 +41,8 @@ impl FromStr for KeyBy {
         let wrong = || UnknownKey(text.into());
         let named = text.split_once(':').filter(|(_, name)| !name.is_empty());
         match (text, named) {
-            ("consumer", _) => Ok(KeyBy::Consumer),
+            // Who thinks of callers that are no consumers may say it so.
+            ("consumer" | "identity", _) => Ok(KeyBy::Consumer),
             ("credential", _) => Ok(KeyBy::Credential),
             ("client", _) => Ok(KeyBy::Client),
             (_, Some(("claim", name))) => Ok(KeyBy::Claim(name.into())),
@@ -74,8 +75,8 @@ impl ParsedText for KeyBy {
 parsed_text!(
     KeyBy,
     "string",
-    r"^(consumer|credential|client|(claim|header|cookie|path):.+)$",
-    "What tells requests apart: \"consumer\" (a caller that is none by its subject, a stranger by its address), \"credential\", \"client\" (the address, of IPv6 the first 64 bits), \"claim:NAME\" (of who calls), \"header:NAME\", \"cookie:NAME\" or \"path:NAME\" (a parameter of the route's path)."
+    r"^(consumer|identity|credential|client|(claim|header|cookie|path):.+)$",
+    "What tells requests apart: \"consumer\" or \"identity\", which is the same (a caller that is none by its subject, a stranger by its address), \"credential\", \"client\" (the address, of IPv6 the first 64 bits), \"claim:NAME\" (of who calls), \"header:NAME\", \"cookie:NAME\" or \"path:NAME\" (a parameter of the route's path)."
 );
 
 impl KeyBy {
@@ -110,6 +111,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<KeyBy>().unwrap().to_string(), text);
         }
+        assert_eq!("identity".parse(), Ok(KeyBy::Consumer));
         for text in [
             "",
             "header",
