@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -97,7 +98,14 @@ impl Service {
     /// Has it replaced by one that has to come to serve, whose id this is.
     #[track_caller]
     pub fn upgraded(&mut self) -> u32 {
-        let outcome = self.upgrade();
+        let mut outcome = self.upgrade();
+        let begin = Instant::now();
+        // One that drains has the admin listener as well, until it stops listening.
+        while outcome.notes.contains("this one drains") && begin.elapsed() < Duration::from_secs(30)
+        {
+            std::thread::sleep(Duration::from_millis(20));
+            outcome = self.upgrade();
+        }
         assert_eq!(outcome.status, 200, "{outcome:?}");
         *self.started.last().expect("the process that serves")
     }
