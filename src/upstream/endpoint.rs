@@ -1,7 +1,6 @@
 //! One endpoint and what is known of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -35,8 +34,6 @@ pub(super) struct Endpoint {
     latency: Latency,
     /// With sticky sessions.
     mark: Option<Box<Mark>>,
-    /// Requests in flight on all endpoints that it is chosen among, where that is looked at.
-    load: Option<ArcSwap<AtomicI64>>,
 }
 
 impl Endpoint {
@@ -58,7 +55,6 @@ impl Endpoint {
             warmth: Warmth::warm(),
             latency: Latency::default(),
             mark: None,
-            load: None,
         }
     }
 
@@ -68,7 +64,6 @@ impl Endpoint {
         let mark = sticky.and_then(|sticky| sticky.mark(&self.address));
         Endpoint {
             mark: mark.map(Box::new),
-            load: rules.bounds_load().then(ArcSwap::default),
             ..self
         }
     }
@@ -204,26 +199,11 @@ impl Endpoint {
         self.active.get()
     }
 
-    /// From now on it is chosen among those that have this `load` together, and brings its own. What begins or ends in
-    /// this moment may be counted twice or not at all, until that is done again.
-    pub(super) fn share_load(&self, load: &Arc<AtomicI64>) {
-        if let Some(own) = &self.load {
-            load.fetch_add(self.active(), Ordering::Relaxed);
-            own.store(load.clone());
-        }
-    }
-
     pub(super) fn begin(&self) {
         self.active.inc();
-        if let Some(load) = &self.load {
-            load.load().fetch_add(1, Ordering::Relaxed);
-        }
     }
 
     pub(super) fn end(&self) {
         self.active.dec();
-        if let Some(load) = &self.load {
-            load.load().fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }

@@ -1,11 +1,12 @@
 //! Endpoints of which one is as good as another, and the order in which they are chosen.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::dice::{below, roll};
 use super::draws::Draws;
 use super::latency::Now;
+use super::load::Load;
 use super::maglev::Maglev;
 use super::turns::smooth_sequence;
 use super::{Algorithm, Wish};
@@ -35,7 +36,7 @@ pub(in crate::upstream) enum Side {
     Elsewhere,
 }
 
-/// Available endpoints. Immutable but for the turn and the load.
+/// Available endpoints. Immutable but for the turn and what is known of the load.
 #[derive(Debug)]
 pub(super) struct Group {
     rank: Rank,
@@ -75,12 +76,12 @@ struct Hash {
 struct Bound {
     /// How many times its share.
     most: f64,
-    /// Requests in flight on all candidates: those of other groups are no measure for these.
-    load: Arc<AtomicI64>,
+    /// Of all candidates: what other groups have to do is no measure for these.
+    load: Load,
 }
 
 /// As many as an index of 16 bits can name, less one.
-pub(super) const MOST: usize = u16::MAX as usize;
+pub(in crate::upstream) const MOST: usize = u16::MAX as usize;
 
 /// What costs less than this part of another is better; between others the weights decide.
 const CLEARLY_LESS: f32 = 0.8;
@@ -113,11 +114,9 @@ impl Group {
             Algorithm::Ewma => Order::Ewma(Draws::new(&weights)),
             Algorithm::Hash { max_load } => {
                 let (table, places) = table(&candidates, all, before);
-                let bound = max_load.map(|most| {
-                    let load = Arc::default();
-                    let each = candidates.iter();
-                    each.for_each(|it| it.endpoint.share_load(&load));
-                    Bound { most, load }
+                let bound = max_load.map(|most| Bound {
+                    most,
+                    load: Load::new(),
                 });
                 Order::Hash(Box::new(Hash {
                     table,
@@ -235,7 +234,9 @@ impl Group {
             candidate.map(usize::from).filter(|it| is_left(*it))
         };
         if let Some(bound) = &hash.bound {
-            let roomy = |place: usize| home(place).filter(|it| self.has_room(*it, bound));
+            let active = self.candidates.iter().map(|it| it.endpoint.active());
+            let all = bound.load.at_choice(active);
+            let roomy = |place: usize| home(place).filter(|it| self.has_room(*it, bound.most, all));
             if let Some(found) = hash.table.find(key, roomy) {
                 return Some(found);
             }
@@ -243,12 +244,11 @@ impl Group {
         hash.table.find(key, home)
     }
 
-    /// Whether one more is no more than so many times its share of the requests in flight.
-    fn has_room(&self, place: usize, bound: &Bound) -> bool {
+    /// Whether one more is no more than so many times its share of `all` requests in flight.
+    fn has_room(&self, place: usize, most: f64, all: i64) -> bool {
         let Candidate { endpoint, weight } = &self.candidates[place];
-        let all = bound.load.load(Ordering::Relaxed).max(0) as f64 + 1.0;
-        let share = all * f64::from(*weight) / self.weight as f64;
-        endpoint.active().max(0) as f64 + 1.0 <= (bound.most * share).ceil()
+        let share = (all as f64 + 1.0) * f64::from(*weight) / self.weight as f64;
+        endpoint.active().max(0) as f64 + 1.0 <= (most * share).ceil()
     }
 }
 

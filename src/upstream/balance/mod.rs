@@ -16,6 +16,7 @@ mod draws;
 mod group;
 mod latency;
 mod levels;
+mod load;
 mod maglev;
 mod rules;
 mod set;
@@ -33,6 +34,7 @@ use std::time::Instant;
 
 pub use config::{Balance, HashConfig, SubsetConfig, SubsetFallback, ZonesConfig};
 pub(super) use config::{check, check_subset};
+pub(super) use group::MOST;
 pub(super) use latency::{Latency, Now};
 pub(super) use rules::{Algorithm, Rules};
 pub(super) use set::Available;

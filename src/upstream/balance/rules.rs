@@ -103,11 +103,6 @@ impl Rules {
         Some(mark.tag)
     }
 
-    /// Whether it is looked at how much all endpoints have to do.
-    pub(in crate::upstream) fn bounds_load(&self) -> bool {
-        matches!(self.algorithm, Algorithm::Hash { max_load: Some(_) })
-    }
-
     #[cfg(test)]
     pub(super) fn plain(algorithm: Algorithm) -> Rules {
         Rules {

@@ -11,7 +11,9 @@ use super::tests::{
 };
 use super::*;
 use crate::discovery::{Labels, Member};
+use crate::observability::Metrics;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::peer::PeerTemplate;
 
 fn in_levels(levels: &[(u8, usize)], rules: &Rules) -> Vec<Arc<Endpoint>> {
     let each = levels
@@ -218,6 +220,36 @@ fn a_bound_is_by_the_load_of_the_group() {
         third.pick(&wish(Some(7)), &[]).unwrap().begin();
         let most = (1.25 * n as f64 / 4.0).ceil() as i64;
         let busiest = members[4..].iter().map(|it| it.active()).max();
+        assert!(busiest <= Some(most), "{busiest:?} of {n}");
+    }
+}
+
+/// A reload makes an endpoint anew while its requests go on, and these end where they began.
+#[test]
+fn a_bound_knows_what_goes_on_when_endpoints_are_made_anew() {
+    let rules = Rules::plain(Algorithm::Hash {
+        max_load: Some(1.25),
+    });
+    let metrics = Metrics::new().upstream("u");
+    let template = PeerTemplate::plain("u");
+    let made = || -> Vec<Arc<Endpoint>> {
+        let one = |n| Arc::new(Endpoint::new(member(n, 1), &template, &metrics));
+        (0..4).map(one).collect()
+    };
+    let old = made();
+    let before = available(&old, &rules);
+    let begun: Vec<_> = (0..1000)
+        .map(|key| before.pick(&wish(Some(key)), &[]).unwrap().clone())
+        .inspect(|it| it.begin())
+        .collect();
+    let new = made();
+    let after = Available::of(&new, &rules, &before, Instant::now());
+    assert_eq!(new.iter().map(|it| it.active()).sum::<i64>(), 1000);
+    begun.iter().for_each(|it| it.end());
+    for n in 1..=100_u64 {
+        after.pick(&wish(Some(7)), &[]).unwrap().begin();
+        let most = (1.25 * n as f64 / 4.0).ceil() as i64;
+        let busiest = new.iter().map(|it| it.active()).max();
         assert!(busiest <= Some(most), "{busiest:?} of {n}");
     }
 }
