@@ -276,6 +276,56 @@ async fn an_endpoint_is_left_alone_by_itself() {
     until_it_is(&gateway, Some(&sick), "closed").await;
 }
 
+/// More than are chosen one after the other before all are looked at.
+#[tokio::test]
+async fn each_of_many_half_open_endpoints_is_found() {
+    const COUNT: usize = 24;
+    let (fails, gate) = (Arc::new(AtomicBool::new(true)), Arc::new(Semaphore::new(0)));
+    let origins = [(); COUNT].map(|()| {
+        let (fails, gate) = (fails.clone(), gate.clone());
+        Origin::serving(Protocol::Http1, move |_| {
+            let (fails, gate) = (fails.load(Ordering::SeqCst), gate.clone());
+            async move {
+                if fails {
+                    return status(500);
+                }
+                gate.acquire().await.expect("it is open").forget();
+                text("well")
+            }
+        })
+    });
+    let endpoints = origins.each_ref().map(|it| format!("\"{it}\"")).join(", ");
+    let rules = "endpoint_breaker = { min_requests = 1, open_for = \"2s\", probes = 1 }";
+    let toml = toml(&format!("endpoints = [{endpoints}]\n{rules}"));
+    let gateway = Gateway::draft(&toml).start().await;
+    let client = Arc::new(gateway.http2());
+    let ask = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.send(get("/")).await.status })
+    };
+    // They take turns, so each has one of these.
+    for asked in [(); COUNT].map(|()| ask()) {
+        assert_eq!(asked.await.expect("no panic"), 500);
+    }
+    fails.store(false, Ordering::SeqCst);
+    for origin in &origins {
+        until_it_is(&gateway, Some(origin), "half_open").await;
+    }
+    let probes = [(); COUNT].map(|()| ask());
+    eventually("each has its probe", async || {
+        origins.iter().all(|it| it.seen().len() == 2).then_some(())
+    })
+    .await;
+    client
+        .send(get("/"))
+        .await
+        .assert_problem(503, "circuit_open");
+    gate.add_permits(COUNT);
+    for probe in probes {
+        assert_eq!(probe.await.expect("no panic"), 200);
+    }
+}
+
 #[tokio::test]
 async fn an_operator_holds_breakers() {
     let shop = Origin::http1(|_| text("ok"));

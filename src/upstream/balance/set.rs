@@ -116,8 +116,17 @@ impl Available {
 
     /// Whether there is one that is not among the `tried`.
     pub(in crate::upstream) fn has_other(&self, tried: &[Arc<Endpoint>]) -> bool {
-        let mut all = self.groups.iter().flat_map(Group::candidates);
-        all.any(|it| is_untried(&it.endpoint, tried))
+        self.others(tried).next().is_some()
+    }
+
+    /// All that are not among the `tried`, those that have a share of the requests first.
+    pub(in crate::upstream) fn others<'a>(
+        &'a self,
+        tried: &'a [Arc<Endpoint>],
+    ) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+        let all = self.groups.iter().flat_map(Group::candidates);
+        let all = all.map(|it| &it.endpoint);
+        all.filter(|it| is_untried(it, tried))
     }
 
     pub(in crate::upstream) fn is_in_panic(&self) -> bool {
