@@ -81,6 +81,19 @@ mod tests {
         }
     }
 
+    /// It is the same in every version, too: otherwise an upgrade would move everybody to another branch and endpoint.
+    #[test]
+    fn keys_stay_what_they_are() {
+        let lines = [("x-user", "ann"), ("cookie", "sid=17")];
+        let keys = ["client", "header:x-user", "cookie:sid", "path:id"]
+            .map(|by| key(by, "/orders/17", &lines).unwrap());
+        let value = 14135164526654820139;
+        assert_eq!(
+            keys,
+            [14695654388743343864, 14525006484816735681, value, value]
+        );
+    }
+
     #[test]
     fn addresses_are_those_of_subscribers() {
         let at = |address: &str| {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use http::HeaderName;
 
 use super::KeyPart;
+use crate::identity::is_credential;
 use crate::text::{ParsedText, parsed_text, quoted};
 
 /// One thing that tells requests apart.
@@ -80,6 +81,15 @@ parsed_text!(
 );
 
 impl KeyBy {
+    /// The header, where it is one that has nothing but credentials: authenticators take it out before anybody is told
+    /// apart, so it would tell nobody.
+    pub fn credential(&self) -> Option<&HeaderName> {
+        match self {
+            KeyBy::Header(name) if is_credential(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// For requests of a route whose path has these parameters; `None` where it lacks the one that is named.
     pub fn part(&self, parameters: &[Box<str>]) -> Option<KeyPart> {
         Some(match self {

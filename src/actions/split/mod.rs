@@ -37,8 +37,8 @@ use ramp::Ramp;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Whose requests stay with one branch, as long as weights allow: those of one `"consumer"`, which is a stranger's
-    /// address as well, of one `"client"`, which is its address, of one `"credential"`, or of one value of `"header:NAME"`,
+    /// Whose requests stay with one branch, as long as weights allow: those of one `"consumer"` (or `"identity"`, which is the
+    /// same), where strangers are told apart by their addresses, of one `"client"`, which is its address, of one `"credential"`, or of one value of `"header:NAME"`,
     /// `"cookie:NAME"`, `"claim:NAME"` or `"path:NAME"`. Requests that have none of it are shared out by chance. A client
     /// can choose its branch where it can choose the value. Default: all of them are shared out by chance.
     pub by: Option<Spanned<KeyBy>>,
@@ -238,6 +238,12 @@ fn keep_together(
     guards: &Guards<'_>,
     subject: &mut Subject<'_>,
 ) -> Option<Affinity> {
+    if let Some(name) = by.credential() {
+        let what = format!("must not be the credential {name} itself");
+        let problem = subject.error(by.span, what);
+        problem.help("write by = \"consumer\", which is who was proven to call");
+        return None;
+    }
     let affinity = Affinity::of(by, guards.parameters?);
     if affinity.is_none() {
         let what = format!("{} needs such a parameter in the route's path", by.value);

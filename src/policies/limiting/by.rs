@@ -12,7 +12,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 use crate::facts::{KEY_WORDS, KeyBy, KeyPart, Variables, View};
-use crate::identity::is_credential;
 use crate::limits::{Key, KeyName, KeyParts as _};
 use crate::text::{ParsedText, Span, Spanned, Subject, parsed_text, quoted};
 
@@ -60,8 +59,8 @@ impl ParsedText for By {
 parsed_text!(
     By,
     "string",
-    r"^(consumer|credential|client|all|route|(claim|header|cookie|path):.+)$",
-    "What tells callers apart: \"consumer\", \"credential\", \"client\" (the address), \"all\" (everybody together), \"route\" (each of the routes that inherit the policy), \"claim:NAME\", \"header:NAME\", \"cookie:NAME\" or \"path:NAME\"."
+    r"^(consumer|identity|credential|client|all|route|(claim|header|cookie|path):.+)$",
+    "What tells callers apart: \"consumer\" or \"identity\", which is the same, \"credential\", \"client\" (the address), \"all\" (everybody together), \"route\" (each of the routes that inherit the policy), \"claim:NAME\", \"header:NAME\", \"cookie:NAME\" or \"path:NAME\"."
 );
 
 /// One or several things that tell callers apart together.
@@ -158,26 +157,27 @@ impl Counted {
                     subject.index(index).error(one.span, what);
                     continue;
                 }
-                By::Of(KeyBy::Header(name)) if is_credential(name) => {
-                    // Authenticators take it out, and who varies it would be somebody else each time.
-                    let what = format!("must not be the credential {name} itself");
-                    let help = "write by = \"credential\", which is the name of what was proven to be good";
-                    match is_one {
-                        true => subject.error(one.span, what).help(help),
-                        false => subject.index(index).error(one.span, what).help(help),
-                    };
-                    continue;
-                }
-                By::Of(key) => match part(key, variables) {
-                    Ok(part) => Part::Of(part),
-                    Err(problem) => {
+                By::Of(key) => {
+                    if let Some(name) = key.credential() {
+                        let what = format!("must not be the credential {name} itself");
+                        let help = "write by = \"credential\", which is the name of what was proven to be good";
                         match is_one {
-                            true => subject.error(one.span, problem),
-                            false => subject.index(index).error(one.span, problem),
+                            true => subject.error(one.span, what).help(help),
+                            false => subject.index(index).error(one.span, what).help(help),
                         };
                         continue;
                     }
-                },
+                    match part(key, variables) {
+                        Ok(part) => Part::Of(part),
+                        Err(problem) => {
+                            match is_one {
+                                true => subject.error(one.span, problem),
+                                false => subject.index(index).error(one.span, problem),
+                            };
+                            continue;
+                        }
+                    }
+                }
             });
         }
         let text: Vec<String> = by.iter().map(|one| one.to_string()).collect();

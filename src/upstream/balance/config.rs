@@ -8,7 +8,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::facts::KeyBy;
-use crate::identity::is_credential;
 use crate::text::{Bounded, Shorthand, Span, Spanned, Subject, nearest, quoted, shorthand};
 
 /// How an endpoint is chosen.
@@ -156,16 +155,11 @@ pub(in crate::upstream) fn check(balance: &Balance, subject: &mut Subject<'_>) {
         let what = format!("must be from 1.05 to 10, got {}", load.value);
         subject.key("max_load").error(load.span, what);
     }
-    if let KeyBy::Header(name) = &hash.hash.value
-        && is_credential(name)
-    {
-        // Authenticators take it out before an endpoint is chosen.
+    if let Some(name) = hash.hash.credential() {
         let what = format!("must not be the credential {name} itself");
-        let problem = subject.key("hash");
-        let mut problem = problem;
-        problem
-            .error(hash.hash.span, what)
-            .help("write hash = \"consumer\", which is who was proven to call");
+        let mut subject = subject.key("hash");
+        let problem = subject.error(hash.hash.span, what);
+        problem.help("write hash = \"consumer\", which is who was proven to call");
     }
 }
 
