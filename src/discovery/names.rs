@@ -21,6 +21,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Names that are looked up at the same time. Each of them holds a thread for as long as the resolver takes.
 const AT_A_TIME: usize = 16;
 
+/// No name waits longer for its turn.
+const LONGEST_TURN: Duration = Duration::from_secs(60);
+
 /// Of this process.
 static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_A_TIME)));
 
@@ -171,8 +174,10 @@ impl LookUps {
 }
 
 async fn look_up(place: Place) -> Found {
-    // It is never closed.
-    let turn = TURNS.clone().acquire_owned().await.ok();
+    let Ok(turn) = timeout(LONGEST_TURN, TURNS.clone().acquire_owned()).await else {
+        let why = format!("{}: the resolver was busy for {LONGEST_TURN:?}", place.0);
+        return (place, Err(Failure::unresolved(why)));
+    };
     let asked = place.clone();
     let resolving = in_turn(turn, move || {
         let found = (&*asked.0, asked.1).to_socket_addrs();
