@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use super::Upstream;
-use super::balance::{Algorithm, Available, Idle, Sticky, Wish, tag_of};
+use super::balance::{Algorithm, Available, Idle, MOST, Sticky, Wish, tag_of};
 use super::endpoint::Endpoint;
 use super::outcome::{End, Outcome};
 use super::report::{self, BreakerReport, OutReport};
@@ -99,6 +99,7 @@ impl Upstream {
         let now = Instant::now();
         let available = self.available.load();
         let parts = available.parts();
+        let has_too_many = self.current().len() > MOST;
         let shown = |endpoint: &Arc<Endpoint>| {
             let member = endpoint.member();
             let part = parts.get(&Arc::as_ptr(endpoint));
@@ -117,7 +118,8 @@ impl Upstream {
                     Some(part) => part.idle,
                     None if !endpoint.is_healthy() => None,
                     None if self.rules.leaves_out(&member) => Some(Idle::Subset),
-                    None => Some(Idle::TooMany),
+                    // Else it has come or become well just now.
+                    None => has_too_many.then_some(Idle::TooMany),
                 },
                 out: report::out(endpoint, now),
                 breaker: endpoint.breaker().map(|it| report::breaker_report(it, now)),
