@@ -109,8 +109,8 @@ impl Kept {
         Ok(())
     }
 
-    /// The set that was written last, and when its registry was heard of last. `None` where there is none of this registry. Blocks on the file
-    /// system.
+    /// The set that was written last, and when its registry was heard of last. `None` where there is none of this registry.
+    /// Blocks on the file system.
     pub(super) fn read(&self) -> io::Result<Option<(Vec<Member>, SystemTime)>> {
         let file = match open_file(&self.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -27,6 +27,8 @@ struct Now {
     /// Why a name among the endpoints cannot be resolved.
     unresolved: Option<String>,
     is_from_disk: bool,
+    /// Whether it says that there is nothing, which is not believed: what is in force gets no younger by that.
+    is_denied: bool,
     /// How often it was heard of, for telling whether it was since.
     words: u64,
 }
@@ -45,7 +47,8 @@ pub struct Shown {
     pub source: String,
     /// Whether the last that happened was a word of the registry, and no failure. False before the first word.
     pub is_up: bool,
-    /// When it was last heard of, by an earlier process where that is from disk: the endpoints are as old as that.
+    /// When it was last heard of, by an earlier process where that is from disk; while it says that there is nothing, and
+    /// that is not believed, when it last said something else. The endpoints are as old as that.
     pub heard: Option<SystemTime>,
     /// When other endpoints were last taken over.
     pub changed: Option<SystemTime>,
@@ -93,11 +96,18 @@ impl Standing {
     /// The registry has said something that makes sense.
     pub(super) fn heard(&self) {
         let mut now = self.now();
-        now.heard = Some(SystemTime::now());
+        let at = SystemTime::now();
+        let confirms = !now.is_denied;
+        if confirms {
+            now.heard = Some(at);
+        }
         now.words += 1;
         let was_failing = std::mem::take(&mut now.is_failing);
         drop(now);
-        self.metrics.heard();
+        self.metrics.answers();
+        if confirms {
+            self.metrics.heard(at);
+        }
         if was_failing {
             log::info!("upstream {}: {} answers again", self.upstream, self.source);
         }
@@ -154,6 +164,7 @@ impl Standing {
 
     /// A set without members was left aside.
     pub(super) fn left_empty_aside(&self) {
+        self.now().is_denied = true;
         self.metrics.left_empty_aside();
         let (upstream, source) = (&self.upstream, &self.source);
         log::warn!(
@@ -166,7 +177,9 @@ impl Standing {
         let mut now = self.now();
         now.changed = Some(SystemTime::now());
         now.is_from_disk = false;
+        let heard = now.believe();
         drop(now);
+        heard.iter().for_each(|at| self.metrics.heard(*at));
         self.metrics.changed(count);
         self.metrics.is_from_disk(false);
         log::info!(
@@ -178,7 +191,11 @@ impl Standing {
 
     /// The registry has confirmed what was in force.
     pub(super) fn confirmed(&self) {
-        self.now().is_from_disk = false;
+        let mut now = self.now();
+        now.is_from_disk = false;
+        let heard = now.believe();
+        drop(now);
+        heard.iter().for_each(|at| self.metrics.heard(*at));
         self.metrics.is_from_disk(false);
     }
 
@@ -186,14 +203,11 @@ impl Standing {
     pub(super) fn begun_from_disk(&self, count: usize, heard: SystemTime) {
         let mut now = self.now();
         now.is_from_disk = true;
-        // This process may have heard something that was not believed.
-        let is_first = now.heard.is_none();
-        now.heard.get_or_insert(heard);
+        // This process may have heard something, which was not believed.
+        now.heard = Some(heard);
         now.changed = Some(SystemTime::now());
         drop(now);
-        if is_first {
-            self.metrics.was_heard(heard);
-        }
+        self.metrics.heard(heard);
         self.metrics.changed(count);
         self.metrics.is_from_disk(true);
         let age = heard.elapsed().unwrap_or_default().as_secs();
@@ -232,6 +246,17 @@ impl Standing {
     }
 }
 
+impl Now {
+    /// What the registry says is in force, and it was heard of at this time, where that did not count before.
+    fn believe(&mut self) -> Option<SystemTime> {
+        if !std::mem::take(&mut self.is_denied) {
+            return None;
+        }
+        self.heard = Some(SystemTime::now());
+        self.heard
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +281,26 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn what_is_denied_gets_no_younger() {
+        let metrics = Metrics::new();
+        let standing = Standing::new("u", "a test".to_owned(), metrics.discovery("u", "test"));
+        let before = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+        standing.heard();
+        standing.begun_from_disk(5, before);
+        standing.left_empty_aside();
+        standing.heard();
+        assert_eq!(standing.heard_at(), Some(before));
+        assert!(standing.shown().is_up);
+        let line = "northgate_discovery_heard_timestamp_seconds{northgate_upstream=\"u\",source=\"test\"} 1000\n";
+        let text = String::from_utf8(metrics.expose()).unwrap();
+        assert!(text.contains(line), "{text}");
+        standing.confirmed();
+        assert!(standing.heard_at() > Some(before));
+        let text = String::from_utf8(metrics.expose()).unwrap();
+        assert!(!text.contains(line), "{text}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl DiscoveryCatalog {
             ),
             heard: register.gauges(
                 "northgate_discovery_heard_timestamp_seconds",
-                "Unix time at which the registry was heard of last; the endpoints are as old as that.",
+                "Unix time at which the registry was heard of last, but for words of there being nothing that were not believed; the endpoints are as old as that.",
                 &LABELS,
             ),
             changed: register.gauges(
@@ -92,9 +92,15 @@ impl Metrics {
 
 impl DiscoveryMetrics {
     /// The registry answers.
-    pub fn heard(&self) {
+    pub fn answers(&self) {
         self.set(&self.catalog().up, 1);
-        self.set(&self.catalog().heard, now());
+    }
+
+    /// It has said at this time, to this process or an earlier one, that the endpoints are those that are used.
+    pub fn heard(&self, at: SystemTime) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        self.set(&self.catalog().heard, seconds);
     }
 
     /// It does not; `error` is the kind of why.
@@ -108,13 +114,6 @@ impl DiscoveryMetrics {
         debug_assert!(ERRORS.contains(&error));
         let labels = [&*self.upstream, self.source, error];
         self.catalog().failures.with_label_values(&labels).inc();
-    }
-
-    /// It was heard of last at this time, by an earlier process.
-    pub fn was_heard(&self, at: SystemTime) {
-        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-        self.set(&self.catalog().heard, seconds);
     }
 
     /// So many endpoints are used from now on.

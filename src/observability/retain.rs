@@ -143,7 +143,7 @@ mod tests {
             limit.count(Decision::Admitted);
             limit.add_keys(1);
             let discovery = metrics.discovery(name, "dns");
-            discovery.heard();
+            discovery.heard(std::time::SystemTime::now());
             discovery.failed("refused");
             discovery.changed(1);
             discovery.left_empty_aside();
