@@ -28,7 +28,8 @@ pub(super) struct Dial {
     asked: Instant,
     limit: Duration,
     call: Arc<Call>,
-    hedge: Option<Plan>,
+    /// Boxed, as `won` below: few tries have one.
+    hedge: Option<Box<Plan>>,
 }
 
 /// What became of it, for whoever let the engine ask.
@@ -39,7 +40,7 @@ pub(super) struct Call {
     refusal: OnceLock<Refusal>,
     /// Another endpoint that was asked as well, and what there is to know of it where it has answered.
     hedged: OnceLock<Arc<Endpoint>>,
-    won: OnceLock<Won>,
+    won: OnceLock<Box<Won>>,
     /// The most that is to be read of a response at a time.
     largest_part: Option<NonZeroU32>,
 }
@@ -51,7 +52,7 @@ impl Dial {
         now: Instant,
         limit: Duration,
         largest_part: Option<NonZeroU32>,
-        hedge: Option<Plan>,
+        hedge: Option<Box<Plan>>,
     ) -> Option<(Arc<Dial>, Arc<Call>)> {
         let spares = endpoint.spares()?.clone();
         let call = Arc::new(Call {
@@ -88,7 +89,7 @@ impl L4Connect for Dial {
         // The engine asks once in a try.
         let _ = self.call.turn.set(Turn::begin_on(wire.watch()));
         let hedge = self.hedge.as_ref();
-        let hedge = hedge.map(|plan| Box::new(Hedge::new(plan.clone())));
+        let hedge = hedge.map(|plan| Box::new(Hedge::new(Plan::clone(plan))));
         let lent = Lent::new(wire, self.spares.clone(), self.call.clone(), hedge);
         Ok(VirtualSocketStream::new(Box::new(lent)).into())
     }
@@ -119,11 +120,11 @@ impl Call {
 
     /// It has answered.
     pub(super) fn won(&self, won: Won) {
-        let _ = self.won.set(won);
+        let _ = self.won.set(Box::new(won));
     }
 
     pub(super) fn winner(&self) -> Option<&Won> {
-        self.won.get()
+        self.won.get().map(|won| &**won)
     }
 
     /// The most that is to be read of the response at a time, where that is said.

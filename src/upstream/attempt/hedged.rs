@@ -35,7 +35,7 @@ impl Attempt {
     }
 
     /// Whom else to ask where this endpoint takes its time. A session that has an endpoint stays there.
-    pub(super) fn plan_hedge(&mut self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Plan> {
+    pub(super) fn plan_hedge(&mut self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Box<Plan>> {
         self.hedged = None;
         if !std::mem::take(&mut self.may_hedge) {
             return None;
@@ -47,28 +47,26 @@ impl Attempt {
         }
         let mut tried = self.tried.clone();
         tried.push(endpoint.clone());
-        Some(Plan {
+        Some(Box::new(Plan {
             upstream: self.upstream.clone(),
             wish,
             tried,
             after,
             deadline: self.deadline,
             largest_part: self.largest_part.map_or(ANY_PART, |it| it.get() as usize),
-        })
+        }))
     }
 
     /// Takes in that a second endpoint was asked, and where that has answered first, goes on with it.
     pub(super) fn take_in_hedge(&mut self, now: Instant) {
-        let Some(call) = self.call.clone() else {
-            return;
-        };
-        if self.hedged.is_none()
-            && let Some(second) = call.hedged()
-        {
+        let Some(call) = &self.call else { return };
+        let Some(second) = call.hedged() else { return };
+        if self.hedged.is_none() {
             self.hedged = Some(Hedged::Asked);
             self.attempts += 1;
             self.tried.push(second.clone());
         }
+        let call = call.clone();
         let Some(won) = call.winner() else { return };
         let Some(lease) = won.take() else { return };
         self.hedged = Some(Hedged::Won);
