@@ -5,6 +5,7 @@ mod origins;
 
 mod acl;
 mod actions;
+mod adaptive_concurrency;
 mod any_of;
 mod api_key;
 mod balance;
