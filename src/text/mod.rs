@@ -65,6 +65,7 @@ mod shorthand;
 mod sources;
 mod span;
 mod stable_hash;
+pub mod structured;
 mod subject;
 mod syntax;
 mod timestamp;

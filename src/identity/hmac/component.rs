@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, Method};
 
-use super::structured::{Bare, InnerList, Item, Member, dictionary, write_dictionary};
+use crate::text::structured::{Bare, InnerList, Item, Member, Twice, dictionary, write_dictionary};
 use crate::text::{ParsedText, parsed_text, quoted};
 
 /// A request as the gateway routes and forwards it.
@@ -280,12 +280,12 @@ fn write_field(
         }
         Form::Structured => {
             let text = joined(headers, name)?;
-            let members = dictionary(&text).map_err(|wrong| wrong.0)?;
+            let members = dictionary(&text, Twice::Refused).map_err(|wrong| wrong.0)?;
             write_dictionary(to, &members);
         }
         Form::Key(key) => {
             let text = joined(headers, name)?;
-            let members = dictionary(&text).map_err(|wrong| wrong.0)?;
+            let members = dictionary(&text, Twice::Refused).map_err(|wrong| wrong.0)?;
             let member = members.iter().find(|(known, _)| *known == &**key);
             let (_, member) = member.ok_or("there is no such key")?;
             write_member(to, member);

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use super::component::{Wrong, joined};
-use super::structured::{Bare, Member, dictionary};
+use crate::text::structured::{Bare, Member, Twice, dictionary};
 
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
@@ -40,7 +40,7 @@ impl Digests {
             return Ok(None);
         }
         let text = joined(headers, &CONTENT_DIGEST)?;
-        let members = dictionary(&text).map_err(|wrong| wrong.0)?;
+        let members = dictionary(&text, Twice::Refused).map_err(|wrong| wrong.0)?;
         let mut all = SmallVec::new();
         for (name, member) in members {
             let Some((_, algorithm)) = ALGORITHMS.iter().find(|(known, _)| *known == name) else {

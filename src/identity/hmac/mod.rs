@@ -10,7 +10,6 @@ mod key;
 mod replay;
 mod signature;
 mod signing_key;
-mod structured;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +21,11 @@ use serde::Deserialize;
 
 use super::directory::Reads;
 use super::{Build, Capacity, Entry, Identity, Kind};
+use crate::text::structured::Bare;
 use crate::text::{Duration, Subject};
 use key::Key;
 use replay::Shown;
 use signature::{Rules, Verified, verify};
-use structured::Bare;
 
 pub use component::{Component, Message, Required};
 pub use digest::Digests;

@@ -9,7 +9,7 @@ use super::component::{Component, Form, Message, Wrong, joined, signature_base};
 use super::digest::{CONTENT_DIGEST, Digests, announces_body, is_verified};
 use super::key::Key;
 use super::replay::Mark;
-use super::structured::{Bare, Dictionary, InnerList, Member, dictionary};
+use crate::text::structured::{Bare, Dictionary, InnerList, Member, Twice, dictionary};
 
 pub const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 pub const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
@@ -69,8 +69,10 @@ pub fn verify<'k, K: AsRef<Key>>(
     }
     let inputs = joined(headers, &SIGNATURE_INPUT)?;
     let values = joined(headers, &SIGNATURE)?;
-    let inputs = dictionary(&inputs).map_err(|wrong| format!("signature-input: {}", wrong.0))?;
-    let values = dictionary(&values).map_err(|wrong| format!("signature: {}", wrong.0))?;
+    let inputs = dictionary(&inputs, Twice::Refused)
+        .map_err(|wrong| format!("signature-input: {}", wrong.0))?;
+    let values =
+        dictionary(&values, Twice::Refused).map_err(|wrong| format!("signature: {}", wrong.0))?;
     let ours = choose(&inputs, &values, rules, find)?;
     if let Some(named) = ours.parameters.algorithm
         && named != ours.key.as_ref().algorithm()

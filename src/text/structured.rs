@@ -2,8 +2,8 @@
 //!
 //! A signature covers the canonical form of its parameters and of what `sf` and `key` pick, so whoever reads these
 //! fields in another way than the signer wrote them could be made to take one request for another. Therefore keys
-//! that stand twice, which the RFC lets win the last time, are refused here, and so is base64 that is not what an
-//! encoder writes.
+//! that stand twice, which the RFC lets win the last time, are refused where that is asked for ([`Twice`]), and so is
+//! base64 that is not what an encoder writes.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -59,8 +59,17 @@ pub enum Bare<'a> {
     Display(String),
 }
 
+/// What is done about a key that stands in a dictionary twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twice {
+    /// For what is signed: nobody takes it for something else than the signer did.
+    Refused,
+    /// As the RFC has it.
+    LastCounts,
+}
+
 /// Reads a dictionary (section 4.2.2). Several header lines are joined by commas before.
-pub fn dictionary(text: &str) -> Result<Dictionary<'_>, Malformed> {
+pub fn dictionary(text: &str, twice: Twice) -> Result<Dictionary<'_>, Malformed> {
     let mut reader = Reader(text.trim_matches(' '));
     let mut members = Dictionary::new();
     while !reader.0.is_empty() {
@@ -72,6 +81,9 @@ pub fn dictionary(text: &str) -> Result<Dictionary<'_>, Malformed> {
                 parameters: reader.parameters()?,
             }),
         };
+        if twice == Twice::LastCounts {
+            members.retain(|(known, _)| *known != key);
+        }
         push(&mut members, key, member)?;
         reader.skip(&[' ', '\t']);
         if reader.0.is_empty() {
