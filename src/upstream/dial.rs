@@ -37,6 +37,7 @@ pub(super) struct Dial {
 pub(super) struct Call {
     turn: OnceLock<Turn>,
     was_spare: AtomicBool,
+    is_until_close: AtomicBool,
     refusal: OnceLock<Refusal>,
     /// Another endpoint that was asked as well, and what there is to know of it where it has answered.
     hedged: OnceLock<Arc<Endpoint>>,
@@ -135,6 +136,15 @@ impl Call {
     /// Whether the connection had served others before.
     pub(super) fn was_spare(&self) -> bool {
         self.was_spare.load(Ordering::Relaxed)
+    }
+
+    /// The response ends with the connection.
+    pub(super) fn ends_with_connection(&self) {
+        self.is_until_close.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_until_close(&self) -> bool {
+        self.is_until_close.load(Ordering::Relaxed)
     }
 
     /// Whether what the upstream sent was no response.

@@ -159,7 +159,10 @@ impl Lent {
                         ResponseBody::None => Part::Done,
                         ResponseBody::Length(length) => Part::Length(length),
                         ResponseBody::Chunked => Part::Chunked(Chunks::default()),
-                        ResponseBody::UntilClose => Part::UntilClose,
+                        ResponseBody::UntilClose => {
+                            self.call.ends_with_connection();
+                            Part::UntilClose
+                        }
                         ResponseBody::Protocol => {
                             self.switch = Switch::Held(Vec::new());
                             Part::UntilClose

@@ -190,6 +190,12 @@ impl Attempt {
         self.attempts
     }
 
+    /// Whether the response ends where its connection does, so that it cannot be told whether that was all of it.
+    pub fn is_until_close(&self) -> bool {
+        let call = self.call.as_ref();
+        call.is_some_and(|call| call.is_until_close())
+    }
+
     /// What there is to be sent behind the header; with a tunnel, what comes from the client.
     pub fn upload(&self) -> Upload {
         self.upload
