@@ -60,7 +60,8 @@ impl Outbox {
 
     /// Adds a purge. It is known at once that others cannot be told where those before it could not.
     pub(super) fn push(&self, purge: Purge) -> Result<oneshot::Receiver<Told>, StoreError> {
-        if let Some(failure) = self.state().failure.clone() {
+        let failure = self.state().failure.clone();
+        if let Some(failure) = failure {
             self.add(purge, None);
             return Err(failure);
         }
