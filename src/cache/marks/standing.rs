@@ -65,7 +65,7 @@ impl Standing {
 
     /// Bytes on the heap.
     pub fn weight(&self) -> usize {
-        self.tags.signs().len() * size_of::<Sign>()
+        size_of_val(self.tags.signs())
     }
 
     /// As it is kept on disk. What was found out by judging is not: that is found out again.
