@@ -1,11 +1,12 @@
 //! Gateways that tell each other over a real server.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use redis::{Cmd, Value, cmd};
+use tempfile::TempDir;
 
 use super::*;
 use crate::observability::Metrics;
@@ -17,27 +18,34 @@ const WITHIN: Duration = Duration::from_secs(20);
 
 /// A server that ends with the test.
 struct Server {
-    port: String,
+    address: SocketAddr,
     child: Child,
+    folder: TempDir,
 }
 
 impl Server {
     async fn start() -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("an address").port().to_string();
-        drop(free);
-        let child = spawn(&port, &[]);
-        let server = Server { port, child };
-        server.is_ready().await;
-        server
+        Server::with(&[]).await
     }
 
     async fn follow(other: &Server) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("an address").port().to_string();
+        let (ip, port) = (other.address.ip().to_string(), other.address.port());
+        Server::with(&["--replicaof", &ip, &port.to_string()]).await
+    }
+
+    async fn with(options: &[&str]) -> Server {
+        // Of this process alone: nobody takes the port while what was there is stopped.
+        let [_, high, middle, low] = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, 64 | (high & 63), middle, low);
+        let free = TcpListener::bind((ip, 0)).expect("a free port");
+        let address = free.local_addr().expect("an address");
         drop(free);
-        let child = spawn(&port, &["--replicaof", "127.0.0.1", &other.port]);
-        let server = Server { port, child };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let server = Server {
+            address,
+            child: spawn(address, folder.path(), options),
+            folder,
+        };
         server.is_ready().await;
         server
     }
@@ -49,32 +57,12 @@ impl Server {
 
     /// At the same address, empty.
     async fn start_again(&mut self) {
-        self.child = spawn(&self.port, &[]);
+        self.child = spawn(self.address, self.folder.path(), &[]);
         self.is_ready().await;
     }
 
     fn store(&self) -> Arc<Redis> {
-        self.store_of(&format!("redis://127.0.0.1:{}", self.port))
-    }
-
-    fn store_of(&self, url: &str) -> Arc<Redis> {
-        let span = Span::start_of(Sources::new().add("a.toml", ""));
-        let config = RedisConfig {
-            url: Some(Spanned::new(url.to_owned(), span)),
-            sentinel: None,
-            cluster: None,
-            username: None,
-            password: None,
-            ca: None,
-            client_certificate: None,
-            timeout: Some("500ms".parse().expect("a duration")),
-        };
-        let mut diagnostics = Diagnostics::new();
-        let subject = &mut Subject::new(&mut diagnostics, "redis");
-        let config = Spanned::new(config, span);
-        let metrics = Metrics::new().store("a");
-        let store = Redis::build(&config, Path::new("."), metrics, subject);
-        Arc::new(store.expect("a store"))
+        store_at(self.address)
     }
 
     async fn ask(&self, command: &Cmd) -> Value {
@@ -97,16 +85,38 @@ impl Drop for Server {
     }
 }
 
-fn spawn(port: &str, options: &[&str]) -> Child {
+fn spawn(at: SocketAddr, folder: &Path, options: &[&str]) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--port", port, "--bind", "127.0.0.1", "--save", ""]);
-    let command = command
-        .args(options)
-        .args(["--stream-node-max-entries", "1"]);
+    command.args(["--bind", &at.ip().to_string(), "--save", ""]);
+    command.args(["--port", &at.port().to_string(), "--dir"]);
+    command.arg(folder).args(options);
+    // Streams are cut where they should be, and who follows need not wait.
+    command.args(["--stream-node-max-entries", "1"]);
+    command.args(["--repl-diskless-sync-delay", "0"]);
     let command = command.stdin(Stdio::null()).stdout(Stdio::null());
     command
         .spawn()
         .expect("redis-server; .ci/install installs it")
+}
+
+fn store_at(address: SocketAddr) -> Arc<Redis> {
+    let span = Span::start_of(Sources::new().add("a.toml", ""));
+    let config = RedisConfig {
+        url: Some(Spanned::new(format!("redis://{address}"), span)),
+        sentinel: None,
+        cluster: None,
+        username: None,
+        password: None,
+        ca: None,
+        client_certificate: None,
+        timeout: Some("500ms".parse().expect("a duration")),
+    };
+    let mut diagnostics = Diagnostics::new();
+    let subject = &mut Subject::new(&mut diagnostics, "redis");
+    let config = Spanned::new(config, span);
+    let metrics = Metrics::new().store("a");
+    let store = Redis::build(&config, Path::new("."), metrics, subject);
+    Arc::new(store.expect("a store"))
 }
 
 async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
@@ -309,14 +319,15 @@ async fn what_a_failover_loses_is_told_again() {
     let old = Server::start().await;
     let new = Server::follow(&old).await;
     // Gateways go by an address that leads to the one, and then to the other.
-    let gate = Gate::to(&old.port).await;
-    let (a, b) = (gate.node(&old).await, gate.node(&old).await);
+    let gate = Gate::to(old.address).await;
+    let (a, b) = (gate.node().await, gate.node().await);
     a.tells(tag(0)).await;
     b.hears(&[tag(0)]).await;
+    let (replica, mut length) = (new.store(), cmd("XLEN"));
+    length.arg("northgate:purges:test");
     let copied = async || {
-        let mut length = cmd("XLEN");
-        length.arg("northgate:purges:test");
-        new.store().command::<u64>(&length).await.unwrap_or(0) == 2
+        let length = replica.command::<u64>(&length).await;
+        length.is_ok_and(|length| length == 2)
     };
     eventually("the replica has it", copied).await;
     // It hears nothing any more, and B is away, when A tells the next.
@@ -326,8 +337,8 @@ async fn what_a_failover_loses_is_told_again() {
     let memory = b.broadcast.memory();
     drop(b);
     a.tells(tag(1)).await;
-    gate.lead_to(&new.port);
-    let b = Node::with(gate.store(&new), KEPT, memory);
+    gate.lead_to(new.address);
+    let b = Node::with(gate.store(), KEPT, memory);
     b.hears_at_last(tag(1)).await;
 }
 
@@ -366,22 +377,22 @@ async fn who_ends_leaves_nothing_behind() {
 
 /// A port that leads to a server, which can be another one later.
 struct Gate {
-    port: u16,
-    target: Arc<Mutex<String>>,
+    own: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
     lines: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
 impl Gate {
-    async fn to(port: &str) -> Gate {
+    async fn to(target: SocketAddr) -> Gate {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a free port");
-        let own = listener.local_addr().expect("an address").port();
-        let target = Arc::new(Mutex::new(port.to_owned()));
+        let own = listener.local_addr().expect("an address");
+        let target = Arc::new(Mutex::new(target));
         let lines: Arc<Mutex<Vec<AbortHandle>>> = Arc::default();
         let (to, open) = (target.clone(), lines.clone());
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let to = format!("127.0.0.1:{}", to.lock().expect("a port"));
+                let to = *to.lock().expect("an address");
                 let line = tokio::spawn(async move {
                     if let Ok(mut server) = tokio::net::TcpStream::connect(to).await {
                         let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
@@ -390,26 +401,22 @@ impl Gate {
                 open.lock().expect("a list").push(line.abort_handle());
             }
         });
-        Gate {
-            port: own,
-            target,
-            lines,
-        }
+        Gate { own, target, lines }
     }
 
-    fn store(&self, server: &Server) -> Arc<Redis> {
-        server.store_of(&format!("redis://127.0.0.1:{}", self.port))
+    fn store(&self) -> Arc<Redis> {
+        store_at(self.own)
     }
 
-    async fn node(&self, server: &Server) -> Node {
-        let node = Node::with(self.store(server), KEPT, Memory::default());
+    async fn node(&self) -> Node {
+        let node = Node::with(self.store(), KEPT, Memory::default());
         node.hears(&[Purge::all()]).await;
         node
     }
 
     /// What is open is cut.
-    fn lead_to(&self, port: &str) {
-        *self.target.lock().expect("a port") = port.to_owned();
+    fn lead_to(&self, target: SocketAddr) {
+        *self.target.lock().expect("an address") = target;
         let mut lines = self.lines.lock().expect("a list");
         lines.drain(..).for_each(|line| line.abort());
     }

@@ -35,7 +35,11 @@ impl Attempt {
     }
 
     /// Whom else to ask where this endpoint takes its time. A session that has an endpoint stays there.
-    pub(super) fn plan_hedge(&mut self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Box<Plan>> {
+    pub(super) fn plan_hedge(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        now: Instant,
+    ) -> Option<Box<Plan>> {
         self.hedged = None;
         if !std::mem::take(&mut self.may_hedge) {
             return None;
