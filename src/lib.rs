@@ -75,6 +75,7 @@
 //! | 5 | [`discovery`] | where the endpoints of upstreams are |
 //! | | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
 //! | 6 | [`upstream`] | endpoints, balancing, health, attempts and their deadlines |
+//! | | [`cache`] | responses that are kept, and what was purged of them |
 //! | 7 | [`policies`] | declared behaviour: scopes, order, hooks, pipelines |
 //! | | [`actions`] | what answers a request: forward, redirect, respond |
 //! | 8 | [`routing`] | matchers, precedence, the table; the snapshot |
@@ -259,6 +260,7 @@ pub mod routing;
 
 // What a route does with a request.
 pub mod actions;
+pub mod cache;
 pub mod discovery;
 pub mod policies;
 pub mod upstream;

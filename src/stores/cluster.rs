@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::StoreError;
-use super::dial::Dialer;
+use super::dial::{Dialer, Link};
 use super::node::{Node, Prefix, Request, Target, pause};
 use super::place::address_beside;
 use super::slots::{Ranges, most_agreed, parse, slot_of};
@@ -129,6 +129,20 @@ impl Cluster {
                 ));
             }
         }
+    }
+
+    /// A connection beside the one for everybody to the server that is known to have a key.
+    pub(super) async fn dial(
+        self: &Arc<Self>,
+        key: &[u8],
+        deadline: Instant,
+    ) -> Result<Link, StoreError> {
+        let server = self.owner(slot_of(key), deadline).await?;
+        let dialed = server.node.dial().await;
+        if dialed.is_err() {
+            self.learn();
+        }
+        dialed
     }
 
     async fn owner(

@@ -39,6 +39,9 @@
 //! gone, have no answer; who has them now is found out at the first sign, and then as often as above. Servers of a
 //! cluster that are not told `cluster-require-full-coverage no` all refuse everything then, of their own will.
 //!
+//! Whoever has a server wait with its answer until there is one has a connection of his own for that ([`OwnLine`]), and finds
+//! out for himself whether it is still to the right server.
+//!
 //! The master that sentinels name is looked for anew whenever the connection to it breaks, it does not answer, or it says
 //! that it is a replica. What was written to a master in its last moment can be lost with it: replication is asynchronous.
 
@@ -46,6 +49,7 @@ mod cluster;
 mod config;
 mod dial;
 mod health;
+mod line;
 mod node;
 mod place;
 mod redis;
@@ -64,6 +68,8 @@ use crate::observability::Metrics;
 use crate::text::{Name, Spanned, Subject};
 
 pub use self::config::{CertificateConfig, Config as RedisConfig, SentinelConfig};
+pub use self::line::OwnLine;
+pub(crate) use self::node::pause;
 pub use self::redis::{Redis, StoreError};
 pub use self::script::{Call, Script};
 

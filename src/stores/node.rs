@@ -276,7 +276,8 @@ impl Node {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn dial(&self) -> Result<Link, StoreError> {
+    /// A connection beside the one for everybody.
+    pub(super) async fn dial(&self) -> Result<Link, StoreError> {
         match &self.target {
             Target::At(address) => self.dialer.dial(address).await,
             Target::Master(sentinels) => sentinels.dial_master(&self.dialer).await,
@@ -364,7 +365,7 @@ impl Pace {
 
 /// How long to leave a server alone that nothing has come of so many times before. Gateways that lost it together do not
 /// come back together.
-pub(super) fn pause(times: u32) -> Duration {
+pub(crate) fn pause(times: u32) -> Duration {
     let pause = SHORTEST_PAUSE * (1 << times.min(10));
     pause
         .min(LONGEST_PAUSE)

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::config::{Built, Config, Parts};
+use super::line::OwnLine;
 use super::node::{Node, Prefix, Request, Target};
 use super::place::Places;
 use super::script::Call;
@@ -141,6 +142,17 @@ impl Redis {
         }
         self.observe(began, &answer);
         Ok(T::from_redis_value(answer?)?)
+    }
+
+    /// A connection of one's own to the server that has a key now, for commands that the server waits with. It is made
+    /// within twice `timeout`, whatever is known of the server; whoever makes one after another leaves pauses in between.
+    /// In a cluster it may turn out to be another server's key by now: commands without a line of their own find out whose.
+    pub async fn own_line(&self, key: &[u8]) -> Result<OwnLine, StoreError> {
+        let link = match &self.place {
+            Place::Node(server) => server.dial().await?,
+            Place::Cluster(cluster) => cluster.dial(key, Instant::now() + self.timeout).await?,
+        };
+        Ok(OwnLine::new(link, self.timeout))
     }
 
     async fn ask(&self, key: &[u8], request: &Request<'_>) -> Result<Value, StoreError> {

@@ -24,7 +24,8 @@ impl StableHash {
         mix(self.0)
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    /// Adds bytes that go on from those before: `ab` and `c` are `a` and `bc`.
+    pub fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(PRIME);
         }
