@@ -259,6 +259,7 @@ pub mod routing;
 
 // What a route does with a request.
 pub mod actions;
+pub mod cache;
 pub mod discovery;
 pub mod policies;
 pub mod upstream;

@@ -1,0 +1,3 @@
+//! The cache: responses that are kept, where, and for how long.
+
+pub mod disk;
