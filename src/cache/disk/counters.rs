@@ -137,5 +137,8 @@ impl Trouble {
 #[test]
 fn trouble_is_told_once_in_a_time() {
     let trouble = Trouble::default();
-    assert_eq!((trouble.is_to_be_told(), trouble.is_to_be_told()), (true, false));
+    assert_eq!(
+        (trouble.is_to_be_told(), trouble.is_to_be_told()),
+        (true, false)
+    );
 }

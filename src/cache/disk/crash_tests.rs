@@ -54,7 +54,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (self.0 >> 33) as usize % most
     }
 }
@@ -166,7 +169,10 @@ fn child(what: &str, folder: &Path) -> Child {
         .args(["-c", script])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture", "--test-threads=1"])
-        .arg(format!("{}::in_a_child", module_path!().split_once("::").unwrap().1))
+        .arg(format!(
+            "{}::in_a_child",
+            module_path!().split_once("::").unwrap().1
+        ))
         .env(CHILD, what)
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
@@ -250,14 +256,17 @@ async fn killed_at_any_moment_it_serves_no_torn_object_and_loses_no_mark() {
 
 /// No file may be longer than half a megabyte, or the disk is smaller than the bound.
 async fn write_what_does_not_fit(disk: &Disk) {
-    for seed in 0..200 {
+    for seed in 0..KEYS {
         put(disk, seed).await;
         disk.flush().await;
     }
     let stats = disk.stats();
     let there = check_objects(disk).await;
     assert_eq!((stats.corrupt, stats.read_errors), (0, 0));
-    println!("\nwritten {} failed {} there {there}", stats.writes, stats.dropped_failed);
+    println!(
+        "\nwritten {} failed {} there {there}",
+        stats.writes, stats.dropped_failed
+    );
     disk.close();
 }
 
@@ -274,7 +283,10 @@ async fn a_disk_that_takes_no_more_makes_misses() {
         .split(' ')
         .filter_map(|word| word.parse().ok())
         .collect();
-    assert!(numbers[0] > 3 && numbers[1] > 100 && numbers[2] > 3, "{numbers:?}");
+    assert!(
+        numbers[0] > 3 && numbers[1] > 40 && numbers[2] > 3,
+        "{numbers:?}"
+    );
     let disk = open(folder.path());
     assert_eq!(check_objects(&disk).await, numbers[2]);
 }

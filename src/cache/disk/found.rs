@@ -177,7 +177,10 @@ impl Written {
         let last = end.div_ceil(block).min(first + MOST_BLOCKS as u64);
         let (from, to) = (first * block, (last * block).min(body_length));
         let length = (to - from) as usize;
-        let read = self.inner.reads.read(&self.region, self.from + from, length);
+        let read = self
+            .inner
+            .reads
+            .read(&self.region, self.from + from, length);
         let bytes = read.await.inspect_err(|error| {
             self.inner.counters.cannot_read(error);
         })?;

@@ -357,10 +357,7 @@ impl Inner {
     }
 
     fn position(&self) -> Position {
-        *self
-            .position
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn log(&self, weight: u64, work: impl FnOnce(Answer) -> MarkWork) -> io::Result<()> {

@@ -296,7 +296,8 @@ impl Trailer {
 
     /// Of everything between the records and the trailer. `None` where it is not whole.
     pub(super) fn entries(&self, bytes: &[u8]) -> Option<Vec<Entry>> {
-        let is_whole = bytes.len() == self.count as usize * ENTRY && crc32fast::hash(bytes) == self.crc;
+        let is_whole =
+            bytes.len() == self.count as usize * ENTRY && crc32fast::hash(bytes) == self.crc;
         is_whole.then_some(())?;
         let mut entries = Vec::with_capacity(self.count as usize);
         for bytes in bytes.chunks_exact(ENTRY) {
@@ -409,7 +410,10 @@ mod tests {
             (b"NGcache\n", Beginning::Unreadable),
             (b"NGcache\nand no more", Beginning::Unreadable),
             (b"notes", Beginning::Foreign),
-            (b"NGcache is how one might begin a letter", Beginning::Foreign),
+            (
+                b"NGcache is how one might begin a letter",
+                Beginning::Foreign,
+            ),
         ] {
             assert_eq!(Header::decode(bytes), expected, "{bytes:?}");
         }

@@ -47,7 +47,11 @@ pub(super) fn recover(folder: &Path, limits: &Limits) -> Result<Recovered, OpenE
         .collect::<io::Result<Vec<_>>>()?;
     // What was written last goes on where it has room.
     let last = found.pop_if(|(contents, _)| contents.end + limits.carried <= limits.region);
-    shrink(&mut found, limits)?;
+    let growing = last.as_ref().map_or(0, |_| limits.region);
+    shrink(
+        &mut found,
+        limits.bound.saturating_sub(growing + limits.carried),
+    )?;
     let all = || found.iter().chain(&last);
     let index = index_of(all());
     let regions = Regions::default();
@@ -96,7 +100,8 @@ fn regions_in(folder: &Path) -> io::Result<(Vec<Region>, u64)> {
         let entry = entry?;
         let name = entry.file_name();
         let sequence = name.to_str().and_then(sequence_in);
-        if let Some(sequence) = sequence.filter(|_| entry.file_type().is_ok_and(|is| is.is_file())) {
+        if let Some(sequence) = sequence.filter(|_| entry.file_type().is_ok_and(|is| is.is_file()))
+        {
             names.push((sequence, entry.path()));
         }
     }
@@ -136,13 +141,12 @@ fn marks(folder: &Path, found: &mut Vec<Region>) -> io::Result<(MarkLog, Vec<Vec
     Ok((MarkLog::create(folder)?, Vec::new()))
 }
 
-/// The oldest go, until there is room for one more region.
-fn shrink(found: &mut Vec<(Contents, Region)>, limits: &Limits) -> io::Result<()> {
-    let mut bytes = limits.region + limits.carried;
-    let mut kept = 0;
+/// The oldest go, where the bound is less than it was.
+fn shrink(found: &mut Vec<(Contents, Region)>, most: u64) -> io::Result<()> {
+    let (mut bytes, mut kept) = (0, 0);
     for (_, region) in found.iter().rev() {
         bytes += region.file.metadata()?.len();
-        if bytes > limits.bound {
+        if bytes > most {
             break;
         }
         kept += 1;

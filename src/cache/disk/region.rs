@@ -229,11 +229,7 @@ impl Active {
         Ok(place)
     }
 
-    fn write<'a>(
-        &mut self,
-        head: &Head,
-        pieces: impl Iterator<Item = &'a [u8]>,
-    ) -> io::Result<()> {
+    fn write<'a>(&mut self, head: &Head, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
         let mut at = self.end;
         let end = self.end + head.length();
         self.buffer.clear();
@@ -252,8 +248,7 @@ impl Active {
         let written = at + self.buffer.len() as u64;
         let padding = end.checked_sub(written).filter(|&padding| padding < UNIT);
         let padding = padding.ok_or_else(|| io::Error::other("a body of another length"))?;
-        self.buffer
-            .resize(self.buffer.len() + padding as usize, 0);
+        self.buffer.resize(self.buffer.len() + padding as usize, 0);
         self.flush(at)?;
         Ok(())
     }
@@ -295,8 +290,8 @@ struct Window<'f> {
 impl Window<'_> {
     /// `None` where the file ends before that, or cannot be read.
     fn read(&mut self, offset: u64, length: usize) -> Option<&[u8]> {
-        let is_inside = offset >= self.at
-            && offset + length as u64 <= self.at + self.bytes.len() as u64;
+        let is_inside =
+            offset >= self.at && offset + length as u64 <= self.at + self.bytes.len() as u64;
         if !is_inside {
             let rest = self.length.checked_sub(offset)?;
             let wanted = rest.min(length.max(WINDOW) as u64) as usize;

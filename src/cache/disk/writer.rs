@@ -161,7 +161,11 @@ impl Writer {
         pieces: impl Iterator<Item = &'a [u8]>,
     ) -> io::Result<Place> {
         let length = head.length();
-        if !self.active.as_ref().is_some_and(|active| active.fits(length)) {
+        if !self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.fits(length))
+        {
             self.rotate()?;
         }
         let active = self.active.as_mut().filter(|active| active.fits(length));
@@ -244,7 +248,11 @@ impl Writer {
             let Some((head, rest)) = self.record(&region, name, place) else {
                 continue;
             };
-            match self.active.as_mut().map(|active| active.append(head, iter::once(&rest[..]))) {
+            match self
+                .active
+                .as_mut()
+                .map(|active| active.append(head, iter::once(&rest[..])))
+            {
                 Some(Ok(to)) => {
                     self.inner.index.relocate(name, place, to);
                     self.inner.counters.carried.add(1);
@@ -292,9 +300,7 @@ impl Writer {
 
     fn measure(&self) {
         let active = self.active.as_ref().map_or(0, Active::bytes);
-        self.inner
-            .bytes
-            .store(self.sealed_bytes + active, Relaxed);
+        self.inner.bytes.store(self.sealed_bytes + active, Relaxed);
     }
 }
 
