@@ -38,6 +38,8 @@ pub struct Stats {
     pub dropped_failed: u64,
     /// … because they were removed or followed by another before their turn came.
     pub dropped_superseded: u64,
+    /// Removals that a restart may undo, because too much waited to be written.
+    pub dropped_removals: u64,
     /// Objects that were forgotten because they were not as they had been written.
     pub corrupt: u64,
     /// Objects that went with their region.
@@ -76,6 +78,7 @@ counters!(
     dropped_too_large,
     dropped_failed,
     dropped_superseded,
+    dropped_removals,
     corrupt,
     evicted,
     carried,

@@ -84,7 +84,7 @@ impl Found {
     }
 
     /// The body from `offset` on: at least one byte and at most `most`, none at its end. What comes out is what was
-    /// written, or else there is an error; after one the object is gone. An object with a body up to about 64 KiB was read
+    /// written, or else there is an error; the object may be gone then. An object with a body up to about 64 KiB was read
     /// as a whole when it was found, and reading from it does not fail. Costs least where `offset` and `most` are multiples
     /// of 64 KiB, of which each has its checksum, and where `most` is no more than 256 KiB, which is all that one call gives.
     pub async fn read(&self, offset: u64, most: usize) -> io::Result<Bytes> {

@@ -23,6 +23,8 @@ pub(super) struct Limits {
     pub(super) region: u64,
     /// Of what is written again when regions go.
     pub(super) carried: u64,
+    /// Of regions that are deleted and are still read from.
+    pub(super) leaving: u64,
     /// Of one record.
     pub(super) record: u64,
     pub(super) queue: u64,
@@ -43,6 +45,7 @@ impl Limits {
             bound,
             region,
             carried,
+            leaving: (2 * region).max(bound / 8),
             record: region - carried - (HEADER + ENTRY + TRAILER) as u64,
             queue: region.clamp(LEAST_REGION, MOST_QUEUE),
         })

@@ -1,7 +1,7 @@
 //! The log of the marks: small records that must be on the disk before anybody is told that they are.
 //!
 //! ```text
-//!  file     magic 8 │ version 4 │ checksum 4 │ record … record
+//!  file     magic 8 │ version 4 │ identity 8 │ checksum 4 │ record … record
 //!  record   length 4 │ checksum of the length 4 │ checksum of the record 4 │ record
 //! ```
 //! A record that the file ends in was not acknowledged, and is left out. Anything else that is not as it was written may
@@ -12,14 +12,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::record::u32_at;
+use super::record::{u32_at, u64_at};
 use super::region::options;
 
 const NAME: &str = "marks";
 const PART: &str = "marks.new";
 const MAGIC: &[u8; 8] = b"NGmarks\n";
 const VERSION: u32 = 1;
-const HEADER: usize = 16;
+const HEADER: usize = 24;
 const HEAD: usize = 12;
 /// Where more has been logged, it is to be rewritten first.
 const MOST: u64 = 64 << 20;
@@ -45,6 +45,8 @@ pub(super) struct MarkLog {
     file: File,
     folder: PathBuf,
     position: Position,
+    /// A number by chance that it keeps for as long as nothing is lost of it.
+    identity: u64,
     /// The disk has not said that what was written last is there, and after that never says so again.
     is_doubtful: bool,
 }
@@ -75,7 +77,7 @@ impl MarkLog {
         if bytes.len() as u64 > MOST {
             return Ok(Loaded::Damaged("it is too long"));
         }
-        let (records, end) = match read(&bytes) {
+        let (identity, records, end) = match read(&bytes) {
             Ok(read) => read,
             Err(why) => return Ok(Loaded::Damaged(why)),
         };
@@ -91,6 +93,7 @@ impl MarkLog {
                 rewrites: 0,
                 end: end as u64,
             },
+            identity,
             is_doubtful: false,
         };
         Ok(Loaded::Log(log, records))
@@ -98,7 +101,8 @@ impl MarkLog {
 
     /// A log without records, in the place of any that there was. Blocks until it is on the disk.
     pub(super) fn create(folder: &Path) -> io::Result<MarkLog> {
-        let bytes = header();
+        let identity = rand::random();
+        let bytes = header(identity);
         let file = replace(folder, &bytes)?;
         File::open(folder)?.sync_all()?;
         Ok(MarkLog {
@@ -108,8 +112,13 @@ impl MarkLog {
                 rewrites: 0,
                 end: bytes.len() as u64,
             },
+            identity,
             is_doubtful: false,
         })
+    }
+
+    pub(super) fn identity(&self) -> u64 {
+        self.identity
     }
 
     pub(super) fn position(&self) -> Position {
@@ -148,7 +157,7 @@ impl MarkLog {
         if since.rewrites != self.position.rewrites || since.end > self.position.end {
             return Err(io::Error::other("it was rewritten by somebody else"));
         }
-        let mut bytes = header();
+        let mut bytes = header(self.identity);
         bytes.extend_from_slice(&encode(records)?);
         let mut newer = vec![0; (self.position.end - since.end) as usize];
         self.file.read_exact_at(&mut newer, since.end)?;
@@ -191,9 +200,10 @@ fn replace(folder: &Path, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn header() -> Vec<u8> {
+fn header(identity: u64) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&identity.to_le_bytes());
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
     bytes
@@ -218,9 +228,10 @@ fn crc_of_length(length: u32) -> u32 {
     hasher.finalize()
 }
 
-/// The records, and where the last of them ends.
-fn read(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, usize), &'static str> {
-    if bytes.get(..HEADER) != Some(&header()) {
+/// Its identity, the records, and where the last of them ends.
+fn read(bytes: &[u8]) -> Result<(u64, Vec<Vec<u8>>, usize), &'static str> {
+    let identity = u64_at(bytes, 12).unwrap_or_default();
+    if bytes.get(..HEADER) != Some(&header(identity)) {
         return Err("it does not begin as it should");
     }
     let (mut records, mut end) = (Vec::new(), HEADER);
@@ -241,7 +252,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, usize), &'static str> {
         records.push(record.to_vec());
         end = from + record.len();
     }
-    Ok((records, end))
+    Ok((identity, records, end))
 }
 
 #[cfg(test)]

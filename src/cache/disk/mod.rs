@@ -28,7 +28,7 @@
 //! # Marks
 //! A mark is a purge, as its owner writes it. [`Disk::log_mark`] ends when it is on the disk, synced, and it is there again
 //! after every crash ([`Disk::take_marks`]). Where the log is not all there any more, everything that was stored is dropped
-//! at the start: what a lost purge was about is not known. A half record at its end was never acknowledged, and is cut off.
+//! at the start: what a lost purge was about is not known. (Each region says which log it belongs to.) A half record at its end was never acknowledged, and is cut off.
 //!
 //! # One process at a time
 //! The folder is locked. In a binary upgrade the old process calls [`Disk::close`] when it begins to drain, and goes on
@@ -147,8 +147,8 @@ pub enum Put {
 }
 
 impl Disk {
-    /// The cache in this folder, which is made where it is not there, of at most `bound` bytes; the log of marks comes on
-    /// top. Blocks on the file system, of a million objects for less than a second.
+    /// The cache in this folder, which is made where it is not there, of at most `bound` bytes. On top come the log of marks
+    /// and, of what was deleted and is still being read from, up to an eighth of the bound (two regions, if it is small). Blocks on the file system, of a million objects for less than a second.
     pub fn open(folder: &Path, bound: u64) -> Result<Disk, OpenError> {
         let limits = Limits::of(bound).ok_or(OpenError::TooSmall)?;
         let recovered = recovery::recover(folder, &limits)?;
@@ -346,7 +346,9 @@ impl Inner {
     /// So that it does not come back at the next start.
     fn log_removal(&self, key: Key) {
         // Where this is refused it may come back: only marks are for ever.
-        let _ = self.work.push(Work::Remove(key), OVERHEAD);
+        if self.work.push(Work::Remove(key), OVERHEAD).is_err() {
+            self.counters.dropped_removals.add(1);
+        }
     }
 
     /// What is there is not what was written.

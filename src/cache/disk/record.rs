@@ -46,6 +46,8 @@ pub(super) struct Header {
     /// Regions are made one after the other.
     pub(super) sequence: u64,
     pub(super) salt: u64,
+    /// The log of marks that it belongs to. Without that log nobody knows what of it was purged.
+    pub(super) log: u64,
 }
 
 /// What the beginning of a file says.
@@ -65,6 +67,7 @@ impl Header {
         put(&mut bytes, 8, &VERSION.to_le_bytes());
         put(&mut bytes, 16, &self.sequence.to_le_bytes());
         put(&mut bytes, 24, &self.salt.to_le_bytes());
+        put(&mut bytes, 32, &self.log.to_le_bytes());
         seal(&mut bytes);
         bytes
     }
@@ -81,6 +84,7 @@ impl Header {
             Some(Header {
                 sequence: u64_at(bytes, 16)?,
                 salt: u64_at(bytes, 24)?,
+                log: u64_at(bytes, 32)?,
             })
         };
         read().map_or(Beginning::Unreadable, Beginning::Region)
@@ -323,7 +327,7 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u64::from_le_bytes(*bytes))
 }
@@ -356,6 +360,7 @@ mod tests {
         let header = Header {
             sequence: 7,
             salt: 0xfeed_beef_0123_4567,
+            log: 3,
         };
         let head = Head {
             kind: Kind::Object,

@@ -39,8 +39,9 @@ pub(super) fn recover(folder: &Path, limits: &Limits) -> Result<Recovered, OpenE
         .mode(0o700)
         .create(folder)?;
     let lock = lock(folder)?;
-    let (mut found, next) = regions_in(folder)?;
-    let (log, records) = marks(folder, &mut found)?;
+    let (log, records) = marks(folder)?;
+    let log_identity = log.identity();
+    let (found, next) = regions_in(folder, log_identity)?;
     let mut found = found
         .into_iter()
         .map(|region| Ok((region.contents()?, region)))
@@ -57,7 +58,8 @@ pub(super) fn recover(folder: &Path, limits: &Limits) -> Result<Recovered, OpenE
     let regions = Regions::default();
     let mut sealed = BTreeMap::new();
     for (contents, region) in found {
-        let (region, bytes) = sealed_again(contents, Arc::new(region))?;
+        let region = Arc::new(region);
+        let bytes = seal_again(contents, &region)?;
         regions.add(region.clone());
         sealed.insert(region.header.sequence, (region, bytes));
     }
@@ -77,6 +79,7 @@ pub(super) fn recover(folder: &Path, limits: &Limits) -> Result<Recovered, OpenE
             sealed,
             active,
             next,
+            log: log_identity,
         },
     })
 }
@@ -93,8 +96,8 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The oldest first, and the number of the next to come.
-fn regions_in(folder: &Path) -> io::Result<(Vec<Region>, u64)> {
+/// Those that belong to the log of marks, the oldest first, and the number of the next to come.
+fn regions_in(folder: &Path, log: u64) -> io::Result<(Vec<Region>, u64)> {
     let mut names: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -112,32 +115,28 @@ fn regions_in(folder: &Path) -> io::Result<(Vec<Region>, u64)> {
     let mut found = Vec::new();
     for (sequence, path) in names.into_iter().skip(too_many) {
         match Region::open(path.clone(), found.len() as u16) {
-            Ok(Ok(region)) if region.header.sequence == sequence => found.push(region),
-            Ok(Err(Beginning::Unreadable)) => fs::remove_file(&path)?,
-            Ok(_) => log::warn!("cache: {} is not a file of this cache", path.display()),
+            Ok(Ok(region)) if region.header.sequence == sequence && region.header.log == log => {
+                found.push(region);
+            }
+            // It stays of no use, whether this can be done or not.
+            Ok(Ok(_) | Err(Beginning::Unreadable)) => drop(fs::remove_file(&path)),
+            Ok(Err(_)) => log::warn!("cache: {} is not a file of this cache", path.display()),
             Err(error) => log::warn!("cache: {} cannot be opened: {error}", path.display()),
         }
     }
     Ok((found, next))
 }
 
-/// Where it cannot be known what was purged, nothing of what was stored before is of use.
-fn marks(folder: &Path, found: &mut Vec<Region>) -> io::Result<(MarkLog, Vec<Vec<u8>>)> {
-    let why = match MarkLog::load(folder)? {
+/// Where it cannot be known what was purged there is a new log, to which nothing of what was stored before belongs.
+fn marks(folder: &Path) -> io::Result<(MarkLog, Vec<Vec<u8>>)> {
+    match MarkLog::load(folder)? {
         Loaded::Log(log, records) => return Ok((log, records)),
-        Loaded::Missing if found.is_empty() => return Ok((MarkLog::create(folder)?, Vec::new())),
-        Loaded::Missing => "it is missing",
-        Loaded::Damaged(why) => why,
-    };
-    log::warn!(
-        "cache: the log of purges in {} cannot be relied on ({why}); all that was stored is dropped",
-        folder.display()
-    );
-    // Before there is a log that says nothing of it.
-    for region in found.drain(..) {
-        region.delete()?;
+        Loaded::Missing => {}
+        Loaded::Damaged(why) => log::warn!(
+            "cache: the log of purges in {} cannot be relied on ({why}); all that was stored is dropped",
+            folder.display()
+        ),
     }
-    File::open(folder)?.sync_all()?;
     Ok((MarkLog::create(folder)?, Vec::new()))
 }
 
@@ -181,15 +180,13 @@ fn index_of<'a>(found: impl Iterator<Item = &'a (Contents, Region)> + Clone) -> 
     index
 }
 
-/// So that it is not gone through at the next start again.
-fn sealed_again(contents: Contents, region: Arc<Region>) -> io::Result<(Arc<Region>, u64)> {
-    if contents.is_sealed {
-        let bytes = region.file.metadata()?.len();
-        return Ok((region, bytes));
+/// So that it is not gone through at the next start again. What it takes on the disk.
+fn seal_again(contents: Contents, region: &Arc<Region>) -> io::Result<u64> {
+    if !contents.is_sealed {
+        let resumed = Active::resume(region.clone(), contents, MOST_REGION);
+        if let Err(error) = resumed.and_then(|resumed| resumed.seal().2) {
+            log::warn!("cache: a region stays without its index: {error}");
+        }
     }
-    let (region, bytes, sealed) = Active::resume(region, contents, MOST_REGION)?.seal();
-    if let Err(error) = sealed {
-        log::warn!("cache: a region stays without its index: {error}");
-    }
-    Ok((region, bytes))
+    Ok(region.file.metadata()?.len())
 }

@@ -57,13 +57,9 @@ pub(super) fn sequence_in(name: &str) -> Option<u64> {
 
 impl Region {
     /// An empty one, in a file that was not there before.
-    pub(super) fn create(folder: &Path, sequence: u64, slot: u16) -> io::Result<Region> {
-        let path = folder.join(format!("{PREFIX}{sequence:016x}"));
+    pub(super) fn create(folder: &Path, slot: u16, header: Header) -> io::Result<Region> {
+        let path = folder.join(format!("{PREFIX}{:016x}", header.sequence));
         let file = options().create_new(true).open(&path)?;
-        let header = Header {
-            sequence,
-            salt: rand::random(),
-        };
         let region = Region {
             slot,
             header,

@@ -220,8 +220,11 @@ async fn who_reads_while_regions_go_reads_what_was_written() {
                 };
                 let seed: u64 = std::str::from_utf8(found.meta()).unwrap().parse().unwrap();
                 tokio::task::yield_now().await;
-                assert!(read(&found, 65_536).await.unwrap() == body(seed, 150_000));
-                read_whole += 1;
+                // Who is overtaken by the whole log may get an error, and nothing else.
+                if let Ok(whole) = read(&found, 65_536).await {
+                    assert!(whole == body(seed, 150_000));
+                    read_whole += 1;
+                }
             }
             read_whole
         })
@@ -238,10 +241,7 @@ async fn who_reads_while_regions_go_reads_what_was_written() {
         assert!(reader.await.unwrap() > 0);
     }
     let stats = disk.stats();
-    assert!(
-        stats.evicted > 0 && stats.corrupt == 0 && stats.read_errors == 0,
-        "{stats:?}"
-    );
+    assert!(stats.evicted > 0 && stats.corrupt == 0, "{stats:?}");
 }
 
 #[tokio::test]
@@ -264,6 +264,32 @@ async fn what_was_found_outlives_the_object_and_the_cache() {
     assert_eq!(disk.put(key(1), Bytes::new(), Vec::new()), Put::Closed);
     assert!(disk.log_mark(b"late").await.is_err());
     assert!(!disk.contains(&key(1)));
+}
+
+#[tokio::test]
+async fn who_reads_too_slowly_holds_no_more_than_a_share_of_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let mut founds = Vec::new();
+    for number in 0..60 {
+        put(&disk, number, number, 500_000).await;
+        disk.flush().await;
+        if number < 12 {
+            founds.push(disk.find(&key(number)).await.unwrap());
+        }
+    }
+    let mut read_whole = Vec::new();
+    for (number, found) in (0..).zip(&founds) {
+        if let Ok(whole) = read(found, 65_536).await {
+            assert!(whole == body(number, 500_000));
+            read_whole.push(number);
+        }
+    }
+    assert!(
+        !read_whole.contains(&0) && read_whole.contains(&11),
+        "{read_whole:?}"
+    );
+    assert_eq!(disk.stats().corrupt, 0);
 }
 
 #[tokio::test]

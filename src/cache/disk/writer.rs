@@ -3,13 +3,13 @@
 //! There are always at least `carried` bytes less than the bound on the disk, so that what is written again of a region
 //! has its place before that region goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::iter;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::Inner;
 use super::index::Parcel;
 use super::limits::Limits;
 use super::place::{MOST_REGIONS, Place};
-use super::record::{HEAD, Head, Key, Kind, is_whole, name_of, table_of};
+use super::record::{HEAD, Head, Header, Key, Kind, is_whole, name_of, table_of};
 use super::region::{Active, Region};
 
 /// For so long nothing is written to a disk that would not take something.
@@ -46,7 +46,10 @@ pub(super) struct Writer {
     /// Of them all.
     sealed_bytes: u64,
     active: Option<Active>,
+    /// Deleted, with what they take for as long as somebody reads from them.
+    leaving: VecDeque<(Weak<Region>, u64)>,
     next: u64,
+    log: u64,
     failing_until: Option<Instant>,
 }
 
@@ -57,6 +60,8 @@ pub(super) struct Stock {
     pub(super) active: Option<Active>,
     /// The sequence number of the region to come.
     pub(super) next: u64,
+    /// The identity of the log of marks.
+    pub(super) log: u64,
 }
 
 impl Writer {
@@ -68,7 +73,9 @@ impl Writer {
             sealed_bytes: stock.sealed.values().map(|(_, bytes)| bytes).sum(),
             sealed: stock.sealed,
             active: stock.active,
+            leaving: VecDeque::new(),
             next: stock.next,
+            log: stock.log,
             failing_until: None,
         };
         writer.measure();
@@ -150,9 +157,17 @@ impl Writer {
         }
         match self.append_once(head, pieces.clone()) {
             // The disk has less room than the bound: what is oldest goes, once.
-            Err(error) if is_full(&error) && self.drop_oldest() => self.append_once(head, pieces),
+            Err(error) if is_full(&error) && self.give_way() => self.append_once(head, pieces),
             appended => appended,
         }
+    }
+
+    /// `false` where there is nothing that could go.
+    fn give_way(&mut self) -> bool {
+        if self.sealed.is_empty() {
+            self.seal();
+        }
+        self.drop_oldest()
     }
 
     fn append_once<'a>(
@@ -181,9 +196,13 @@ impl Writer {
         while self.is_past(carried) && self.drop_oldest() {}
         let slot = self.inner.regions.free_slot();
         let created = loop {
-            let sequence = self.next;
+            let header = Header {
+                sequence: self.next,
+                salt: rand::random(),
+                log: self.log,
+            };
             self.next += 1;
-            match Region::create(&self.folder, sequence, slot) {
+            match Region::create(&self.folder, slot, header) {
                 // Somebody else's; there are not many.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 created => break created?,
@@ -230,7 +249,25 @@ impl Writer {
         if let Err(error) = region.delete() {
             self.inner.counters.cannot_write(&error);
         }
+        self.leaving.push_back((Arc::downgrade(&region), bytes));
+        drop(region);
+        self.bound_leaving();
         true
+    }
+
+    /// A deleted file takes its room until nobody has it open. So that slow readers cannot fill the disk, those that read
+    /// from what was deleted first then get an error.
+    fn bound_leaving(&mut self) {
+        self.leaving.retain(|(region, _)| region.strong_count() > 0);
+        let mut bytes: u64 = self.leaving.iter().map(|(_, bytes)| bytes).sum();
+        while bytes > self.limits.leaving
+            && let Some((region, freed)) = self.leaving.pop_front()
+        {
+            bytes -= freed;
+            if let Some(Err(error)) = region.upgrade().map(|region| region.file.set_len(0)) {
+                self.inner.counters.cannot_write(&error);
+            }
+        }
     }
 
     /// Writes again what was asked for of the oldest region, as far as the share goes.
