@@ -14,7 +14,8 @@ use super::place::{Packed, Place};
 use super::record::{Key, name_of};
 use super::region::Region;
 
-const SHARDS: usize = 64;
+/// So many that going through one is soon done, of a hundred million objects as well.
+const SHARDS: usize = 256;
 
 /// An object on its way to the disk.
 #[derive(Debug)]

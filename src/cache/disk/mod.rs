@@ -147,8 +147,10 @@ pub enum Put {
 }
 
 impl Disk {
-    /// The cache in this folder, which is made where it is not there, of at most `bound` bytes. On top come the log of marks
-    /// and, of what was deleted and is still being read from, up to an eighth of the bound (two regions, if it is small). Blocks on the file system, of a million objects for less than a second.
+    /// The cache in this folder, which is made where it is not there, of at most `bound` bytes, and of 2 TiB. On top come
+    /// the log of marks and, of what was deleted and is still being read from, up to an eighth of the bound (two regions, if
+    /// it is small). A file stays open for each region: 64 of them up to 16 GiB, 4 for each GiB above. Blocks on the file
+    /// system, of a million objects for less than a second.
     pub fn open(folder: &Path, bound: u64) -> Result<Disk, OpenError> {
         let limits = Limits::of(bound).ok_or(OpenError::TooSmall)?;
         let recovered = recovery::recover(folder, &limits)?;
