@@ -106,6 +106,34 @@ async fn a_log_cut_anywhere_has_what_is_before_the_cut() {
 }
 
 #[tokio::test]
+async fn what_was_cut_off_never_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    for number in 0..5 {
+        disk.put(key(number), Bytes::new(), vec![body(number, 500)]);
+    }
+    disk.flush().await;
+    let crashed = tempfile::tempdir().unwrap();
+    copy(folder.path(), crashed.path());
+    let path = crashed.path().join("region.0000000000000001");
+    let mut bytes = fs::read(&path).unwrap();
+    // In the head of the second.
+    let record = (bytes.len() - record::HEADER) / 5;
+    bytes[record::HEADER + record + 20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let disk = open(crashed.path());
+    assert!(disk.contains(&key(0)) && !disk.contains(&key(2)));
+    // Another in its place, behind which those would go on that were there before.
+    disk.put(key(9), Bytes::new(), vec![body(9, 500)]);
+    disk.flush().await;
+    let again = tempfile::tempdir().unwrap();
+    copy(crashed.path(), again.path());
+    let disk = open(again.path());
+    let there: Vec<u64> = (0..10).filter(|n| disk.contains(&key(*n))).collect();
+    assert_eq!(there, [0, 9]);
+}
+
+#[tokio::test]
 async fn whatever_happens_to_the_files_nothing_wrong_is_given_out() {
     let folder = tempfile::tempdir().unwrap();
     let disk = open(folder.path());
