@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     fn records(numbers: std::ops::Range<u8>) -> Vec<Vec<u8>> {
-        numbers.map(|n| vec![n; usize::from(n) * 3]).collect()
+        numbers.map(|n| vec![n; usize::from(n) * 10]).collect()
     }
 
     fn loaded(folder: &Path) -> (MarkLog, Vec<Vec<u8>>) {
