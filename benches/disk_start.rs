@@ -58,7 +58,10 @@ fn main() {
             let found = found.expect("it was written");
             assert_eq!(found.read(0, 1 << 16).await.expect("it is whole"), body);
         }
-        println!("found and read in {:?} each", began.elapsed() / ASKED as u32);
+        println!(
+            "found and read in {:?} each",
+            began.elapsed() / ASKED as u32
+        );
 
         let began = Instant::now();
         let there = (0..OBJECTS).filter(|number| disk.contains(&key(OBJECTS + number)));
