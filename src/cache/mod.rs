@@ -1,7 +1,5 @@
-//! The cache of responses.
-//!
-//! In: what upstreams answer, and what operators and other gateways purge. Out: what may be served of it. This room must
-//! never know who calls: what a response may be shared by is in its key.
+//! The cache: responses that answer for their upstreams (RFC 9111).
 
 pub mod broadcast;
+pub mod disk;
 pub mod marks;

@@ -1,0 +1,305 @@
+//! Where the cache stands on the way of a request: behind everything that may refuse it, before its upstream.
+//!
+//! A response that is good is written from the cache. What is not there is fetched by an exchange of the gateway's own
+//! ([`filling`]), and whoever asks for it meanwhile waits for the same response.
+
+mod filling;
+mod fills;
+mod purge;
+mod serve;
+mod tell;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{EXPECT, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{Method, Uri, Version};
+use pingora::Result;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use super::exchange::{Exchange, take_request};
+use crate::actions::Action;
+use crate::cache::rfc::ask_whether_same;
+use crate::cache::{
+    Ask, Cache, Entry, Found, Framing, Joined, Outcome, Pending, Purpose, Rules, Told, Use,
+};
+use crate::facts::{host, host_header};
+use crate::response::{Code, Reply};
+use crate::upstream::Attempt;
+
+pub(super) use filling::begun;
+pub(super) use fills::Fills;
+pub(super) use tell::Cached;
+
+/// What has become of a request at the cache.
+pub(super) enum Answer {
+    /// It is answered.
+    Written,
+    /// It is answered by this.
+    Reply(Reply),
+    /// It goes on to its upstream.
+    None,
+}
+
+/// How often a request looks again, where what it has waited for was not for it.
+const MOST_TURNS: usize = 3;
+
+/// Answers a request from the cache, or by way of it.
+pub(super) async fn answer(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    rules: Arc<Rules>,
+    fills: &Fills,
+) -> Result<Answer> {
+    if !matches!(&*exchange.route.action, Action::Proxy(_)) {
+        return Ok(Answer::None);
+    }
+    let request = session.req_header();
+    if let Some(reply) = purge::answer(exchange.view(request), &rules) {
+        return Ok(Answer::Reply(reply));
+    }
+    let mut cached = Box::new(Cached::new(rules.clone()));
+    let ask = match Ask::of(&rules, &exchange.route.name, exchange.view(request)) {
+        Ok(ask) => ask,
+        Err(past) => {
+            cached.past(past);
+            exchange.cached = Some(cached);
+            return Ok(Answer::None);
+        }
+    };
+    for _ in 0..MOST_TURNS {
+        let request = session.req_header();
+        let now = Instant::now();
+        let mut stale = None;
+        match rules.cache.find(&ask, &request.headers) {
+            Found::Entry(entry) => match rules.cache.judge(&entry, &ask, &rules, now) {
+                Use::Not(why) => {
+                    cached.forward(why);
+                    stale = Some(entry);
+                }
+                good => {
+                    let is_fetched =
+                        matches!(good, Use::Fresh { is_due: true } | Use::WhileRevalidating);
+                    if is_fetched {
+                        let of = (&rules, &ask, Some(entry.clone()));
+                        fetch(exchange, request, of, fills);
+                    }
+                    cached.hit(good);
+                    return serve::entry(session, exchange, cached, &entry).await;
+                }
+            },
+            Found::Nothing(why) => cached.forward(why),
+            Found::Passes => break,
+        }
+        if ask.is_only_if_cached() {
+            exchange.cached = Some(cached);
+            return Ok(Answer::Reply(Reply::failure(Code::NotCached)));
+        }
+        if ask.is_head() && stale.is_none() {
+            // Nobody wants its body, which may be large.
+            break;
+        }
+        let Some((pending, is_own)) = fetch(exchange, request, (&rules, &ask, stale), fills) else {
+            break;
+        };
+        let Some(outcome) = wait(session, &rules, pending, is_own).await? else {
+            break;
+        };
+        let of_others = |entry: &Entry, session: &Session| {
+            !is_own
+                && !rules
+                    .cache
+                    .is_for(entry, &ask, &session.req_header().headers)
+        };
+        match outcome {
+            Outcome::Kept(entry) | Outcome::Confirmed(entry) if of_others(&entry, session) => {}
+            Outcome::Kept(entry) => {
+                cached.stored(&entry, is_own);
+                return serve::entry(session, exchange, cached, &entry).await;
+            }
+            Outcome::Confirmed(entry) => {
+                cached.confirmed(is_own);
+                return serve::entry(session, exchange, cached, &entry).await;
+            }
+            Outcome::Spare(entry, _) if of_others(&entry, session) => {}
+            Outcome::Spare(entry, why) => {
+                cached.spared(exchange, why);
+                return serve::entry(session, exchange, cached, &entry).await;
+            }
+            Outcome::Once(once) => {
+                let Some(body) = once.take().filter(|_| is_own) else {
+                    break;
+                };
+                cached.not_stored(exchange, &once);
+                return serve::once(session, exchange, (cached, &once), body).await;
+            }
+            Outcome::Failed(failure) => {
+                cached.failed(exchange, &failure);
+                exchange.cached = Some(cached);
+                return Ok(Answer::Reply(failure.reply.clone()));
+            }
+        }
+    }
+    cached.passes();
+    exchange.cached = Some(cached);
+    Ok(Answer::None)
+}
+
+/// Has somebody fetch what is asked for, if nobody does already. Gives what is to be waited for, and whether nobody did; nothing
+/// where nobody is to wait for others.
+fn fetch(
+    exchange: &Exchange,
+    request: &RequestHeader,
+    (rules, ask, stale): (&Arc<Rules>, &Ask, Option<Arc<Entry>>),
+    fills: &Fills,
+) -> Option<(Pending, bool)> {
+    let wants_part = request.headers.contains_key(RANGE) && stale.is_none();
+    let key = match &stale {
+        Some(entry) => entry.key(),
+        None if wants_part => Cache::ranges(ask, &request.headers),
+        None => ask.key(),
+    };
+    let query = rules.query.of(request.uri.query());
+    let mut target = request.uri.path().to_owned();
+    if let Some(query) = &query {
+        target.push('?');
+        target.push_str(query);
+    }
+    let purpose = || Purpose {
+        ask: ask.clone(),
+        headers: request.headers.clone(),
+        host: host(request)
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .into(),
+        path: target.as_str().into(),
+        stale: stale.clone(),
+    };
+    match rules.cache.join(rules, key, purpose) {
+        Joined::Began(filler, pending) => {
+            let request = asking(request, &target, stale.as_deref(), wants_part);
+            let filler = Arc::new(filler);
+            let exchange = Box::new(exchange.for_cache(filler.clone()));
+            fills.begin(filling::session(request, exchange, filler));
+            Some((pending, true))
+        }
+        Joined::Waits(pending) => rules.collapse.is_some().then_some((pending, false)),
+    }
+}
+
+/// The request that fetches what a client's asks for.
+fn asking(
+    request: &RequestHeader,
+    target: &str,
+    stale: Option<&Entry>,
+    wants_part: bool,
+) -> RequestHeader {
+    let host = host_header(request);
+    let mut own = request.clone();
+    let mut parts = take_request(&mut own);
+    parts.method = Method::GET;
+    parts.version = Version::HTTP_11;
+    if let Ok(uri) = target.parse::<Uri>() {
+        parts.uri = uri;
+    }
+    if let Some(host) = host {
+        parts.headers.insert(HOST, host);
+    }
+    for name in [EXPECT, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+        parts.headers.remove(name);
+    }
+    if !wants_part {
+        parts.headers.remove(RANGE);
+        parts.headers.remove(IF_RANGE);
+    }
+    if let Some(stale) = stale.filter(|entry| entry.part().is_none()) {
+        ask_whether_same(stale.headers(), &mut parts.headers);
+    }
+    parts.into()
+}
+
+/// Waits for a fill. `None` where it takes too long, or comes to nothing. An error where the client leaves.
+async fn wait(
+    session: &mut Session,
+    rules: &Rules,
+    pending: Pending,
+    is_own: bool,
+) -> Result<Option<Outcome>> {
+    let outcome = pending.outcome();
+    // One's own has the deadlines of its exchange.
+    let patience = rules.collapse.filter(|_| !is_own);
+    let late = async {
+        match patience {
+            Some(patience) => tokio::time::sleep(patience).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(outcome, late);
+    let client = &mut session.downstream_session;
+    tokio::select! {
+        biased;
+        outcome = &mut outcome => return Ok(outcome),
+        () = &mut late => return Ok(None),
+        left = client.read_body_or_idle(true) => {
+            left.map_err(|error| error.into_down())?;
+        }
+    }
+    tokio::select! {
+        outcome = outcome => Ok(outcome),
+        () = late => Ok(None),
+    }
+}
+
+impl Exchange {
+    /// What is to be said of the upstream's part in this exchange, to the client's that it was made for.
+    fn told(&self) -> Told {
+        let attempt = self.attempt.as_ref();
+        Told {
+            upstream: attempt.map_or_else(Default::default, |it| it.upstream().name().into()),
+            endpoint: attempt
+                .and_then(|it| it.endpoint())
+                .unwrap_or_default()
+                .into(),
+            attempts: attempt.map_or(0, |it| it.attempts()),
+            time: attempt.and_then(|it| it.spent(Instant::now(), false)),
+            degraded: self
+                .degraded
+                .as_ref()
+                .map(|it| (it.reason.clone(), it.answer.clone())),
+        }
+    }
+
+    /// There is no response for the cache but this reply.
+    pub(super) fn fill_with(&mut self, reply: Reply) {
+        let told = self.told();
+        self.outcome = reply.code.or(self.outcome);
+        if let Some(filler) = &self.filler {
+            filler.fail(reply, told);
+        }
+    }
+
+    /// The header of the response for the cache has come.
+    pub(super) fn fill_begins(&self) {
+        let Some(filler) = &self.filler else { return };
+        let is_open = self.attempt.as_ref().is_some_and(Attempt::is_until_close);
+        let framing = match is_open {
+            true => Framing::UntilClose,
+            false => Framing::Delimited,
+        };
+        filler.expect(self.told(), framing);
+    }
+
+    /// The response of an upstream to a request of a route with a cache, which did not come by way of it.
+    pub(super) fn passed_by_cache(
+        &mut self,
+        request: &RequestHeader,
+        response: &mut http::response::Parts,
+    ) {
+        if let Some(cached) = &self.cached {
+            let cached = cached.clone();
+            purge::after(&cached.rules, request, response);
+            cached.tell(response);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Writes to a client what the cache has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, TRANSFER_ENCODING};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::{Answer, Cached};
+use crate::cache::body::Reader;
+use crate::cache::rfc::{
+    ContentRange, Frames, Wanted, is_not_modified, is_same_range, strip_for_304, wanted,
+};
+use crate::cache::{Entry, Once};
+use crate::proxy::exchange::Exchange;
+use crate::proxy::reply::write_header;
+use crate::response::Code;
+
+/// What follows the header.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pieces: VecDeque<Piece>,
+    /// In bytes; `None` where it is not known before it ends.
+    length: Option<u64>,
+}
+
+/// A part of a content.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Literal(Bytes),
+    /// So many bytes of a body from where its reader is; all that there are, where that is not known.
+    Read(Reader, Option<u64>),
+}
+
+impl Content {
+    pub(super) fn whole(bytes: Bytes) -> Content {
+        Content {
+            length: Some(bytes.len() as u64),
+            pieces: VecDeque::from([Piece::Literal(bytes)]),
+        }
+    }
+
+    pub(super) fn read(reader: Reader, length: Option<u64>) -> Content {
+        Content {
+            pieces: VecDeque::from([Piece::Read(reader, length)]),
+            length,
+        }
+    }
+
+    /// Several pieces, which are `length` bytes together.
+    pub(super) fn of(pieces: VecDeque<Piece>, length: u64) -> Content {
+        Content {
+            pieces,
+            length: Some(length),
+        }
+    }
+}
+
+/// Answers with what is kept: the whole of it, a part, or that the client has it already.
+pub(super) async fn entry(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    mut cached: Box<Cached>,
+    entry: &Arc<Entry>,
+) -> Result<Answer> {
+    let now = Instant::now();
+    let request = session.req_header();
+    let (mut head, content) = response(&request.headers, entry)
+        .ok_or_else(|| exchange.give_up(Code::UpstreamReset).into_up())?;
+    let age = entry.age(now).as_secs();
+    if cached.is_from_before() || entry.headers().contains_key(AGE) || age > 0 {
+        head.headers.insert(AGE, age.into());
+    }
+    cached.status.ttl = Some(entry.left(now));
+    cached.tell(&mut head);
+    exchange.cached = Some(cached);
+    write(session, exchange, head, content).await?;
+    Ok(Answer::Written)
+}
+
+/// Passes a response on that is not kept.
+pub(super) async fn once(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    (cached, once): (Box<Cached>, &Once),
+    body: Reader,
+) -> Result<Answer> {
+    let mut head = http::Response::new(()).into_parts().0;
+    head.status = once.status;
+    head.headers = once.headers.clone();
+    let length = head.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    cached.tell(&mut head);
+    exchange.cached = Some(cached);
+    write(session, exchange, head, Content::read(body, length)).await?;
+    Ok(Answer::Written)
+}
+
+/// `None` where its body is not there from the place on that is wanted.
+fn response(request: &HeaderMap, entry: &Arc<Entry>) -> Option<(Parts, Content)> {
+    let mut head = http::Response::new(()).into_parts().0;
+    head.status = entry.status();
+    head.headers = entry.headers().clone();
+    if is_not_modified(request, entry.status(), entry.headers()) {
+        head.status = StatusCode::NOT_MODIFIED;
+        strip_for_304(&mut head.headers);
+        return Some((head, Content::default()));
+    }
+    if !request.contains_key(RANGE) || !is_same_range(request, entry.headers()) {
+        return whole(head, entry);
+    }
+    if let Some(of) = entry.part() {
+        // Of a part that is kept, what is wanted is all in there, or it would not be served.
+        let (Some(part), Some(length)) = (of.has(request), of.length) else {
+            return whole(head, entry);
+        };
+        let from = part.first - of.part.first;
+        let content = piece(entry, from, part.length())?;
+        head.headers
+            .insert(CONTENT_RANGE, ContentRange::write(part, length));
+        return Some((head, Content::of([content].into(), part.length())));
+    }
+    let Some(length) = entry.length().filter(|_| entry.status() == StatusCode::OK) else {
+        return whole(head, entry);
+    };
+    match wanted(request, length) {
+        Wanted::Whole => whole(head, entry),
+        Wanted::Nothing => {
+            head.status = StatusCode::RANGE_NOT_SATISFIABLE;
+            strip_for_304(&mut head.headers);
+            head.headers
+                .insert(CONTENT_RANGE, ContentRange::unsatisfied(length));
+            Some((head, Content::whole(Bytes::new())))
+        }
+        Wanted::One(part) => {
+            head.status = StatusCode::PARTIAL_CONTENT;
+            head.headers
+                .insert(CONTENT_RANGE, ContentRange::write(part, length));
+            let content = piece(entry, part.first, part.length())?;
+            Some((head, Content::of([content].into(), part.length())))
+        }
+        Wanted::Several(parts) => {
+            head.status = StatusCode::PARTIAL_CONTENT;
+            let content_type = head.headers.get(CONTENT_TYPE);
+            let frames = Frames::of(&parts, length, content_type, rand::random());
+            let mut pieces = VecDeque::with_capacity(2 * parts.len() + 1);
+            for (part, before) in parts.iter().zip(frames.before) {
+                pieces.push_back(Piece::Literal(before.into()));
+                pieces.push_back(piece(entry, part.first, part.length())?);
+            }
+            pieces.push_back(Piece::Literal(frames.after.into()));
+            head.headers.insert(CONTENT_TYPE, frames.content_type);
+            Some((head, Content::of(pieces, frames.length)))
+        }
+    }
+}
+
+fn whole(head: Parts, entry: &Arc<Entry>) -> Option<(Parts, Content)> {
+    let content = match entry.body().in_one() {
+        Some(bytes) => Content::whole(bytes),
+        None => Content::read(entry.body().read_from(0)?, entry.length()),
+    };
+    Some((head, content))
+}
+
+fn piece(entry: &Entry, from: u64, length: u64) -> Option<Piece> {
+    Some(Piece::Read(entry.body().read_from(from)?, Some(length)))
+}
+
+/// Writes a response: through the response hooks of the route, as one of an upstream would go.
+pub(super) async fn write(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    mut head: Parts,
+    mut content: Content,
+) -> Result<()> {
+    let request = session.req_header();
+    let can_have_content =
+        head.status != StatusCode::NO_CONTENT && head.status != StatusCode::NOT_MODIFIED;
+    let is_bodiless = !can_have_content || request.method == Method::HEAD;
+    match content.length {
+        Some(length) if can_have_content => {
+            head.headers.insert(CONTENT_LENGTH, length.into());
+        }
+        None if !is_bodiless && request.version == Version::HTTP_11 => {
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers.insert(TRANSFER_ENCODING, chunked);
+        }
+        _ => {}
+    }
+    exchange.finish(request, &mut head);
+    if exchange.route.pipeline.changes_bodies() {
+        exchange.open_response(request, &mut head)?;
+    }
+    let is_unframed = !is_bodiless
+        && request.version == Version::HTTP_10
+        && !head.headers.contains_key(CONTENT_LENGTH);
+    if is_unframed || exchange.is_last() {
+        session.set_keepalive(None);
+    }
+    exchange
+        .first_byte
+        .get_or_insert_with(|| exchange.began.elapsed());
+    if is_bodiless {
+        content.pieces.clear();
+    }
+    let header = Box::new(ResponseHeader::from(head));
+    if content.pieces.is_empty() && exchange.bodies.response.is_empty() {
+        return write_header(session, header)
+            .await
+            .map_err(|error| error.into_down());
+    }
+    let written = session.write_response_header(header, false).await;
+    written.map_err(|error| error.into_down())?;
+    write_body(session, exchange, content).await
+}
+
+async fn write_body(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    mut content: Content,
+) -> Result<()> {
+    loop {
+        let mut part = next(&mut content.pieces).await.map_err(|()| {
+            exchange.outcome = Some(Code::UpstreamReset);
+            Error::explain(ErrorType::ConnectionClosed, "the response has broken off").into_up()
+        })?;
+        let ends = content.pieces.is_empty();
+        if part.is_none() && !ends {
+            continue;
+        }
+        if let Some(pause) = exchange.pass(&mut part, ends)? {
+            tokio::time::sleep(pause).await;
+        }
+        if part.as_ref().is_some_and(|part| !part.is_empty()) || ends {
+            let written = session.write_response_body(part, ends).await;
+            written.map_err(|error| error.into_down())?;
+        }
+        if ends {
+            return Ok(());
+        }
+    }
+}
+
+/// What comes next. The piece is gone once all of it has come.
+async fn next(pieces: &mut VecDeque<Piece>) -> std::result::Result<Option<Bytes>, ()> {
+    let Some(piece) = pieces.front_mut() else {
+        return Ok(None);
+    };
+    let (part, is_over) = match piece {
+        Piece::Literal(bytes) => (Some(std::mem::take(bytes)), true),
+        Piece::Read(reader, left) => {
+            let part = reader.next().await.map_err(|_| ())?;
+            match (part, left) {
+                (None, None) => (None, true),
+                // It is shorter than was said.
+                (None, Some(_)) => return Err(()),
+                (Some(part), None) => (Some(part), false),
+                (Some(mut part), Some(left)) => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(part.len());
+                    part.truncate(count);
+                    *left -= count as u64;
+                    (Some(part), *left == 0)
+                }
+            }
+        }
+    };
+    if is_over {
+        pieces.pop_front();
+    }
+    Ok(part)
+}
