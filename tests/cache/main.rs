@@ -16,6 +16,7 @@ mod run;
 mod scripted;
 mod selftest;
 
+mod age;
 mod authorization;
 mod cache_status;
 mod conditional;
@@ -23,10 +24,8 @@ mod directives;
 mod freshness;
 mod headers;
 mod heuristics;
-mod identities;
 mod invalidation;
 mod isolation;
-mod isolation_raw;
 mod methods;
 mod ranges;
 mod request_directives;
@@ -35,6 +34,7 @@ mod statuses;
 mod storing;
 mod targeted;
 mod update;
+mod validation;
 mod vary;
 
 use case::Case;
@@ -56,6 +56,7 @@ const CACHED: &str = r#"
 fn conformance() -> Vec<Case> {
     let parts = [
         freshness::cases(),
+        age::cases(),
         heuristics::cases(),
         directives::cases(),
         request_directives::cases(),
@@ -64,6 +65,7 @@ fn conformance() -> Vec<Case> {
         methods::cases(),
         vary::cases(),
         conditional::cases(),
+        validation::cases(),
         ranges::cases(),
         update::cases(),
         stale::cases(),
