@@ -139,6 +139,31 @@ fn ages() -> Vec<Case> {
             .says(&["cache-control: max-age=3600", "age: 7200.0"])
             .get()
             .reused(),
+        may("age-with-a-parameter-is-ignored", AGE)
+            .get()
+            .says(&["cache-control: max-age=3600", "age: 7200;foo=bar"])
+            .get()
+            .reused(),
+        may("age-with-a-unit-is-ignored", AGE)
+            .get()
+            .says(&["cache-control: max-age=3600", "age: 7200s"])
+            .get()
+            .reused(),
+        may("age-quoted-is-ignored", AGE)
+            .get()
+            .says(&["cache-control: max-age=3600", "age: \"7200\""])
+            .get()
+            .reused(),
+        may("age-empty-is-ignored", AGE)
+            .get()
+            .says(&["cache-control: max-age=3600", "age: "])
+            .get()
+            .reused(),
+        must("age-with-leading-zeros", AGE)
+            .get()
+            .says(&["cache-control: max-age=3600", "age: 0007200"])
+            .get()
+            .fetched(),
         must("age-huge-is-old", "RFC 9111 section 1.2.2")
             .get()
             .says(&["cache-control: max-age=3600", "age: 9999999999999999999999"])

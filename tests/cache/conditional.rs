@@ -280,6 +280,7 @@ fn modified() -> Vec<Case> {
         .says(&[LIFE, "etag: \"a\""])
         .get()
         .with("if-none-match: \"a\"")
+        .status(404)
         .anything()
         .is(404),
         must("condition-not-with-no-cache", "RFC 9111 section 5.2.2.4")

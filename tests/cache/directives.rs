@@ -408,7 +408,24 @@ fn revalidated() -> Vec<Case> {
 }
 
 fn understood() -> Vec<Case> {
-    vec![
+    let control = "cache-control: max-age=3600, no-store, must-understand";
+    let mut cases = Vec::new();
+    for status in [
+        203, 204, 301, 308, 400, 404, 405, 410, 414, 500, 502, 503, 504,
+    ] {
+        let case = should(format!("directive-must-understand-{status}"), UNDERSTAND);
+        let case = case.get().status(status).says(&[control]);
+        cases.push(case.get().status(status).reused());
+    }
+    for status in [209, 299, 310, 399, 430, 499, 509, 599] {
+        let case = must(
+            format!("directive-must-understand-not-{status}"),
+            UNDERSTAND,
+        );
+        let case = case.get().status(status).says(&[control]);
+        cases.push(case.get().status(status).fetched());
+    }
+    cases.extend([
         should("directive-must-understand-over-no-store", UNDERSTAND)
             .get()
             .says(&["cache-control: max-age=3600, must-understand, no-store"])
@@ -439,5 +456,6 @@ fn understood() -> Vec<Case> {
             .says(&["cache-control: max-age=3600, must-understand, no-store, private"])
             .get()
             .fetched(),
-    ]
+    ]);
+    cases
 }

@@ -21,6 +21,16 @@ pub fn cases() -> Vec<Case> {
         "server: origin/1",
         "strict-transport-security: max-age=1",
         "x-content-type-options: nosniff",
+        "x-frame-options: deny",
+        "x-xss-protection: 1",
+        "clear-site-data: \"cache\"",
+        "content-foo: a",
+        "x-content-foo: a",
+        "content-encoding: x-own",
+        "content-location: /a",
+        "public-key-pins: a",
+        "set-cookie2: a",
+        "expires: Fri, 31 Dec 9999 23:59:59 GMT",
         "surrogate-key: a b",
         "digest: sha-256=a",
         "retry-after: 5",
@@ -138,14 +148,19 @@ fn of_one_hop() -> Vec<Case> {
     let mut cases: Vec<Case> = rows
         .map(|(id, section, fields, name)| {
             let case = must(format!("hop-{id}-is-not-stored"), section).get();
-            case.says(&[LIFE, "x-kept: a"])
+            let case = case
+                .says(&[LIFE, "x-kept: a"])
                 .says(fields)
                 .get()
                 .anything()
                 .is(200)
-                .lacks(name)
                 .has("x-kept: a")
-                .says(&["x-kept: a"])
+                .says(&["x-kept: a"]);
+            // Over HTTP/1.1 the gateway has a `Connection` of its own.
+            match name {
+                "connection" => case.free_of("x-hop"),
+                _ => case.lacks(name),
+            }
         })
         .collect();
     cases.extend([

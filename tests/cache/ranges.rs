@@ -171,6 +171,12 @@ fn refused() -> Vec<Case> {
                 .anything()
                 .is(200)
                 .shows(DIGITS)
+                // What is no range at all may be refused as well.
+                .of_kind(if id == "other-unit" {
+                    Kind::Should
+                } else {
+                    Kind::May
+                })
         })
         .collect();
     cases.extend([

@@ -4,6 +4,10 @@ use crate::case::{Case, Kind, may, must, should};
 
 const VARY: &str = "RFC 9111 section 4.1";
 const STAR: &str = "RFC 9110 section 12.5.5";
+/// A name, what the response varies by, and the fields of two requests.
+type Row = (&'static str, Lines, Lines, Lines);
+type Lines = &'static [&'static str];
+
 const LIFE: &str = "cache-control: max-age=3600";
 
 pub fn cases() -> Vec<Case> {
@@ -28,7 +32,7 @@ fn pair(id: &str, vary: &[&str], first: &[&str], second: &[&str]) -> Case {
 }
 
 fn matching() -> Vec<Case> {
-    let same: [(&str, &[&str], &[&str], &[&str]); 10] = [
+    let same: [Row; 10] = [
         ("same", &["vary: x-a"], &["x-a: 1"], &["x-a: 1"]),
         (
             "same-other-field",
@@ -75,7 +79,7 @@ fn matching() -> Vec<Case> {
             &["x-a: 1"],
         ),
     ];
-    let other: [(&str, &[&str], &[&str], &[&str]); 17] = [
+    let other: [Row; 17] = [
         ("other", &["vary: x-a"], &["x-a: 1"], &["x-a: 2"]),
         ("other-case", &["vary: x-a"], &["x-a: a"], &["x-a: A"]),
         ("missing-later", &["vary: x-a"], &["x-a: 1"], &[]),
@@ -163,7 +167,7 @@ fn matching() -> Vec<Case> {
 /// Differences that mean nothing, by the field's own definition. They may be seen through; Northgate sees through those
 /// that are the same for every list.
 fn normalised() -> Vec<Case> {
-    let rows: [(&str, &[&str], &[&str], &[&str]); 6] = [
+    let rows: [Row; 6] = [
         (
             "space",
             &["vary: accept-language"],
@@ -369,12 +373,14 @@ fn several() -> Vec<Case> {
 }
 
 fn stars() -> Vec<Case> {
-    let rows: [(&str, &[&str]); 5] = [
+    let rows: [(&str, &[&str]); 7] = [
         ("alone", &["vary: *"]),
         ("last", &["vary: x-a, *"]),
         ("first", &["vary: *, x-a"]),
         ("other-line", &["vary: x-a", "vary: *"]),
         ("twice", &["vary: *, *"]),
+        ("after-nothing", &["vary: , *"]),
+        ("on-two-lines", &["vary: *", "vary: *"]),
     ];
     let mut cases = Vec::new();
     for (name, vary) in rows {
