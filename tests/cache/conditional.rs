@@ -22,7 +22,7 @@ fn asked(id: &str, section: &'static str, validator: &str, condition: &str) -> C
 }
 
 fn not_modified() -> Vec<Case> {
-    let rows: [(&str, &'static str, &str, &str); 17] = [
+    let rows: [(&str, &'static str, &str, &str); 18] = [
         ("etag", NONE_MATCH, "etag: \"a\"", "if-none-match: \"a\""),
         (
             "weak-for-strong",
@@ -108,6 +108,12 @@ fn not_modified() -> Vec<Case> {
             SINCE,
             "last-modified: {start-3000}",
             "if-modified-since: {start-1000}",
+        ),
+        (
+            "since-rfc850",
+            "RFC 9110 section 5.6.7",
+            "last-modified: {start-3000}",
+            "if-modified-since: {rfc850-1000}",
         ),
         (
             "since-asctime",

@@ -60,6 +60,12 @@ pub fn cases() -> Vec<Case> {
             .get()
             .reused()
             .has("x-own: a, b"),
+        should("field-beyond-ascii-is-kept", "RFC 9110 section 5.5")
+            .get()
+            .says(&[LIFE, "x-own: grün"])
+            .get()
+            .reused()
+            .has("x-own: grün"),
         should("field-empty-is-kept", STORING)
             .get()
             .says(&[LIFE, "x-own: "])
