@@ -2,6 +2,7 @@
 //! was for one alone may reach another.
 
 mod addresses;
+mod beside;
 mod contents;
 mod identities;
 mod poisoning;
