@@ -358,6 +358,7 @@ fn records(criterion: &mut Criterion) {
         retried: None,
         retry_stop: None,
         hedge: None,
+        cache: None,
         code: None,
         fault: None,
         flag: None,

@@ -1,5 +1,297 @@
 //! The cache: responses that answer for their upstreams (RFC 9111).
+//!
+//! In: what routes want kept, requests, and the responses of upstreams. Out: responses that are good, what has to be asked of
+//! an upstream, and who waits for whose answer. This room must never know sessions or policies; requests that come to it
+//! are taken to be allowed.
+//!
+//! # How a request goes
+//! Its key is of everything that tells one response from another: its route, scheme, host, path, what counts of its query, and what
+//! the route's `vary_by` says. What lies there is a response, or the names of the headers by which variants are told apart
+//! ([`rfc::Vary`]), whose values make another key. An [`Entry`] is judged by its age, by what it and the request say, and by
+//! what was purged ([`marks`]). Where it will not do, the first who asks begins a fill, and the others wait for its
+//! [`Outcome`]; each reads the body at its own pace while it is written ([`body`]).
+//!
+//! # Bounds
+//! Memory is bound by bytes, headers and bookkeeping included ([`memory`]); bodies that are written or still read by somebody
+//! are bound together with those that are kept ([`body::Budget`]). A response that has no room is passed on and not kept.
 
+pub mod body;
 pub mod broadcast;
 pub mod disk;
 pub mod marks;
+pub mod memory;
+pub mod rfc;
+
+mod ask;
+mod config;
+mod entry;
+mod fill;
+mod key;
+mod key_hash;
+mod rules;
+mod slot;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+
+pub use ask::{Ask, Past};
+pub use config::{Config, Settings};
+pub use entry::{Entry, Use};
+pub use fill::{Failure, Filler, Framing, Once, Outcome, Pending, Purpose, Sink, Spared, Told};
+pub use key::Query;
+pub use key_hash::Key;
+pub use rules::{Freshness, Rules, StatusTtl};
+
+use body::Budget;
+use key::Parts;
+use key_hash::ByKey;
+use marks::{Mark, Marks, Purge, Verdict};
+use memory::Memory;
+use rfc::{Forward, Vary, WhyNot};
+use slot::Slot;
+
+use crate::limits::KeyParts as _;
+
+/// Bodies have a little more than entries, so that what is written and read has room while the memory is full.
+const BODIES: u64 = 8;
+/// For how long nobody waits for what was not to be kept.
+const NO_WAIT: Duration = Duration::from_secs(10);
+const SHARDS: usize = 16;
+
+/// What responses are kept in. There is one for a gateway, whatever its configuration.
+pub struct Cache {
+    memory: Memory<Slot>,
+    budget: Arc<Budget>,
+    marks: Marks,
+    /// The fills that are under way.
+    pending: [Mutex<HashMap<Key, Pending, ByKey>>; SHARDS],
+    name: ArcSwap<Box<str>>,
+}
+
+/// What there is for a request.
+#[derive(Clone, Debug)]
+pub enum Found {
+    Entry(Arc<Entry>),
+    Nothing(Forward),
+    /// Nobody waits for anybody.
+    Passes,
+}
+
+/// Who fetches what is not there.
+#[derive(Debug)]
+pub enum Joined {
+    /// Whoever asks now.
+    Began(Filler, Pending),
+    /// Somebody does already.
+    Waits(Pending),
+}
+
+impl Default for Cache {
+    fn default() -> Cache {
+        let settings = Settings::default();
+        Cache {
+            memory: Memory::new(settings.memory),
+            budget: Arc::new(Budget::new(settings.memory + settings.memory / BODIES)),
+            marks: Marks::new(),
+            pending: Default::default(),
+            name: ArcSwap::from_pointee(settings.name),
+        }
+    }
+}
+
+impl Cache {
+    /// Has it keep as much as a configuration says, from now on.
+    pub fn apply(&self, settings: &Settings) {
+        self.memory.set_bound(settings.memory);
+        self.budget
+            .set_most(settings.memory + settings.memory / BODIES);
+        self.name.store(Arc::new(settings.name.clone()));
+    }
+
+    /// What it is called in `Cache-Status`.
+    pub fn name(&self) -> Arc<Box<str>> {
+        self.name.load_full()
+    }
+
+    /// Looks up what a request asks for. Costs two hashes at most, and two looks into a table.
+    pub fn find(&self, ask: &Ask, headers: &HeaderMap) -> Found {
+        let slot = self.memory.find(&ask.key);
+        let (slot, missed) = match slot.as_deref() {
+            Some(Slot::Variants(vary)) => {
+                let key = Cache::variant(ask.key, vary, headers);
+                (self.find_part(ask, key), Forward::VaryMiss)
+            }
+            None if ask.has_range => (self.find_part(ask, ask.key), Forward::UriMiss),
+            _ => (slot, Forward::UriMiss),
+        };
+        match slot.as_deref() {
+            Some(Slot::Entry(entry)) => match self.is_live(entry) {
+                true => Found::Entry(entry.clone()),
+                false => {
+                    self.forget(entry);
+                    Found::Nothing(missed)
+                }
+            },
+            Some(Slot::Passes(until)) if *until > Instant::now() => Found::Passes,
+            _ => Found::Nothing(missed),
+        }
+    }
+
+    /// The whole, or else a part where that is asked for.
+    fn find_part(&self, ask: &Ask, key: Key) -> Option<Arc<Slot>> {
+        let whole = self.memory.find(&key);
+        match ask.has_range {
+            true => whole.or_else(|| self.memory.find(&Cache::part(key))),
+            false => whole,
+        }
+    }
+
+    /// What a request may do with what was found for it.
+    pub fn judge(&self, entry: &Entry, ask: &Ask, rules: &Rules, now: Instant) -> Use {
+        let verdict = self.marks.judge(&entry.standing, entry.path.as_bytes());
+        entry.usable(ask, rules, verdict, now)
+    }
+
+    /// Whether an entry is for a request with these headers.
+    pub fn is_for(&self, entry: &Entry, ask: &Ask, headers: &HeaderMap) -> bool {
+        let key = Cache::variant(ask.key, &entry.vary, headers);
+        entry.key == key || entry.key == Cache::part(key)
+    }
+
+    /// Whether it was not purged for good.
+    pub(crate) fn is_live(&self, entry: &Entry) -> bool {
+        self.marks.judge(&entry.standing, entry.path.as_bytes()) != Verdict::Dead
+    }
+
+    /// Begins to fetch what lies, or will lie, under a key, or has somebody wait for who does already.
+    pub fn join(&self, rules: &Arc<Rules>, key: Key, purpose: impl FnOnce() -> Purpose) -> Joined {
+        let mut pending = self.pending(key);
+        if let Some(pending) = pending.get(&key) {
+            return Joined::Waits(pending.clone());
+        }
+        let (filler, own) = Filler::new(rules.clone(), purpose(), key, self.marks.now());
+        pending.insert(key, own.clone());
+        Joined::Began(filler, own)
+    }
+
+    fn pending(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Pending, ByKey>> {
+        let shard = &self.pending[(key.number() >> 32) as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_wait(&self, key: Key) {
+        self.pending(key).remove(&key);
+    }
+
+    /// Under which variants lie.
+    fn variant(key: Key, vary: &Vary, headers: &HeaderMap) -> Key {
+        if vary.names().is_empty() {
+            return key;
+        }
+        let mut parts = Parts::default();
+        parts.part(key.bytes());
+        for name in vary.names() {
+            parts.part(name.as_str().as_bytes());
+            match rfc::said(headers, name) {
+                Some(said) => parts.part(&said),
+                None => parts.absent(),
+            }
+        }
+        parts.key()
+    }
+
+    /// Under which a part of what is under a key lies.
+    fn part(key: Key) -> Key {
+        let mut parts = Parts::default();
+        parts.part(b"part");
+        parts.part(key.bytes());
+        parts.key()
+    }
+
+    /// Under which those wait who want the same ranges.
+    pub fn ranges(ask: &Ask, headers: &HeaderMap) -> Key {
+        let mut parts = Parts::default();
+        parts.part(b"ranges");
+        parts.part(ask.key.bytes());
+        for range in headers.get_all(http::header::RANGE) {
+            parts.part(range.as_bytes());
+        }
+        for condition in headers.get_all(http::header::IF_RANGE) {
+            parts.part(condition.as_bytes());
+        }
+        parts.key()
+    }
+
+    /// Whether something is asked for often enough to be kept.
+    fn is_wanted(&self, key: Key, least: u16) -> Result<(), WhyNot> {
+        if least <= 1 {
+            return Ok(());
+        }
+        let slot = self.memory.find(&key);
+        let uses = match slot.as_deref() {
+            Some(Slot::Seen(uses)) => uses.fetch_add(1, Ordering::Relaxed) + 1,
+            Some(Slot::Entry(_) | Slot::Variants(_)) => return Ok(()),
+            _ => {
+                self.memory
+                    .put(key, Arc::new(Slot::Seen(AtomicU16::new(1))));
+                1
+            }
+        };
+        match uses >= least {
+            true => Ok(()),
+            false => Err(WhyNot::Rare),
+        }
+    }
+
+    /// Has nobody wait for what lies under this key, for a while.
+    fn pass(&self, key: Key) {
+        let until = Instant::now() + NO_WAIT;
+        self.memory.put(key, Arc::new(Slot::Passes(until)));
+    }
+
+    fn put(&self, entry: &Arc<Entry>) {
+        self.memory
+            .put(entry.key, Arc::new(Slot::Entry(entry.clone())));
+    }
+
+    /// Has the variants of what is under a key told apart as an entry says.
+    fn put_variants(&self, key: Key, entry: &Entry) {
+        if entry.vary.names().is_empty() {
+            return;
+        }
+        let is_known = |slot: &Slot| matches!(slot, Slot::Variants(vary) if *vary == entry.vary);
+        if !self.memory.find(&key).is_some_and(|slot| is_known(&slot)) {
+            let variants = Slot::Variants(entry.vary.clone());
+            self.memory.put(key, Arc::new(variants));
+        }
+    }
+
+    /// All of an entry has come.
+    fn settle(&self, entry: &Arc<Entry>) {
+        self.memory.weigh_again(&entry.key);
+    }
+
+    /// Takes an entry out, where it is still there.
+    fn forget(&self, entry: &Arc<Entry>) {
+        let is_meant = |slot: &Slot| matches!(slot, Slot::Entry(own) if Arc::ptr_eq(own, entry));
+        self.memory.remove_if(&entry.key, is_meant);
+    }
+
+    /// Purges. When it returns nothing that was asked for before is served as if it were good.
+    pub fn purge(&self, purge: &Purge) -> Mark {
+        self.marks.purge(purge)
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache")
+            .field("memory", &self.memory)
+            .finish_non_exhaustive()
+    }
+}

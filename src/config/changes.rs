@@ -20,7 +20,7 @@ pub struct Changes {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     pub kind: Kind,
-    /// Empty for `[gateway]`, `[admin]` and `[identity]`.
+    /// Empty for `[gateway]`, `[admin]`, `[identity]` and `[cache]`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     #[serde(flatten)]
@@ -35,6 +35,7 @@ pub enum Kind {
     Gateway,
     Admin,
     Identity,
+    Cache,
     Plan,
     Consumer,
     Store,
@@ -82,6 +83,7 @@ impl Kind {
             Kind::Gateway => "gateway",
             Kind::Admin => "admin",
             Kind::Identity => "identity",
+            Kind::Cache => "cache",
             Kind::Plan => "plan",
             Kind::Consumer => "consumer",
             Kind::Store => "store",
@@ -97,6 +99,7 @@ impl Kind {
             Kind::Gateway => "gateway",
             Kind::Admin => "admin",
             Kind::Identity => "identity",
+            Kind::Cache => "cache",
             Kind::Plan => "plans",
             Kind::Consumer => "consumers",
             Kind::Store => "stores",

@@ -18,6 +18,7 @@ use super::warnings;
 use super::{GatewayConfig, SandboxConfig};
 use crate::actions::Action;
 use crate::admin;
+use crate::cache::{self, Cache};
 use crate::facts::Variables;
 use crate::identity::{self, Directory};
 use crate::limits::{self, Criticality, Overload};
@@ -127,11 +128,13 @@ fn compile_on(
         || Arc::new(limits::Room::new(metrics)),
         |before| before.limits.clone(),
     );
+    let cache = before.map_or_else(|| Arc::new(Cache::default()), |before| before.cache.clone());
     let plans = plans(document, diagnostics);
     let references = References {
         sources,
         identity: &identity,
         limits: &limits,
+        cache: &cache,
         plans: &plans,
         stores: &stores,
         allows_faults: gateway.allow_fault_injection,
@@ -198,6 +201,7 @@ fn compile_on(
         let kept = view.map(|view| kept::routes(document, view));
         kept.into_iter().flatten().collect::<Vec<_>>()
     };
+    let cache_settings = cache_settings(document, diagnostics);
     let overload = overload(&gateway, before, metrics);
     let classes = classes(&plans);
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
@@ -257,6 +261,8 @@ fn compile_on(
     snapshot.identify(identity, before);
     snapshot.stores = stores;
     snapshot.limits = limits;
+    snapshot.cache = cache;
+    snapshot.cache_settings = cache_settings;
     snapshot.overload = overload;
     Ok(Some(Configuration {
         files: files.clone(),
@@ -266,6 +272,13 @@ fn compile_on(
         origin: Origin::Files,
         quarantined,
     }))
+}
+
+/// How much is kept, and where.
+fn cache_settings(document: &Document, diagnostics: &mut Diagnostics) -> cache::Settings {
+    let config = document.cache.as_ref().map(|section| &section.config.value);
+    let config = config.cloned().unwrap_or_default();
+    config.settings(&mut Subject::new(diagnostics, "cache"))
 }
 
 /// Servers that several gateways keep what they share in.

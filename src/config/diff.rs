@@ -19,7 +19,7 @@ use crate::text::{
 /// Of more objects than this only the names are told: their values would take much memory, and nobody reads them.
 const MOST_IN_DETAIL: usize = 1000;
 
-const SECTIONS: [Kind; 3] = [Kind::Gateway, Kind::Admin, Kind::Identity];
+const SECTIONS: [Kind; 4] = [Kind::Gateway, Kind::Admin, Kind::Identity, Kind::Cache];
 const OBJECTS: [Kind; 6] = [
     Kind::Plan,
     Kind::Consumer,

@@ -13,7 +13,7 @@ use crate::text::{
     self, Broken, Diagnostics, Fingerprint, Name, Named, Read, Section, SourceId, Sources, Span,
     Spanned, Table, give_way,
 };
-use crate::{admin, identity, limits, listener, policies, routing, stores, upstream};
+use crate::{admin, cache, identity, limits, listener, policies, routing, stores, upstream};
 
 /// Named objects of one kind.
 pub type Objects<T> = BTreeMap<Name, Named<T>>;
@@ -24,6 +24,7 @@ pub struct Document {
     pub gateway: Option<Section<GatewayConfig>>,
     pub admin: Option<Section<admin::Config>>,
     pub identity: Option<Section<identity::Config>>,
+    pub cache: Option<Section<cache::Config>>,
     pub plans: Objects<limits::PlanConfig>,
     pub consumers: Objects<identity::ConsumerConfig>,
     pub stores: Objects<stores::Config>,
@@ -62,6 +63,7 @@ impl Document {
         once(&mut self.gateway, read.gateway, "gateway", diagnostics);
         once(&mut self.admin, read.admin, "admin", diagnostics);
         once(&mut self.identity, read.identity, "identity", diagnostics);
+        once(&mut self.cache, read.cache, "cache", diagnostics);
         add(&mut self.plans, read.plans, "plan", diagnostics);
         add(&mut self.consumers, read.consumers, "consumer", diagnostics);
         add(&mut self.stores, read.stores, "store", diagnostics);
@@ -116,6 +118,7 @@ struct Sections {
     gateway: Option<Section<GatewayConfig>>,
     admin: Option<Section<admin::Config>>,
     identity: Option<Section<identity::Config>>,
+    cache: Option<Section<cache::Config>>,
     plans: Vec<Named<limits::PlanConfig>>,
     consumers: Vec<Named<identity::ConsumerConfig>>,
     stores: Vec<Named<stores::Config>>,
@@ -134,6 +137,7 @@ impl Sections {
         self.gateway = self.gateway.take().or(table.section("gateway"));
         self.admin = self.admin.take().or(table.section("admin"));
         self.identity = self.identity.take().or(table.section("identity"));
+        self.cache = self.cache.take().or(table.section("cache"));
         self.plans.extend(table.objects(plans));
         self.consumers.extend(table.objects(consumers));
         self.stores.extend(table.objects(stores));
@@ -167,6 +171,9 @@ impl Sections {
             .iter_mut()
             .for_each(|it| place(&mut it.fingerprint));
         self.identity
+            .iter_mut()
+            .for_each(|it| place(&mut it.fingerprint));
+        self.cache
             .iter_mut()
             .for_each(|it| place(&mut it.fingerprint));
         self.plans

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::GatewayConfig;
-use crate::{admin, identity, limits, listener, policies, routing, stores, upstream};
+use crate::{admin, cache, identity, limits, listener, policies, routing, stores, upstream};
 
 /// The configuration of Northgate.
 #[derive(JsonSchema)]
@@ -21,6 +21,7 @@ struct Language {
     gateway: Option<GatewayConfig>,
     admin: Option<admin::Config>,
     identity: Option<identity::Config>,
+    cache: Option<cache::Config>,
     /// By name.
     plans: Option<BTreeMap<String, limits::PlanConfig>>,
     /// By name.

@@ -91,4 +91,18 @@ impl Facts {
             taken: Taken::default(),
         }
     }
+
+    /// What is known of a request that is made in the course of this one: all of it, but for what this one has taken of limits
+    /// and for its body.
+    pub fn again(&self) -> Facts {
+        Facts {
+            request_id: self.request_id.clone(),
+            trace: self.trace,
+            captures: self.captures.clone(),
+            certificate: self.certificate.clone(),
+            identity: self.identity.clone(),
+            criticality: self.criticality,
+            ..Facts::new(self.client, self.scheme)
+        }
+    }
 }

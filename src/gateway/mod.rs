@@ -197,6 +197,7 @@ impl Gateway {
         first.identity.start();
         prepare(&first.upstreams, None).await;
         first.show_canaries(None);
+        first.cache.apply(&first.cache_settings);
         gateway.tasks.spawn(renewal::renew_certificates(
             gateway.snapshot.clone(),
             gateway.stop_tasks.subscribe(),
@@ -251,6 +252,7 @@ impl Gateway {
             }
         }
         snapshot.show_canaries(Some(&before));
+        snapshot.cache.apply(&snapshot.cache_settings);
         self.snapshot.store(Arc::new(snapshot));
         self.sensors.follow(&self.snapshot, self.workers).await;
         self.settings = settings;

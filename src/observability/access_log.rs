@@ -287,6 +287,7 @@ mod tests {
             retried: None,
             retry_stop: None,
             hedge: None,
+            cache: None,
             code: None,
             fault: None,
             flag: None,

@@ -48,6 +48,8 @@ pub struct AccessRecord<'a> {
     pub retry_stop: Option<&'static str>,
     /// Whether a second endpoint that was asked as well has `won` or `lost`.
     pub hedge: Option<&'static str>,
+    /// What the cache has done about it: `hit`, `stale`, `revalidated`, `miss`, `collapsed`, `pass`.
+    pub cache: Option<&'static str>,
     /// The gateway's own code, where it replied or gave up.
     pub code: Option<&'static str>,
     pub fault: Option<&'static str>,
@@ -117,6 +119,7 @@ impl AccessRecord<'_> {
         }
         quoted(out, b",\"retry_stop\":", self.retry_stop);
         quoted(out, b",\"hedge\":", self.hedge);
+        quoted(out, b",\"cache\":", self.cache);
         number(out, b",\"status\":", u64::from(self.status));
         number(out, b",\"bytes_in\":", self.bytes_in);
         number(out, b",\"bytes_out\":", self.bytes_out);
@@ -338,6 +341,7 @@ mod tests {
             retried: None,
             retry_stop: None,
             hedge: None,
+            cache: None,
             code: None,
             fault: None,
             flag: None,

@@ -8,11 +8,12 @@ use serde::Deserialize;
 
 use super::pipeline::{Origin, Origins, Pipeline, Scope, Slot};
 use super::{
-    BuildScope, Hooks, Policy, acl, any_of, api_key, bandwidth, basic, client_limit, compression,
-    concurrency, cors, failed_authentications, fault, forward_auth, hmac, https_redirect,
-    identity_token, introspection, ip_access, jwt, limit_fields, mtls, oidc, quota, rate_limit,
-    request_headers, response_headers, security_headers, size_limits,
+    BuildScope, Hooks, Policy, acl, any_of, api_key, bandwidth, basic, cache, client_limit,
+    compression, concurrency, cors, failed_authentications, fault, forward_auth, hmac,
+    https_redirect, identity_token, introspection, ip_access, jwt, limit_fields, mtls, oidc, quota,
+    rate_limit, request_headers, response_headers, security_headers, size_limits,
 };
+use crate::cache::Cache;
 use crate::facts::Variables;
 use crate::identity::Directory;
 use crate::limits;
@@ -25,6 +26,7 @@ pub struct References<'a> {
     pub sources: &'a Sources,
     pub identity: &'a Directory,
     pub limits: &'a limits::Room,
+    pub cache: &'a Arc<Cache>,
     pub plans: &'a Arc<limits::Plans>,
     pub stores: &'a Stores,
     /// Whether requests may be made to fail on purpose.
@@ -59,7 +61,7 @@ macro_rules! policies {
             ) -> Layer {
                 let mut policies = subject.key("policies");
                 let reads_files = Cell::new(false);
-                let References { sources, identity, limits, plans, stores, allows_faults } = references;
+                let References { sources, identity, limits, cache, plans, stores, allows_faults } = references;
                 let layer = Layer {
                     $($name: match &config.$name {
                         None => Slot::unsaid(),
@@ -72,7 +74,7 @@ macro_rules! policies {
                                     let span = setting.span;
                                     let folder = sources.folder(span.source);
                                     let reads_files = &reads_files;
-                                    let mut scope = BuildScope { subject, span, variables, identity, limits, plans, stores, allows_faults, folder, reads_files };
+                                    let mut scope = BuildScope { subject, span, variables, identity, limits, cache, plans, stores, allows_faults, folder, reads_files };
                                     match $name::Policy::build(config, &mut scope) {
                                         Some(policy) => Slot::on(policy, origin),
                                         None => Slot::unsaid(),
@@ -150,6 +152,8 @@ policies! {
     bandwidth,
     /// Makes requests slow, or makes them fail. Last of those that may keep a request from the upstream.
     fault,
+    /// Keeps responses, and answers with them. Behind all that may refuse a request.
+    cache,
     /// How clients are told of their limits.
     limit_fields,
     /// Compresses responses for clients that can decode them.

@@ -23,6 +23,7 @@ mod any_of;
 mod api_key;
 mod bandwidth;
 mod basic;
+mod cache;
 mod client_limit;
 mod compression;
 mod concurrency;
@@ -69,6 +70,7 @@ use http::{HeaderMap, HeaderName};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use crate::cache::{Cache, Rules};
 use crate::facts::{Variables, View};
 use crate::identity::Directory;
 use crate::limits::{self, SharedConfig, Sharing, Taken};
@@ -112,6 +114,8 @@ pub struct BuildScope<'a> {
     pub identity: &'a Directory,
     /// Where counts are kept.
     pub limits: &'a limits::Room,
+    /// Where responses are kept.
+    pub cache: &'a Arc<Cache>,
     /// What callers have bought.
     pub plans: &'a Arc<limits::Plans>,
     /// Where several gateways count together.
@@ -304,6 +308,7 @@ pub struct Hooks {
     request_body: Vec<Arc<dyn OnRequestBody>>,
     response: Vec<Arc<dyn OnResponse>>,
     response_body: Vec<Arc<dyn OnResponseBody>>,
+    cache: Option<Arc<Rules>>,
     managed: Vec<HeaderPattern>,
 }
 
@@ -398,6 +403,11 @@ impl Hooks {
 
     pub fn on_response_body(&mut self, hook: Arc<dyn OnResponseBody>) {
         self.response_body.push(hook);
+    }
+
+    /// Has responses kept, and requests answered with them.
+    pub fn keep_responses(&mut self, rules: Arc<Rules>) {
+        self.cache = Some(rules);
     }
 
     /// How many hooks there are that do something whether or not the request goes on to an upstream.

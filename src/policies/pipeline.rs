@@ -14,6 +14,7 @@ use super::{
     OnPreflight, OnRequest, OnRequestBody, OnResponse, OnResponseBody, OnUpstreamRequest, Policy,
     RequestBody, ResponseBody, limit_fields,
 };
+use crate::cache::Rules;
 use crate::facts::View;
 use crate::limits::{Criticality, Shedder, Taken};
 use crate::response::{Code, Reply};
@@ -141,6 +142,7 @@ pub struct Pipeline {
     /// In reverse order, too.
     response_body: Box<[Arc<dyn OnResponseBody>]>,
     has_largest_part: bool,
+    cache: Option<Arc<Rules>>,
     managed: Box<[HeaderPattern]>,
     manages_odd_names: bool,
     /// Where plans say how much their callers matter.
@@ -210,6 +212,7 @@ impl Pipeline {
             has_largest_part: response_body.iter().any(|it| it.has_largest_part()),
             response_body: response_body.into(),
             manages_odd_names: !hooks.managed.iter().all(HeaderPattern::is_plain),
+            cache: hooks.cache,
             managed: hooks.managed.into(),
             classes: None,
             origins: origins.on.into(),
@@ -308,6 +311,11 @@ impl Pipeline {
     /// [`Pipeline::limit`].
     pub fn limits_may_wait(&self) -> bool {
         self.limits_may_wait
+    }
+
+    /// How responses are kept, where they are.
+    pub fn cache(&self) -> Option<&Arc<Rules>> {
+        self.cache.as_ref()
     }
 
     /// Counts the request against the limits, none of which has to wait.

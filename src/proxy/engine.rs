@@ -31,11 +31,14 @@ impl Proxy {
             max_retries: usize::MAX,
             ..ServerConf::default()
         };
+        let fills = self.fills.clone();
         let mut engine = HttpProxy::new(self, Arc::new(conf));
         engine.server_options = Some(options());
         engine.handle_init_modules();
+        let proxy = Arc::new(engine);
+        fills.serve_by(&proxy);
         Arc::new(Engine {
-            proxy: Arc::new(engine),
+            proxy,
             never: watch::channel(false).1,
         })
     }

@@ -15,6 +15,7 @@ use pingora::proxy::Session;
 use pingora::{Error, Result};
 
 use super::bodies::Bodies;
+use super::cache::Cached;
 use super::copying::{Copy, is_error};
 use super::fallback::{Degraded, X_NORTHGATE_DEGRADED};
 use super::kept::Kept;
@@ -22,6 +23,7 @@ use super::names::Names;
 use super::timed::Seat;
 use super::{admission, deadline, error_of, flag_retry, forwarding};
 use crate::actions::{Action, Canary};
+use crate::cache::Filler;
 use crate::facts::{Facts, Scheme, View, host, host_header};
 use crate::identity::oidc::OwnCookies;
 use crate::limits::Bulkhead;
@@ -77,6 +79,10 @@ pub struct Exchange {
     pub(super) degraded: Option<Box<Degraded>>,
     /// The status of a response that a step of the fallback is to answer in the place of.
     pub(super) falls_for: Option<StatusCode>,
+    /// What the cache has done about it, where its route has one.
+    pub(super) cached: Option<Box<Cached>>,
+    /// What takes in the response, where this is an exchange of the cache's own, which has no client.
+    pub(super) filler: Option<Arc<Filler>>,
     /// What the log says of a reply of the gateway's own.
     pub(super) cause: Option<Cow<'static, str>>,
     /// The failure that the gateway reported, or noticed too late to report.
@@ -85,12 +91,29 @@ pub struct Exchange {
 
 impl Exchange {
     pub(super) fn new(snapshot: &Snapshot) -> Exchange {
+        let facts = Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http);
+        let mut exchange = Exchange::on(snapshot.fallback.clone(), facts);
+        exchange.access_log = snapshot.access_log.clone();
+        exchange
+    }
+
+    /// The exchange that fetches for the cache what the client of this one has asked for: on the same route, by the same
+    /// client, and with nothing of what that one has taken.
+    pub(super) fn for_cache(&self, filler: Arc<Filler>) -> Exchange {
+        let mut exchange = Exchange::on(self.route.clone(), self.facts.again());
+        exchange.connection = self.connection.clone();
+        exchange.names = self.names;
+        exchange.filler = Some(filler);
+        exchange
+    }
+
+    fn on(route: Arc<Route>, facts: Facts) -> Exchange {
         Exchange {
-            access_log: snapshot.access_log.clone(),
+            access_log: None,
             connection: None,
             rest: None,
-            route: snapshot.fallback.clone(),
-            facts: Facts::new(std::net::Ipv4Addr::UNSPECIFIED.into(), Scheme::Http),
+            route,
+            facts,
             names: Names::default(),
             own_cookies: None,
             attempt: None,
@@ -108,6 +131,8 @@ impl Exchange {
             canary: None,
             degraded: None,
             falls_for: None,
+            cached: None,
+            filler: None,
             cause: None,
             outcome: None,
         }
@@ -233,7 +258,9 @@ impl Exchange {
         if let Action::Proxy(proxy) = &*self.route.action {
             attempt.retry_as(proxy.retry.clone());
         }
-        attempt.read_in_parts(self.route.pipeline.largest_part(self.view(request)));
+        if self.filler.is_none() {
+            attempt.read_in_parts(self.route.pipeline.largest_part(self.view(request)));
+        }
         self.direct(request, &mut attempt);
         attempt
     }
@@ -372,6 +399,12 @@ impl Exchange {
         } else {
             forwarding::strip_hop_by_hop(&mut parts.headers);
         }
+        if self.filler.is_some() {
+            // The policies have their say whenever it is served.
+            self.fill_begins();
+            *response = parts.into();
+            return Ok(());
+        }
         if parts.status == StatusCode::NO_CONTENT {
             // RFC 9110 section 8.6; a client could take what follows on the connection for the content.
             parts.headers.remove(CONTENT_LENGTH);
@@ -382,6 +415,9 @@ impl Exchange {
         }
         if is_final(parts.status) {
             self.mark_session(&mut parts.headers);
+            if self.cached.is_some() {
+                self.passed_by_cache(request, &mut parts);
+            }
         }
         self.finish(request, &mut parts);
         if is_upgrade {
@@ -395,7 +431,7 @@ impl Exchange {
     }
 
     /// Lets the policies decide which of them the body of an upstream's response will pass through.
-    fn open_response(
+    pub(super) fn open_response(
         &mut self,
         request: &RequestHeader,
         response: &mut http::response::Parts,
@@ -456,7 +492,9 @@ impl Exchange {
 /// An exchange whose task was aborted has had no end.
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take()
+            && self.filler.is_none()
+        {
             connection.exchange_ended(Instant::now());
         }
     }

@@ -29,6 +29,24 @@ pub(super) struct Degraded {
     pub(super) answer: Box<str>,
 }
 
+impl Degraded {
+    /// What was kept answers, though it is stale.
+    pub(super) fn by_cache(reason: &str) -> Option<Degraded> {
+        let reason = HeaderValue::try_from(reason).ok()?;
+        Some(Degraded::told(reason, "stale copy".into()))
+    }
+
+    /// Of an exchange of the cache's, for the one that it was made for: that takes no step of its own.
+    pub(super) fn told(reason: HeaderValue, answer: Box<str>) -> Degraded {
+        Degraded {
+            step: usize::MAX - 1,
+            why: Why::Failure(Code::UpstreamUnhealthy),
+            reason,
+            answer,
+        }
+    }
+}
+
 /// What the next step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Taken {
@@ -55,6 +73,14 @@ impl Exchange {
     fn next_step(&self, why: Why, can_be_sent: bool) -> Option<usize> {
         let is_late = self.attempt.as_ref().is_some_and(Attempt::is_late);
         let from = self.degraded.as_ref().map_or(0, |it| it.step + 1);
+        // What was kept comes before everybody else.
+        if self
+            .filler
+            .as_ref()
+            .is_some_and(|filler| filler.has_spare())
+        {
+            return None;
+        }
         self.fallback()?.next(from, why, can_be_sent && !is_late)
     }
 

@@ -13,6 +13,7 @@ mod admission;
 mod affinity;
 mod bodies;
 mod bodiless;
+mod cache;
 mod client_address;
 mod copying;
 mod credentials;
@@ -60,6 +61,7 @@ use crate::response::Code;
 use crate::routing::Snapshot;
 use crate::upstream::{Attempt, Failure, Replay, Upload, Verdict};
 
+use cache::Answer;
 use deadline::Deadline;
 pub use engine::Engine;
 use exchange::Exchange;
@@ -70,11 +72,15 @@ const DRAIN_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
 /// What serves every request.
 pub struct Proxy {
     snapshot: Arc<ArcSwap<Snapshot>>,
+    fills: Arc<cache::Fills>,
 }
 
 impl Proxy {
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>) -> Proxy {
-        Proxy { snapshot }
+        Proxy {
+            snapshot,
+            fills: Arc::default(),
+        }
     }
 }
 
@@ -95,15 +101,32 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
-        let begun = exchange.begin(session, &self.snapshot.load());
-        let reply = match begun {
-            ControlFlow::Break(reply) => {
-                credentials::hide(session, exchange);
-                Some(reply)
+        let reply = match cache::begun(&session.downstream_session) {
+            Some(fill) => {
+                *exchange = fill;
+                exchange.act(session.req_header(), None)
             }
-            ControlFlow::Continue(planned) => match admit(session, exchange).await? {
-                ControlFlow::Break(reply) => Some(reply),
-                ControlFlow::Continue(()) => exchange.act(session.req_header(), planned),
+            None => match exchange.begin(session, &self.snapshot.load()) {
+                ControlFlow::Break(reply) => {
+                    credentials::hide(session, exchange);
+                    Some(reply)
+                }
+                ControlFlow::Continue(planned) => match admit(session, exchange).await? {
+                    ControlFlow::Break(reply) => Some(reply),
+                    ControlFlow::Continue(()) => match exchange.route.pipeline.cache() {
+                        Some(rules) if planned.is_none() => {
+                            let rules = rules.clone();
+                            // Boxed, so that requests on other routes do not carry the size of this future.
+                            let answer = cache::answer(session, exchange, rules, &self.fills);
+                            match Box::pin(answer).await? {
+                                Answer::Written => return Ok(true),
+                                Answer::Reply(reply) => Some(reply),
+                                Answer::None => exchange.act(session.req_header(), None),
+                            }
+                        }
+                        _ => exchange.act(session.req_header(), planned),
+                    },
+                },
             },
         };
         let reply = match reply {

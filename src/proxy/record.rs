@@ -19,6 +19,9 @@ use crate::upstream::Attempt;
 /// Says what happened, once.
 pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&Error>) {
     let now = Instant::now();
+    if exchange.filler.is_some() {
+        return finish_fill(exchange, error.is_some());
+    }
     let total = now - exchange.began;
     let request = session.req_header();
     let status = final_status(session.as_ref()).map_or(0, |status| status.as_u16());
@@ -92,6 +95,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             retried: attempt.and_then(|attempt| attempt.retried().0),
             retry_stop: attempt.and_then(|attempt| attempt.retried().1),
             hedge: attempt.and_then(|attempt| attempt.hedged()),
+            cache: exchange.cached.as_ref().map(|it| it.word),
             code: code.map(Code::slug),
             fault: code.map(|code| code.fault().as_str()),
             flag: code.map(Code::flag),
@@ -122,6 +126,19 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         }
         connection.exchange_ended(now);
     }
+}
+
+/// The end of an exchange of the cache's own: what it did is told of the client's that it was made for.
+fn finish_fill(exchange: &mut Exchange, has_failed: bool) {
+    exchange.end_copy(!has_failed && exchange.degraded.is_none());
+    exchange.blame_canary();
+    if let Some(mut attempt) = exchange.attempt.take() {
+        observe_upstream(exchange, &attempt, has_failed);
+        if !has_failed {
+            attempt.finished();
+        }
+    }
+    exchange.filler = None;
 }
 
 /// Counts what an upstream has done, and says how long that took.

@@ -24,6 +24,10 @@ pub(super) async fn write(
     exchange: &mut Exchange,
     mut reply: Reply,
 ) -> Result<()> {
+    if exchange.filler.is_some() {
+        exchange.fill_with(reply);
+        return Ok(());
+    }
     let request = session.req_header();
     let is_head = request.method == Method::HEAD;
     let dialect = Dialect::of(request.headers.get(http::header::CONTENT_TYPE));
@@ -92,7 +96,7 @@ async fn write_whole(
     session.write_response_body(Some(body), true).await
 }
 
-async fn write_header(session: &mut Session, header: Box<ResponseHeader>) -> Result<()> {
+pub(super) async fn write_header(session: &mut Session, header: Box<ResponseHeader>) -> Result<()> {
     match &mut *session.downstream_session {
         // The stream ends with its header: what is left open here is reset when the engine gives a failed session
         // up, and a gRPC client takes a header that does not end the stream for the beginning of a response.

@@ -445,10 +445,10 @@ impl Foreign for Timed {
     }
 }
 
-type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
+pub(super) type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 /// The messages that a foreign protocol could have beside the body. There are none.
-struct NoMessages;
+pub(super) struct NoMessages;
 
 impl Stream for NoMessages {
     type Item = Result<Bytes>;

@@ -194,6 +194,9 @@ error_index! {
     /// So many requests to the upstream have failed, or took so long, that it is left alone for a while (`breaker`); or an
     /// operator has said so. `Retry-After` says when to try again.
     CircuitOpen = 503 "circuit_open" "The upstream is left alone for a while", UNAVAILABLE Upstream "UO";
+    /// The client wants a response that is kept, and no other (`Cache-Control: only-if-cached`), and there is none that is
+    /// good enough.
+    NotCached = 504 "not_cached" "There is nothing in the cache that would do", UNAVAILABLE Client "NC";
     /// The route's `timeout` for the whole exchange, or the `grpc-timeout` of a caller of gRPC, ran out before there was
     /// an upstream: while it was found out who calls, while that part of a body came that has to be seen before, or
     /// while a login was brought to its end. Or it is not enough for what a body would have to wait by the policy

@@ -7,6 +7,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::actions::{Action, Canaries, Canary};
+use crate::cache::{self, Cache};
 use crate::identity::Directory;
 use crate::identity::oidc::OwnCookies;
 use crate::limits::{self, Overload};
@@ -39,6 +40,9 @@ pub struct Snapshot {
     pub stores: Arc<Stores>,
     /// Where counts are kept, from one configuration to the next.
     pub limits: Arc<limits::Room>,
+    /// What responses are kept in, from one configuration to the next, and how much of them from this one on.
+    pub cache: Arc<Cache>,
+    pub cache_settings: cache::Settings,
     /// Who refuses requests while there is too much to do, if anybody does.
     pub overload: Option<Overload>,
     /// Where exchanges are told of, if anywhere.
@@ -69,6 +73,8 @@ impl Snapshot {
             own_cookies: None,
             stores: Arc::default(),
             limits: Arc::default(),
+            cache: Arc::default(),
+            cache_settings: cache::Settings::default(),
             overload: None,
             access_log: None,
             scopes: None,

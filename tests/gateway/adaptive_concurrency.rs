@@ -1,7 +1,6 @@
 //! `adaptive_concurrency`: how many requests an upstream can do with is learned.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::bulkhead::{asking, draft};

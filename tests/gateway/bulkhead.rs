@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::harness::frames::{Frame, FrameClient, kind};
 use crate::harness::*;
 
 /// An origin that answers one request for each permit.

@@ -187,6 +187,14 @@ impl Counted {
         })
     }
 
+    /// What requests are told apart by, routes apart.
+    pub fn parts(&self) -> impl Iterator<Item = &KeyPart> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Route => None,
+            Part::Of(part) => Some(part),
+        })
+    }
+
     /// As it is written: `consumer, header:x-tenant`.
     pub fn text(&self) -> &str {
         &self.text

@@ -97,10 +97,10 @@ fn there_is_an_end_to_what_is_read() {
     let many = |count: usize| (0..count).map(|n| format!("k{n}")).collect::<Vec<_>>();
     assert!(dictionary(&many(64).join(","), Twice::Refused).is_ok());
     assert!(dictionary(&many(65).join(","), Twice::Refused).is_err());
-    assert!(dictionary(&format!("a;{}", many(64).join(";"))).is_ok());
-    assert!(dictionary(&format!("a;{}", many(65).join(";"))).is_err());
-    assert!(dictionary(&format!("a=({})", many(64).join(" "))).is_ok());
-    assert!(dictionary(&format!("a=({})", many(65).join(" "))).is_err());
+    assert!(dictionary(&format!("a;{}", many(64).join(";")), Twice::Refused).is_ok());
+    assert!(dictionary(&format!("a;{}", many(65).join(";")), Twice::Refused).is_err());
+    assert!(dictionary(&format!("a=({})", many(64).join(" ")), Twice::Refused).is_ok());
+    assert!(dictionary(&format!("a=({})", many(65).join(" ")), Twice::Refused).is_err());
 }
 
 /// What this reads, others read too, and take it for the same.

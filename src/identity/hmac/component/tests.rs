@@ -3,7 +3,7 @@ use super::*;
 /// The value of one component of a request, or why there is none.
 fn value(request: &[(&str, &str)], identifier: &str) -> Result<String, Wrong> {
     let text = format!("x=({identifier})");
-    let members = dictionary(&text).expect("an identifier");
+    let members = dictionary(&text, Twice::Refused).expect("an identifier");
     let Some((_, Member::List(input))) = members.first() else {
         panic!("no list");
     };
@@ -193,7 +193,7 @@ fn what_is_not_the_same_for_everybody_is_refused() {
 fn some_components_say_what_others_would() {
     let check = |covered: &str, required: &str, expected: bool| {
         let text = format!("x=({covered})");
-        let members = dictionary(&text).expect("an identifier");
+        let members = dictionary(&text, Twice::Refused).expect("an identifier");
         let Some((_, Member::List(input))) = members.first() else {
             panic!("no list");
         };

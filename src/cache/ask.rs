@@ -1,0 +1,98 @@
+//! What a request asks the cache for.
+
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, Method};
+use pingora::http::RequestHeader;
+
+use super::key::primary;
+use super::key_hash::Key;
+use super::rfc::RequestDirectives;
+use super::rules::Rules;
+use crate::facts::{View, host};
+
+/// What a request asks the cache for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Of all variants together.
+    pub(super) key: Key,
+    pub(super) control: RequestDirectives,
+    /// Whether its sender has proven who it is, or may have, and nothing in the key tells who that is.
+    pub(super) is_personal: bool,
+    pub(super) is_head: bool,
+    /// Whether only a part is wanted.
+    pub(super) has_range: bool,
+}
+
+/// Why the cache has nothing to do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// Its method is none that is answered from a cache.
+    Method,
+    /// It is more than a question for what is there: it has a body, a condition for the upstream, or wants another protocol.
+    Request,
+    /// The route says so.
+    Bypass,
+}
+
+impl Ask {
+    /// `route` is the name of the request's route. Costs a SHA-256.
+    pub fn of(rules: &Rules, route: &str, view: View<'_>) -> Result<Ask, Past> {
+        let request = view.request;
+        let is_head = request.method == Method::HEAD;
+        if !is_head && request.method != Method::GET {
+            return Err(Past::Method);
+        }
+        if is_strange(request) {
+            return Err(Past::Request);
+        }
+        if let Some(bypass) = &rules.bypass
+            && bypass.evaluate(view).unwrap_or(true)
+        {
+            return Err(Past::Bypass);
+        }
+        let headers = &request.headers;
+        let query = rules.query.of(request.uri.query());
+        let control = match rules.hears_clients {
+            true => RequestDirectives::of(headers),
+            false => RequestDirectives::default(),
+        };
+        let is_known = view.facts.identity.is_some() || headers.contains_key(AUTHORIZATION);
+        Ok(Ask {
+            key: primary(route, query.as_deref(), rules.vary_by.as_deref(), view),
+            control,
+            is_personal: is_known && rules.vary_by.is_none(),
+            is_head,
+            has_range: headers.contains_key(RANGE),
+        })
+    }
+
+    /// Of all variants together.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Whether the upstream is not to be asked (RFC 9111 section 5.2.1.7).
+    pub fn is_only_if_cached(&self) -> bool {
+        self.control.only_if_cached
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.is_head
+    }
+}
+
+/// Whether it is more than a question for what is there. Conditions on what the upstream has now are for the upstream (RFC
+/// 9111 section 4.3.2); of a body, or of a protocol to change to, the key knows nothing.
+fn is_strange(request: &RequestHeader) -> bool {
+    const STRANGE: [http::HeaderName; 5] = [
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        IF_MATCH,
+        IF_UNMODIFIED_SINCE,
+    ];
+    let has = |headers: &HeaderMap| STRANGE.iter().any(|name| headers.contains_key(name));
+    host(request).is_none() || has(&request.headers)
+}

@@ -1,0 +1,435 @@
+//! A response on its way into the cache, and those who wait for it.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::sync::watch;
+
+use super::Cache;
+use super::ask::Ask;
+use super::body::{Body, Broken, Reader, Writer};
+use super::entry::{Entry, Times};
+use super::key_hash::Key;
+use super::marks::{Standing, Tags};
+use super::rfc::{
+    Lifetime, Question, ResponseDirectives, Vary, WhyNot, confirms, initial_age, may_store, strip,
+};
+use super::rules::Rules;
+use crate::response::{Code, Reply};
+
+/// What has become of a fill, for everybody who waits for it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is kept, and may be read while it is written.
+    Kept(Arc<Entry>),
+    /// What was kept is good again (RFC 9111 section 4.3.4).
+    Confirmed(Arc<Entry>),
+    /// It is for whoever has asked for it, and for nobody else.
+    Once(Arc<Once>),
+    /// The upstream has failed, and a stale response has to do.
+    Spare(Arc<Entry>, Spared),
+    /// There is no response but one of the gateway's own.
+    Failed(Arc<Failure>),
+}
+
+/// Why a stale response has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spared {
+    Status(StatusCode),
+    Code(Code),
+}
+
+/// A response that is not kept.
+#[derive(Debug)]
+pub struct Once {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub why: WhyNot,
+    pub told: Told,
+    body: Mutex<Option<Reader>>,
+}
+
+impl Once {
+    /// Its body, once.
+    pub fn take(&self) -> Option<Reader> {
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.take()
+    }
+}
+
+/// A reply of the gateway in the place of a response.
+#[derive(Debug)]
+pub struct Failure {
+    pub reply: Reply,
+    pub told: Told,
+}
+
+/// What is to be said of the upstream's part in it.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    pub upstream: Box<str>,
+    pub endpoint: Box<str>,
+    pub attempts: u32,
+    pub time: Option<Duration>,
+    /// Why a step of the route's fallback has answered, and which.
+    pub degraded: Option<(HeaderValue, Box<str>)>,
+}
+
+/// A fill that is under way, for those who wait for it.
+#[derive(Clone, Debug)]
+pub struct Pending(watch::Receiver<Option<Outcome>>);
+
+impl Pending {
+    /// `None` where it has ended without a word.
+    pub async fn outcome(mut self) -> Option<Outcome> {
+        let outcome = self.0.wait_for(Option::is_some).await.ok()?;
+        outcome.clone()
+    }
+}
+
+/// What a fill is for.
+#[derive(Debug)]
+pub struct Purpose {
+    pub ask: Ask,
+    /// Of the request that it is for: what its variant is told by.
+    pub headers: HeaderMap,
+    /// As it is purged: the host, and the path with what counts of the query.
+    pub host: Box<str>,
+    pub path: Box<str>,
+    /// What is to be confirmed or replaced.
+    pub stale: Option<Arc<Entry>>,
+}
+
+/// Takes in one response, for the exchange that fetches it.
+#[derive(Debug)]
+pub struct Filler {
+    rules: Arc<Rules>,
+    purpose: Purpose,
+    /// Under which others wait for it.
+    key: Key,
+    /// Nothing that was purged after it may come of it.
+    mark: u64,
+    asked: Instant,
+    /// What is known of the response that comes next.
+    expected: Mutex<Option<(Told, Framing)>>,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+/// Where the parts of a body go.
+#[derive(Debug, Default)]
+pub enum Sink {
+    Kept(Keeping),
+    Once(Writer),
+    /// Nobody needs it.
+    #[default]
+    Nowhere,
+}
+
+/// An entry that is being written. It is kept once all of it is there.
+#[derive(Debug)]
+pub struct Keeping {
+    cache: Arc<Cache>,
+    entry: Arc<Entry>,
+    writer: Option<Writer>,
+    /// As much as may be kept of it.
+    most: u64,
+    is_let_go: bool,
+}
+
+/// What is not delimited ends with its connection, for whatever reason that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Delimited,
+    UntilClose,
+}
+
+impl Filler {
+    pub(super) fn new(
+        rules: Arc<Rules>,
+        purpose: Purpose,
+        key: Key,
+        mark: u64,
+    ) -> (Filler, Pending) {
+        let (outcome, pending) = watch::channel(None);
+        let filler = Filler {
+            rules,
+            purpose,
+            key,
+            mark,
+            asked: Instant::now(),
+            expected: Mutex::default(),
+            outcome,
+        };
+        (filler, Pending(pending))
+    }
+
+    /// What is to be confirmed or replaced.
+    pub fn stale(&self) -> Option<&Arc<Entry>> {
+        self.purpose.stale.as_ref()
+    }
+
+    /// Whether a failure can be made up for by what was kept, so that nobody else need be asked.
+    pub fn has_spare(&self) -> bool {
+        self.spare().is_some()
+    }
+
+    fn spare(&self) -> Option<&Arc<Entry>> {
+        let stale = self.purpose.stale.as_ref();
+        stale.filter(|entry| {
+            let is_live = self.rules.cache.is_live(entry);
+            is_live && entry.may_spare(&self.purpose.ask, Instant::now())
+        })
+    }
+
+    /// A response comes of which so much is known.
+    pub fn expect(&self, told: Told, framing: Framing) {
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        *expected = Some((told, framing));
+    }
+
+    /// The header of the response has come, without what was for the connection alone.
+    pub fn begin(&self, status: StatusCode, headers: HeaderMap) -> Sink {
+        let expected = {
+            let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+            expected.take()
+        };
+        let (told, framing) = expected.unwrap_or((Told::default(), Framing::UntilClose));
+        let is_real = told.degraded.is_none();
+        if status == StatusCode::NOT_MODIFIED
+            && is_real
+            && let Some(stale) = self.stale()
+            && confirms(&stale.headers, &headers)
+        {
+            let entry = Arc::new(self.confirmed(stale, headers));
+            self.rules.cache.put(&entry);
+            self.settle(Outcome::Confirmed(entry));
+            return Sink::Nowhere;
+        }
+        if is_failure(status)
+            && let Some(spare) = self.spare()
+        {
+            self.settle(Outcome::Spare(spare.clone(), Spared::Status(status)));
+            return Sink::Nowhere;
+        }
+        let directives = self.directives(&headers);
+        let times = self.times(&headers);
+        let given = self.rules.given(status);
+        let lifetime = Lifetime::of(status, &headers, &directives, times.received_at, &given);
+        let question = Question {
+            status,
+            headers: &headers,
+            directives: &directives,
+            lifetime: &lifetime,
+            request: &self.purpose.ask.control,
+            is_personal: self.purpose.ask.is_personal,
+            given: &given,
+        };
+        let length = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|it| it.to_str().ok()?.parse().ok());
+        let is_large = length.is_some_and(|length: u64| length > self.rules.max_object);
+        let verdict = match framing {
+            _ if !is_real => Err(WhyNot::Degraded),
+            Framing::UntilClose => Err(WhyNot::Unframed),
+            Framing::Delimited => may_store(&question),
+        };
+        let verdict = verdict.and_then(|()| match is_large {
+            true => Err(WhyNot::TooLarge),
+            false => self.rules.cache.is_wanted(self.key, self.rules.min_uses),
+        });
+        let (mut writer, body) = Body::begin(&self.rules.cache.budget);
+        if let Err(why) = verdict {
+            let reader = body.read_from(0);
+            writer.let_go();
+            if self.outcome.receiver_count() > 2 {
+                // The next who come need not wait for what is not for them.
+                self.rules.cache.pass(self.key);
+            }
+            self.settle(Outcome::Once(Arc::new(Once {
+                status,
+                headers,
+                why,
+                told,
+                body: Mutex::new(reader),
+            })));
+            return Sink::Once(writer);
+        }
+        let entry = Arc::new(self.entry(status, headers, &directives, (lifetime, times), body));
+        self.rules.cache.put_variants(self.purpose.ask.key, &entry);
+        self.rules.cache.put(&entry);
+        self.settle(Outcome::Kept(entry.clone()));
+        Sink::Kept(Keeping {
+            cache: self.rules.cache.clone(),
+            entry,
+            writer: Some(writer),
+            most: self.rules.max_object,
+            is_let_go: false,
+        })
+    }
+
+    /// There is no response.
+    pub fn fail(&self, reply: Reply, told: Told) {
+        let outcome = match (reply.code, self.spare()) {
+            (Some(code), Some(spare)) => Outcome::Spare(spare.clone(), Spared::Code(code)),
+            _ => Outcome::Failed(Arc::new(Failure { reply, told })),
+        };
+        self.settle(outcome);
+    }
+
+    fn directives(&self, headers: &HeaderMap) -> ResponseDirectives {
+        ResponseDirectives::of(headers, &self.rules.targets)
+    }
+
+    fn times(&self, headers: &HeaderMap) -> Times {
+        let (received, received_at) = (Instant::now(), SystemTime::now());
+        Times {
+            received,
+            received_at,
+            initial_age: initial_age(headers, received_at, received - self.asked),
+        }
+    }
+
+    fn entry(
+        &self,
+        status: StatusCode,
+        mut headers: HeaderMap,
+        directives: &ResponseDirectives,
+        (lifetime, times): (Lifetime, Times),
+        body: Arc<Body>,
+    ) -> Entry {
+        let vary = Vary::of(&headers);
+        let key = Cache::variant(self.purpose.ask.key, &vary, &self.purpose.headers);
+        let key = match status {
+            StatusCode::PARTIAL_CONTENT => Cache::part(key),
+            _ => key,
+        };
+        let standing = Standing::new(
+            self.mark,
+            (self.purpose.host.as_bytes(), self.purpose.path.as_bytes()),
+            self.tags(&headers),
+        );
+        strip(&mut headers, directives);
+        for field in &self.rules.tag_fields {
+            headers.remove(&field.name);
+        }
+        Entry {
+            key,
+            status,
+            headers,
+            vary,
+            lifetime,
+            times,
+            standing,
+            path: self.purpose.path.clone(),
+            body,
+            uses: AtomicU32::new(0),
+        }
+    }
+
+    fn tags(&self, headers: &HeaderMap) -> Tags {
+        self.rules.tags(headers)
+    }
+
+    fn confirmed(&self, stale: &Entry, mut headers: HeaderMap) -> Entry {
+        strip(&mut headers, &ResponseDirectives::default());
+        let standing = stale.standing.confirmed(self.mark);
+        let of_told = headers.clone();
+        stale.confirmed(
+            &headers,
+            |merged| {
+                let directives = self.directives(merged);
+                // Its age begins anew with what the confirmation says (section 4.3.4).
+                let times = self.times(&of_told);
+                let given = self.rules.given(stale.status);
+                let at = times.received_at;
+                let lifetime = Lifetime::of(stale.status, merged, &directives, at, &given);
+                (lifetime, times)
+            },
+            standing,
+        )
+    }
+
+    fn settle(&self, outcome: Outcome) {
+        // Those who come from now on find what is kept, or begin anew.
+        self.rules.cache.end_wait(self.key);
+        self.outcome.send_if_modified(|told| {
+            let is_first = told.is_none();
+            if is_first {
+                *told = Some(outcome);
+            }
+            is_first
+        });
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.rules.cache.end_wait(self.key);
+    }
+}
+
+impl Sink {
+    /// Takes in a part. It waits only where that is for its readers to take.
+    pub async fn push(&mut self, part: Bytes) -> Result<(), Broken> {
+        match self {
+            Sink::Kept(keeping) => keeping.push(part).await,
+            Sink::Once(writer) => writer.pass(&part).await,
+            Sink::Nowhere => Ok(()),
+        }
+    }
+
+    /// All of it has come.
+    pub fn finish(&mut self) {
+        match std::mem::take(self) {
+            Sink::Kept(mut keeping) => keeping.finish(),
+            Sink::Once(writer) => writer.finish(),
+            Sink::Nowhere => {}
+        }
+    }
+}
+
+impl Keeping {
+    async fn push(&mut self, part: Bytes) -> Result<(), Broken> {
+        let Some(writer) = &mut self.writer else {
+            return Err(Broken);
+        };
+        if !self.is_let_go {
+            let is_small = writer.length() + part.len() as u64 <= self.most;
+            if is_small && writer.push(&part).is_ok() {
+                return Ok(());
+            }
+            // Whoever reads it may do so to its end, and nobody begins to.
+            self.cache.forget(&self.entry);
+            writer.let_go();
+            self.is_let_go = true;
+        }
+        writer.pass(&part).await
+    }
+
+    fn finish(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.finish();
+            if !self.is_let_go {
+                self.cache.settle(&self.entry);
+            }
+        }
+    }
+}
+
+/// What was broken off is not kept.
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            self.cache.forget(&self.entry);
+        }
+    }
+}
+
+/// What a stale response may be served instead of (RFC 5861 section 4).
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}

@@ -1,0 +1,287 @@
+//! `Cache-Control` (RFC 9111 section 5.2) and the fields that stand in for it (RFC 9213).
+
+use http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
+use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
+
+use crate::text::structured::{Bare, Member, Twice, dictionary};
+
+/// More seconds than this are as many (RFC 9111 section 1.2.2).
+const MOST_SECONDS: u64 = 1 << 31;
+
+/// Whether a directive is there, and for which fields where it says that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    #[default]
+    No,
+    /// Of the response only these fields.
+    Fields(SmallVec<[HeaderName; 2]>),
+    All,
+}
+
+impl Extent {
+    fn add(&mut self, value: Option<&[u8]>) {
+        let named = value.map(|value| {
+            let names = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            let names = names.filter(|name| !name.is_empty());
+            names
+                .map(HeaderName::from_bytes)
+                .collect::<Result<SmallVec<[_; 2]>, _>>()
+        });
+        match (named, &mut *self) {
+            (_, Extent::All) => {}
+            (Some(Ok(names)), Extent::Fields(fields)) if !names.is_empty() => fields.extend(names),
+            (Some(Ok(names)), Extent::No) if !names.is_empty() => *self = Extent::Fields(names),
+            // What cannot be read is the strictest that it could be.
+            _ => *self = Extent::All,
+        }
+    }
+
+    pub fn fields(&self) -> &[HeaderName] {
+        match self {
+            Extent::Fields(fields) => fields,
+            _ => &[],
+        }
+    }
+}
+
+/// What a response says about its being kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseDirectives {
+    pub no_store: bool,
+    pub private: Extent,
+    pub no_cache: Extent,
+    pub must_revalidate: bool,
+    pub proxy_revalidate: bool,
+    pub must_understand: bool,
+    pub public: bool,
+    /// In seconds, as all that follow; of what cannot be read, none at all.
+    pub max_age: Option<u64>,
+    pub s_maxage: Option<u64>,
+    pub stale_while_revalidate: Option<u64>,
+    pub stale_if_error: Option<u64>,
+    /// Whether they are of a field for caches such as this one alone, next to which `Expires` counts for nothing.
+    pub is_targeted: bool,
+}
+
+impl ResponseDirectives {
+    /// `targets` are the fields that are for this cache, the nearest first (RFC 9213 section 2.2): the first of them that is
+    /// there and can be read counts in the place of `Cache-Control`.
+    pub fn of(headers: &HeaderMap, targets: &[HeaderName]) -> ResponseDirectives {
+        for target in targets {
+            if let Some(directives) = targeted(headers, target) {
+                return directives;
+            }
+        }
+        let mut directives = ResponseDirectives::default();
+        each(headers, &CACHE_CONTROL, |name, value| {
+            directives.take(name, value)
+        });
+        directives
+    }
+
+    fn take(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("max-age") {
+            lower(&mut self.max_age, value);
+        } else if is("s-maxage") {
+            lower(&mut self.s_maxage, value);
+        } else if is("no-store") {
+            self.no_store = true;
+        } else if is("no-cache") {
+            self.no_cache.add(value);
+        } else if is("private") {
+            self.private.add(value);
+        } else if is("public") {
+            self.public = true;
+        } else if is("must-revalidate") {
+            self.must_revalidate = true;
+        } else if is("proxy-revalidate") {
+            self.proxy_revalidate = true;
+        } else if is("must-understand") {
+            self.must_understand = true;
+        } else if is("stale-while-revalidate") {
+            lower(&mut self.stale_while_revalidate, value);
+        } else if is("stale-if-error") {
+            lower(&mut self.stale_if_error, value);
+        }
+    }
+}
+
+/// What a request wants of a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestDirectives {
+    pub no_store: bool,
+    pub no_cache: bool,
+    pub only_if_cached: bool,
+    /// In seconds, as all that follow.
+    pub max_age: Option<u64>,
+    /// However stale where there is no number.
+    pub max_stale: Option<u64>,
+    pub min_fresh: Option<u64>,
+    pub stale_if_error: Option<u64>,
+}
+
+impl RequestDirectives {
+    /// `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4).
+    pub fn of(headers: &HeaderMap) -> RequestDirectives {
+        let mut directives = RequestDirectives::default();
+        if !headers.contains_key(CACHE_CONTROL) {
+            if headers.contains_key(PRAGMA) {
+                each(headers, &PRAGMA, |name, _| {
+                    directives.no_cache |= name.eq_ignore_ascii_case(b"no-cache");
+                });
+            }
+            return directives;
+        }
+        each(headers, &CACHE_CONTROL, |name, value| {
+            let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+            if is("no-cache") {
+                directives.no_cache = true;
+            } else if is("no-store") {
+                directives.no_store = true;
+            } else if is("only-if-cached") {
+                directives.only_if_cached = true;
+            } else if is("max-age") {
+                lower(&mut directives.max_age, value);
+            } else if is("min-fresh") {
+                // The more is wanted the stricter it is.
+                let least = value.and_then(seconds).unwrap_or(MOST_SECONDS);
+                directives.min_fresh = Some(directives.min_fresh.unwrap_or(0).max(least));
+            } else if is("max-stale") {
+                match value {
+                    None => directives.max_stale = directives.max_stale.or(Some(MOST_SECONDS)),
+                    Some(_) => lower(&mut directives.max_stale, value),
+                }
+            } else if is("stale-if-error") {
+                lower(&mut directives.stale_if_error, value);
+            }
+        });
+        directives
+    }
+}
+
+/// Of several the strictest counts, and what is no number is zero (RFC 9111 section 4.2.1).
+fn lower(least: &mut Option<u64>, value: Option<&[u8]>) {
+    let value = value.and_then(seconds).unwrap_or(0);
+    *least = Some(least.map_or(value, |before| before.min(value)));
+}
+
+/// Digits and nothing else; as many as there may be.
+fn seconds(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digits = value.iter().map(|byte| u64::from(byte - b'0'));
+    Some(digits.fold(0, |sum: u64, digit| (sum * 10 + digit).min(MOST_SECONDS)))
+}
+
+/// Calls with each directive, and its value without quotes.
+fn each(headers: &HeaderMap, field: &HeaderName, mut take: impl FnMut(&[u8], Option<&[u8]>)) {
+    for line in headers.get_all(field) {
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            let (element, after) = split(rest);
+            rest = after;
+            let equals = element.iter().position(|&byte| byte == b'=');
+            let (name, value) = match equals {
+                None => (element, None),
+                Some(at) => (&element[..at], element.get(at + 1..)),
+            };
+            let name = name.trim_ascii();
+            if name.is_empty() {
+                continue;
+            }
+            match value.map(<[u8]>::trim_ascii) {
+                None => take(name, None),
+                Some(value) => match value.strip_prefix(b"\"") {
+                    None => take(name, Some(value)),
+                    Some(quoted) => take(name, Some(&unquoted(quoted))),
+                },
+            }
+        }
+    }
+}
+
+/// To the next comma that is in no quotes, and what follows it.
+fn split(text: &[u8]) -> (&[u8], &[u8]) {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b',' if !is_quoted => return (&text[..at], text.get(at + 1..).unwrap_or_default()),
+            _ => {}
+        }
+    }
+    (text, &[])
+}
+
+/// Of a quoted string, behind its first quote.
+fn unquoted(text: &[u8]) -> SmallVec<[u8; 32]> {
+    let mut plain = SmallVec::new();
+    let mut bytes = text.iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'"' => break,
+            b'\\' => plain.extend(bytes.next().copied()),
+            _ => plain.push(byte),
+        }
+    }
+    plain
+}
+
+/// Of a field that is a dictionary of RFC 8941. `None` where it is not there, says nothing, or cannot be read: then it is as
+/// if it were not there (RFC 9213 section 2.1).
+fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<ResponseDirectives> {
+    let lines = headers.get_all(field).iter().map(HeaderValue::to_str);
+    let lines = lines.collect::<Result<Vec<_>, _>>().ok()?;
+    let lines = lines.join(",");
+    let members = dictionary(&lines, Twice::LastCounts).ok()?;
+    if members.is_empty() {
+        return None;
+    }
+    let mut directives = ResponseDirectives {
+        is_targeted: true,
+        ..ResponseDirectives::default()
+    };
+    for (name, member) in members {
+        let value = match member {
+            Member::Item(item) => Some(item.value),
+            Member::List(_) => None,
+        };
+        let number = |limit: &mut Option<u64>| {
+            *limit = match &value {
+                Some(Bare::Integer(number)) => {
+                    Some(u64::try_from(*number).unwrap_or(0).min(MOST_SECONDS))
+                }
+                _ => Some(0),
+            }
+        };
+        let is_on = !matches!(value, Some(Bare::Boolean(false)));
+        match name {
+            "max-age" => number(&mut directives.max_age),
+            "s-maxage" => number(&mut directives.s_maxage),
+            "stale-while-revalidate" => number(&mut directives.stale_while_revalidate),
+            "stale-if-error" => number(&mut directives.stale_if_error),
+            "no-store" => directives.no_store |= is_on,
+            "public" => directives.public |= is_on,
+            "must-revalidate" => directives.must_revalidate |= is_on,
+            "proxy-revalidate" => directives.proxy_revalidate |= is_on,
+            "must-understand" => directives.must_understand |= is_on,
+            "no-cache" | "private" if is_on => {
+                let extent = match name {
+                    "private" => &mut directives.private,
+                    _ => &mut directives.no_cache,
+                };
+                match &value {
+                    Some(Bare::String(text)) => extent.add(Some(text.as_bytes())),
+                    _ => extent.add(None),
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(directives)
+}
