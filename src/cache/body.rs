@@ -423,3 +423,7 @@ impl Drop for Reader {
         self.body.less.notify_one();
     }
 }
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

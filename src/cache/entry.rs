@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::ask::Ask;
 use super::body::Body;
 use super::key_hash::Key;
 use super::marks::{Standing, Verdict};
-use super::rfc::{ContentRange, Forward, Judgement, Lifetime, Vary, update};
+use super::rfc::{ContentRange, Forward, Judgement, Lifetime, Vary, is_same_range};
 use super::rules::Rules;
 
 /// A response as it is kept. What may be read of its body is what has come so far.
@@ -28,6 +28,8 @@ pub struct Entry {
     /// For prefixes that are purged.
     pub(super) path: Box<str>,
     pub(super) body: Arc<Body>,
+    /// What of its header is for whoever asked first (`private="…"`, `no-cache="…"`).
+    pub(super) for_first: Option<Box<HeaderMap>>,
     /// How often it was served.
     pub(super) uses: AtomicU32,
 }
@@ -85,6 +87,11 @@ impl Entry {
         &self.vary
     }
 
+    /// What of its header is for whoever asked first alone.
+    pub fn for_first(&self) -> Option<&HeaderMap> {
+        self.for_first.as_deref()
+    }
+
     pub fn body(&self) -> &Arc<Body> {
         &self.body
     }
@@ -109,6 +116,12 @@ impl Entry {
             StatusCode::PARTIAL_CONTENT => ContentRange::parse(self.headers.get(CONTENT_RANGE)?),
             _ => None,
         }
+    }
+
+    /// Whether it is a part, and not all that is asked for is in there, or that is a part of something else.
+    pub(super) fn lacks_part(&self, request: &HeaderMap) -> bool {
+        let of = self.part();
+        of.is_some_and(|of| of.has(request).is_none() || !is_same_range(request, &self.headers))
     }
 
     /// Of what it takes in memory that is not its body's.
@@ -153,30 +166,5 @@ impl Entry {
     /// Whether it may stand in where no other response is to be had.
     pub(super) fn may_spare(&self, ask: &Ask, now: Instant) -> bool {
         self.lifetime.may_spare(self.age(now), &ask.control)
-    }
-
-    /// The same, after the upstream has said that it is what it has (RFC 9111 section 4.3.4). `headers` are of that.
-    pub(super) fn confirmed(
-        &self,
-        headers: &HeaderMap,
-        fresh: impl FnOnce(&HeaderMap) -> (Lifetime, Times),
-        standing: Standing,
-    ) -> Entry {
-        let mut merged = self.headers.clone();
-        update(&mut merged, headers);
-        let (lifetime, times) = fresh(&merged);
-        merged.remove(AGE);
-        Entry {
-            key: self.key,
-            status: self.status,
-            headers: merged,
-            vary: self.vary.clone(),
-            lifetime,
-            times,
-            standing,
-            path: self.path.clone(),
-            body: self.body.clone(),
-            uses: AtomicU32::new(self.uses.load(Ordering::Relaxed)),
-        }
     }
 }

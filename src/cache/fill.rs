@@ -1,11 +1,11 @@
 //! A response on its way into the cache, and those who wait for it.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_MODIFIED_SINCE, IF_NONE_MATCH, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
@@ -16,7 +16,8 @@ use super::entry::{Entry, Times};
 use super::key_hash::Key;
 use super::marks::{Standing, Tags};
 use super::rfc::{
-    Lifetime, Question, ResponseDirectives, Vary, WhyNot, confirms, initial_age, may_store, strip,
+    ContentRange, Lifetime, Question, ResponseDirectives, Vary, WhyNot, confirms, initial_age,
+    may_store, strip, update,
 };
 use super::rules::Rules;
 use crate::response::{Code, Reply};
@@ -32,6 +33,8 @@ pub enum Outcome {
     Once(Arc<Once>),
     /// The upstream has failed, and a stale response has to do.
     Spare(Arc<Entry>, Spared),
+    /// It was no answer to what was asked, and has to be asked for as if nothing were kept.
+    Again,
     /// There is no response but one of the gateway's own.
     Failed(Arc<Failure>),
 }
@@ -202,11 +205,24 @@ impl Filler {
         if status == StatusCode::NOT_MODIFIED
             && is_real
             && let Some(stale) = self.stale()
-            && confirms(&stale.headers, &headers)
         {
-            let entry = Arc::new(self.confirmed(stale, headers));
-            self.rules.cache.put(&entry);
-            self.settle(Outcome::Confirmed(entry));
+            let outcome = match confirms(&stale.headers, &headers) {
+                true => self.confirm(stale, headers),
+                false => {
+                    self.rules.cache.forget(stale);
+                    Outcome::Again
+                }
+            };
+            self.settle(outcome);
+            return Sink::Nowhere;
+        }
+        let own = [IF_NONE_MATCH, IF_MODIFIED_SINCE];
+        let has_asked = own
+            .iter()
+            .any(|name| self.purpose.headers.contains_key(name));
+        if status == StatusCode::NOT_MODIFIED && !has_asked {
+            // Nobody has asked whether anything was.
+            self.fail(Reply::failure(Code::UpstreamProtocol), told);
             return Sink::Nowhere;
         }
         if is_failure(status)
@@ -235,6 +251,7 @@ impl Filler {
         let verdict = match framing {
             _ if !is_real => Err(WhyNot::Degraded),
             Framing::UntilClose => Err(WhyNot::Unframed),
+            Framing::Delimited if !is_whole_part(status, &headers, length) => Err(WhyNot::Part),
             Framing::Delimited => may_store(&question),
         };
         let verdict = verdict.and_then(|()| match is_large {
@@ -312,7 +329,7 @@ impl Filler {
             (self.purpose.host.as_bytes(), self.purpose.path.as_bytes()),
             self.tags(&headers),
         );
-        strip(&mut headers, directives);
+        let for_first = strip(&mut headers, directives);
         for field in &self.rules.tag_fields {
             headers.remove(&field.name);
         }
@@ -326,6 +343,7 @@ impl Filler {
             standing,
             path: self.purpose.path.clone(),
             body,
+            for_first,
             uses: AtomicU32::new(0),
         }
     }
@@ -334,23 +352,57 @@ impl Filler {
         self.rules.tags(headers)
     }
 
-    fn confirmed(&self, stale: &Entry, mut headers: HeaderMap) -> Entry {
+    /// What is kept is good again, by what the upstream says now. It may say as well that it is not to be kept any more.
+    fn confirm(&self, stale: &Arc<Entry>, mut headers: HeaderMap) -> Outcome {
+        let times = self.times(&headers);
+        let cookies_are_shared = {
+            let directives = self.directives(&headers);
+            directives.public || directives.s_maxage.is_some()
+        };
         strip(&mut headers, &ResponseDirectives::default());
-        let standing = stale.standing.confirmed(self.mark);
-        let of_told = headers.clone();
-        stale.confirmed(
-            &headers,
-            |merged| {
-                let directives = self.directives(merged);
-                // Its age begins anew with what the confirmation says (section 4.3.4).
-                let times = self.times(&of_told);
-                let given = self.rules.given(stale.status);
-                let at = times.received_at;
-                let lifetime = Lifetime::of(stale.status, merged, &directives, at, &given);
-                (lifetime, times)
-            },
-            standing,
-        )
+        if !cookies_are_shared {
+            headers.remove(SET_COOKIE);
+        }
+        let mut merged = stale.headers.clone();
+        update(&mut merged, &headers);
+        let directives = self.directives(&merged);
+        let given = self.rules.given(stale.status);
+        let lifetime = Lifetime::of(
+            stale.status,
+            &merged,
+            &directives,
+            times.received_at,
+            &given,
+        );
+        let question = Question {
+            status: stale.status,
+            headers: &merged,
+            directives: &directives,
+            lifetime: &lifetime,
+            request: &self.purpose.ask.control,
+            is_personal: self.purpose.ask.is_personal,
+            given: &given,
+        };
+        let verdict = may_store(&question);
+        strip(&mut merged, &directives);
+        let entry = Arc::new(Entry {
+            key: stale.key,
+            status: stale.status,
+            headers: merged,
+            vary: stale.vary.clone(),
+            lifetime,
+            times,
+            standing: stale.standing.confirmed(self.mark),
+            path: stale.path.clone(),
+            body: stale.body.clone(),
+            for_first: None,
+            uses: AtomicU32::new(stale.uses.load(Ordering::Relaxed)),
+        });
+        match verdict {
+            Ok(()) => self.rules.cache.put(&entry),
+            Err(_) => self.rules.cache.forget(stale),
+        }
+        Outcome::Confirmed(entry)
     }
 
     fn settle(&self, outcome: Outcome) {
@@ -427,6 +479,15 @@ impl Drop for Keeping {
             self.cache.forget(&self.entry);
         }
     }
+}
+
+/// Whether a part is as long as it says. One that does not say how long it is is not kept: it would have to be taken back.
+fn is_whole_part(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
+    if status != StatusCode::PARTIAL_CONTENT {
+        return true;
+    }
+    let range = headers.get(CONTENT_RANGE).and_then(ContentRange::parse);
+    range.is_some_and(|range| length == Some(range.part.length()))
 }
 
 /// What a stale response may be served instead of (RFC 5861 section 4).

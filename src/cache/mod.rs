@@ -130,13 +130,15 @@ impl Cache {
             _ => (slot, Forward::UriMiss),
         };
         match slot.as_deref() {
-            Some(Slot::Entry(entry)) => match self.is_live(entry) {
-                true => Found::Entry(entry.clone()),
-                false => {
-                    self.forget(entry);
-                    Found::Nothing(missed)
-                }
-            },
+            Some(Slot::Entry(entry)) if !self.is_live(entry) => {
+                self.forget(entry);
+                Found::Nothing(missed)
+            }
+            // Of a part it is known what is wanted only where all of that is in there.
+            Some(Slot::Entry(entry)) if entry.lacks_part(headers) => {
+                Found::Nothing(Forward::Partial)
+            }
+            Some(Slot::Entry(entry)) => Found::Entry(entry.clone()),
             Some(Slot::Passes(until)) if *until > Instant::now() => Found::Passes,
             _ => Found::Nothing(missed),
         }

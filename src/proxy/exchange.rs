@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName,
+    TRANSFER_ENCODING,
 };
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -396,6 +397,16 @@ impl Exchange {
         let mut parts = take_response(response);
         if is_upgrade {
             parts.headers.remove(X_NORTHGATE_DEGRADED);
+        } else if self.filler.is_some() {
+            // What says whether it may be kept is for everybody on the way (RFC 9110 section 7.6.1).
+            let control = parts.headers.get_all(CACHE_CONTROL).iter().cloned();
+            let control: Vec<HeaderValue> = control.collect();
+            forwarding::strip_hop_by_hop(&mut parts.headers);
+            if !parts.headers.contains_key(CACHE_CONTROL) {
+                for value in control {
+                    parts.headers.append(CACHE_CONTROL, value);
+                }
+            }
         } else {
             forwarding::strip_hop_by_hop(&mut parts.headers);
         }

@@ -138,6 +138,8 @@ fn finish_fill(exchange: &mut Exchange, has_failed: bool) {
             attempt.finished();
         }
     }
+    // It was never one of the connection's.
+    exchange.connection = None;
     exchange.filler = None;
 }
 

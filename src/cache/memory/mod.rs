@@ -7,6 +7,8 @@
 //! something is put in.
 
 mod ghosts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

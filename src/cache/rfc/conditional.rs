@@ -114,7 +114,11 @@ pub fn ask_whether_same(stored: &HeaderMap, request: &mut HeaderMap) -> bool {
 /// Whether a 304 is about what is kept (RFC 9111 section 4.3.4): a tag or a date that it has is the same. One that says neither
 /// answers what was asked.
 pub fn confirms(stored: &HeaderMap, confirmation: &HeaderMap) -> bool {
-    if let Some(tag) = confirmation.get(ETAG) {
+    if let (Some(tag), true) = (confirmation.get(ETAG), stored.contains_key(ETAG)) {
+        // A strong one is of the very bytes, of which a weak one says nothing.
+        if !tag.as_bytes().starts_with(b"W/") {
+            return stored.get(ETAG) == Some(tag);
+        }
         return stored
             .get(ETAG)
             .is_some_and(|own| strong_part(own.as_bytes()) == strong_part(tag.as_bytes()));
@@ -233,7 +237,8 @@ mod tests {
         };
         check(&[("etag", "\"a\"")], &[], true);
         check(&[("etag", "\"a\"")], &[("etag", "\"a\"")], true);
-        check(&[("etag", "W/\"a\"")], &[("etag", "\"a\"")], true);
+        check(&[("etag", "W/\"a\"")], &[("etag", "\"a\"")], false);
+        check(&[("etag", "\"a\"")], &[("etag", "W/\"a\"")], true);
         check(&[("etag", "\"a\"")], &[("etag", "\"b\"")], false);
         check(&[("last-modified", OLD)], &[("last-modified", NEW)], false);
         check(&[("last-modified", OLD)], &[("last-modified", OLD)], true);

@@ -180,8 +180,13 @@ fn seconds(value: &[u8]) -> Option<u64> {
 fn each(headers: &HeaderMap, field: &HeaderName, mut take: impl FnMut(&[u8], Option<&[u8]>)) {
     for line in headers.get_all(field) {
         let mut rest = line.as_bytes();
+        // Where a quote has no end, nothing is in quotes: what is hidden there might forbid something.
+        let is_open = is_open(rest);
         while !rest.is_empty() {
-            let (element, after) = split(rest);
+            let (element, after) = match is_open {
+                true => split_plainly(rest),
+                false => split(rest),
+            };
             rest = after;
             let equals = element.iter().position(|&byte| byte == b'=');
             let (name, value) = match equals {
@@ -203,8 +208,31 @@ fn each(headers: &HeaderMap, field: &HeaderName, mut take: impl FnMut(&[u8], Opt
     }
 }
 
+/// Whether a quote has no end.
+fn is_open(text: &[u8]) -> bool {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for &byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            _ => {}
+        }
+    }
+    is_quoted
+}
+
+/// To the next comma, and what follows it.
+fn split_plainly(text: &[u8]) -> (&[u8], &[u8]) {
+    let comma = text.iter().position(|&byte| byte == b',');
+    match comma.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?))) {
+        Some(parts) => parts,
+        None => (text, &[]),
+    }
+}
+
 /// To the next comma that is in no quotes, and what follows it.
-fn split(text: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(text: &[u8]) -> (&[u8], &[u8]) {
     let (mut is_quoted, mut is_escaped) = (false, false);
     for (at, &byte) in text.iter().enumerate() {
         match byte {
@@ -284,4 +312,144 @@ fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<ResponseDirective
         }
     }
     Some(directives)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn seconds_are_digits() {
+        let check = |text: &str, expected: Option<u64>| {
+            let directives = ResponseDirectives::of(&headers(&[("cache-control", text)]), &[]);
+            assert_eq!(directives.max_age, expected, "{text}");
+        };
+        check("", None);
+        check("max-age=5", Some(5));
+        check("MAX-AGE=5", Some(5));
+        check("public,max-age=\"5\"", Some(5));
+        check(" , max-age=5 ,,", Some(5));
+        check("max-age=99999999999999999999", Some(MOST_SECONDS));
+        // The strictest counts, and what is no number is over.
+        check("max-age=5, max-age=3", Some(3));
+        for text in [
+            "max-age",
+            "max-age=",
+            "max-age=a",
+            "max-age=-1",
+            "max-age=1.5",
+            "max-age='5'",
+            "max-age=5s",
+            "max-age=+5",
+        ] {
+            check(text, Some(0));
+        }
+        check("xmax-age=5", None);
+        check("foo=\"a, max-age=5\"", None);
+        check("foo=\"a, max-age=5", Some(5));
+        check("foo=\"a\\\", max-age=5\"", None);
+    }
+
+    #[test]
+    fn words_and_fields() {
+        let of = |text: &str| ResponseDirectives::of(&headers(&[("cache-control", text)]), &[]);
+        let all = of("No-Store, Public, must-revalidate, proxy-revalidate, must-understand");
+        assert!(all.no_store && all.public && all.must_revalidate);
+        assert!(all.proxy_revalidate && all.must_understand);
+        assert_eq!(of("private").private, Extent::All);
+        assert_eq!(of("private=\"\"").private, Extent::All);
+        assert_eq!(of("no-cache=\"a b\"").no_cache, Extent::All);
+        assert_eq!(
+            of("no-cache=\"X-A, x-b\"").no_cache.fields(),
+            ["x-a", "x-b"]
+        );
+        assert_eq!(of("no-cache=x-a, no-cache").no_cache, Extent::All);
+        let two = headers(&[
+            ("cache-control", "no-store"),
+            ("cache-control", "max-age=1"),
+        ]);
+        let two = ResponseDirectives::of(&two, &[]);
+        assert!(two.no_store && two.max_age == Some(1));
+    }
+
+    #[test]
+    fn targets_count_instead() {
+        let target = [HeaderName::from_static("cdn-cache-control")];
+        let of = |lines: &[(&'static str, &str)]| ResponseDirectives::of(&headers(lines), &target);
+        let plain = ("cache-control", "max-age=1, no-store");
+        let both = of(&[plain, ("cdn-cache-control", "max-age=9")]);
+        assert!(both.is_targeted && both.max_age == Some(9) && !both.no_store);
+        // What cannot be read, or is empty, is as if it were not there (RFC 9213 section 2.1).
+        for text in [
+            "",
+            "max-age=9,",
+            "Max-Age=9",
+            "max-age='9'",
+            "max-age=9;;",
+            "\u{e4}",
+        ] {
+            let directives = of(&[plain, ("cdn-cache-control", text)]);
+            assert!(
+                !directives.is_targeted && directives.max_age == Some(1),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            of(&[("cdn-cache-control", "max-age=1, max-age=2")]).max_age,
+            Some(2)
+        );
+        assert_eq!(
+            of(&[("cdn-cache-control", "max-age=\"9\"")]).max_age,
+            Some(0)
+        );
+        assert!(!of(&[("cdn-cache-control", "no-store=?0")]).no_store);
+        assert_eq!(of(&[("cdn-cache-control", "private")]).private, Extent::All);
+    }
+
+    #[test]
+    fn what_requests_want() {
+        let of = |lines: &[(&'static str, &str)]| RequestDirectives::of(&headers(lines));
+        assert_eq!(of(&[]), RequestDirectives::default());
+        assert!(of(&[("pragma", "no-cache")]).no_cache);
+        assert!(!of(&[("pragma", "no-cache"), ("cache-control", "max-age=1")]).no_cache);
+        let all = of(&[(
+            "cache-control",
+            "no-cache, no-store, only-if-cached, max-age=1, min-fresh=2, max-stale",
+        )]);
+        assert!(all.no_cache && all.no_store && all.only_if_cached);
+        assert_eq!(
+            (all.max_age, all.min_fresh, all.max_stale),
+            (Some(1), Some(2), Some(MOST_SECONDS))
+        );
+        assert_eq!(
+            of(&[("cache-control", "max-stale=5, max-stale")]).max_stale,
+            Some(5)
+        );
+        assert_eq!(
+            of(&[("cache-control", "min-fresh=x")]).min_fresh,
+            Some(MOST_SECONDS)
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_breaks_it(bytes in proptest::collection::vec(0x20u8..=0xff, 0..80)) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                headers.append("cache-control", value.clone());
+                headers.append("cdn-cache-control", value);
+            }
+            let target = [HeaderName::from_static("cdn-cache-control")];
+            ResponseDirectives::of(&headers, &target);
+            RequestDirectives::of(&headers);
+        }
+    }
 }

@@ -157,7 +157,9 @@ impl Lifetime {
         if is_taken && !self.is_for_shared {
             return Judgement::AskedForStale;
         }
-        match stale_for <= self.while_revalidate && !self.while_revalidate.is_zero() {
+        // Who says how old it may be takes none that is stale (section 5.2.1.1).
+        let is_picky = request.max_age.is_some() || request.min_fresh.is_some();
+        match stale_for <= self.while_revalidate && !self.while_revalidate.is_zero() && !is_picky {
             true => Judgement::WhileRevalidating,
             false => Judgement::Stale,
         }
@@ -207,4 +209,174 @@ fn explicit(
 /// Whether a response says itself how long it is good.
 pub fn is_explicit(headers: &HeaderMap, directives: &ResponseDirectives) -> bool {
     explicit(headers, directives, SystemTime::UNIX_EPOCH).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
+    const BEFORE: &str = "Sun, 06 Nov 1994 08:32:57 GMT";
+
+    fn now() -> SystemTime {
+        super::super::date::parse(NOW).unwrap()
+    }
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let lines = lines.iter().map(|(name, value)| {
+            let name = http::HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        lines.collect()
+    }
+
+    fn lifetime(status: u16, lines: &[(&'static str, &'static str)], given: &Given) -> Lifetime {
+        let headers = headers(lines);
+        let directives = ResponseDirectives::of(&headers, &[]);
+        let status = StatusCode::from_u16(status).unwrap();
+        Lifetime::of(status, &headers, &directives, now(), given)
+    }
+
+    #[test]
+    fn what_says_how_long() {
+        let heuristic = Given {
+            is_heuristic: true,
+            ..Given::default()
+        };
+        let check = |lines: &[(&'static str, &'static str)], seconds: u64| {
+            let found = lifetime(200, lines, &heuristic).fresh;
+            assert_eq!(found, Duration::from_secs(seconds), "{lines:?}");
+        };
+        check(&[], 0);
+        check(&[("cache-control", "max-age=5"), ("expires", LATER)], 5);
+        check(&[("cache-control", "max-age=5, s-maxage=7")], 7);
+        check(&[("expires", LATER), ("date", NOW)], 60);
+        check(&[("expires", LATER)], 60);
+        check(&[("expires", BEFORE), ("date", NOW)], 0);
+        check(&[("expires", "0"), ("last-modified", BEFORE)], 0);
+        check(&[("last-modified", BEFORE), ("date", NOW)], 100);
+        check(&[("last-modified", LATER), ("date", NOW)], 0);
+        check(
+            &[("last-modified", "Tue, 06 Nov 1984 08:49:37 GMT")],
+            86_400,
+        );
+        let status = |status, given: &Given| {
+            lifetime(status, &[("last-modified", BEFORE)], given)
+                .fresh
+                .as_secs()
+        };
+        assert_eq!(
+            (
+                status(200, &heuristic),
+                status(302, &heuristic),
+                status(404, &heuristic)
+            ),
+            (100, 0, 100)
+        );
+        assert_eq!(status(200, &Given::default()), 0);
+        let silent = Given {
+            silent: Some(Duration::from_secs(3)),
+            ..heuristic
+        };
+        assert_eq!((status(200, &silent), status(302, &silent)), (3, 3));
+        let forced = Given {
+            ttl: Some(Duration::from_secs(4)),
+            ..heuristic
+        };
+        assert_eq!(
+            lifetime(200, &[("cache-control", "max-age=9")], &forced)
+                .fresh
+                .as_secs(),
+            4
+        );
+    }
+
+    #[test]
+    fn how_old_it_is_when_it_comes() {
+        let check = |lines: &[(&'static str, &'static str)], delay: u64, expected: u64| {
+            let age = initial_age(&headers(lines), now(), Duration::from_secs(delay));
+            assert_eq!(age.as_secs(), expected, "{lines:?}");
+        };
+        check(&[], 0, 0);
+        check(&[], 2, 2);
+        check(&[("age", "30")], 2, 32);
+        check(&[("age", "30, 40")], 0, 30);
+        check(&[("date", BEFORE)], 0, 1000);
+        check(&[("date", BEFORE), ("age", "2000")], 0, 2000);
+        check(&[("date", LATER)], 0, 0);
+        for bad in ["-1", "a", "1.5", "", "30s"] {
+            check(&[("age", bad)], 1, 1);
+        }
+        check(&[("age", "99999999999999999999")], 0, MOST_SECONDS);
+    }
+
+    #[test]
+    fn what_may_be_done_with_it() {
+        use Judgement::*;
+        let check =
+            |response: &'static str, age: u64, request: &'static str, expected: Judgement| {
+                let life = lifetime(200, &[("cache-control", response)], &Given::default());
+                let request = RequestDirectives::of(&headers(&[("cache-control", request)]));
+                let found = life.judge(Duration::from_secs(age), &request);
+                assert_eq!(found, expected, "{response} | {age} | {request:?}");
+            };
+        check("max-age=10", 9, "", Fresh);
+        check("max-age=10", 10, "", Stale);
+        check("max-age=10", 5, "no-cache", Unwanted);
+        check("max-age=10", 5, "max-age=4", Unwanted);
+        check("max-age=10", 5, "max-age=5", Fresh);
+        check("max-age=10", 5, "min-fresh=5", Fresh);
+        check("max-age=10", 5, "min-fresh=6", Unwanted);
+        check("max-age=10, no-cache", 1, "", Stale);
+        check("max-age=10, no-cache=\"x\"", 1, "", Fresh);
+        check("max-age=10", 15, "max-stale=5", AskedForStale);
+        check("max-age=10", 16, "max-stale=5", Stale);
+        check("max-age=10", 1000, "max-stale", AskedForStale);
+        check("max-age=10, must-revalidate", 11, "max-stale", Stale);
+        check("max-age=10, proxy-revalidate", 11, "max-stale", Stale);
+        check("s-maxage=10", 11, "max-stale", Stale);
+        check(
+            "max-age=10, stale-while-revalidate=5",
+            15,
+            "",
+            WhileRevalidating,
+        );
+        check("max-age=10, stale-while-revalidate=5", 16, "", Stale);
+        check(
+            "max-age=10, stale-while-revalidate=5, must-revalidate",
+            11,
+            "",
+            Stale,
+        );
+        check(
+            "max-age=10, stale-while-revalidate=5",
+            11,
+            "max-age=10",
+            Unwanted,
+        );
+        check(
+            "max-age=10, stale-while-revalidate=5",
+            11,
+            "max-age=99",
+            Stale,
+        );
+        let spares = |response: &'static str, age: u64, request: &'static str| {
+            let life = lifetime(200, &[("cache-control", response)], &Given::default());
+            let request = RequestDirectives::of(&headers(&[("cache-control", request)]));
+            life.may_spare(Duration::from_secs(age), &request)
+        };
+        assert!(!spares("max-age=10", 11, ""));
+        assert!(spares("max-age=10, stale-if-error=5", 15, ""));
+        assert!(!spares("max-age=10, stale-if-error=5", 16, ""));
+        assert!(spares("max-age=10", 15, "stale-if-error=5"));
+        assert!(!spares(
+            "max-age=10, stale-if-error=5, must-revalidate",
+            11,
+            ""
+        ));
+        assert!(!spares("max-age=10, stale-if-error=5, no-cache", 11, ""));
+    }
 }

@@ -108,11 +108,18 @@ pub fn may_store(question: &Question<'_>) -> Result<(), WhyNot> {
     }
     if status.is_informational()
         || status == StatusCode::NOT_MODIFIED
+        // They answer what this request alone has said of conditions and ranges.
+        || status == StatusCode::PRECONDITION_FAILED
+        || status == StatusCode::RANGE_NOT_SATISFIABLE
         || (directives.must_understand && !is_understood)
     {
         return Err(WhyNot::Status);
     }
-    let part = headers.get(CONTENT_RANGE).map(ContentRange::parse);
+    let mut ranges = headers.get_all(CONTENT_RANGE).iter();
+    let part = ranges.next().map(ContentRange::parse);
+    if ranges.next().is_some() {
+        return Err(WhyNot::Part);
+    }
     match (status == StatusCode::PARTIAL_CONTENT, part) {
         (false, None) | (true, Some(Some(_))) => {}
         _ => return Err(WhyNot::Part),
@@ -155,8 +162,8 @@ const NEVER: [HeaderName; 10] = [
 ];
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 
-/// Takes out what is not kept.
-pub fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives) {
+/// Takes out what is not kept. Gives what of it whoever asked first gets all the same.
+pub fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives) -> Option<Box<HeaderMap>> {
     let nominated: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -170,8 +177,146 @@ pub fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives) {
     {
         headers.remove(name);
     }
-    let own = directives.no_cache.fields().iter();
-    for name in own.chain(directives.private.fields()) {
+    let mut own = HeaderMap::new();
+    let fields = directives.no_cache.fields().iter();
+    for name in fields.chain(directives.private.fields()) {
+        for value in headers.get_all(name) {
+            own.append(name, value.clone());
+        }
         headers.remove(name);
+    }
+    (!own.is_empty()).then(|| Box::new(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn ask(
+        status: u16,
+        lines: &[(&'static str, &'static str)],
+        is_personal: bool,
+    ) -> Result<(), WhyNot> {
+        let (status, headers) = (StatusCode::from_u16(status).unwrap(), headers(lines));
+        let directives = ResponseDirectives::of(&headers, &[]);
+        let given = Given {
+            is_heuristic: true,
+            ..Given::default()
+        };
+        let at = std::time::SystemTime::now();
+        may_store(&Question {
+            status,
+            headers: &headers,
+            directives: &directives,
+            lifetime: &Lifetime::of(status, &headers, &directives, at, &given),
+            request: &RequestDirectives::default(),
+            is_personal,
+            given: &given,
+        })
+    }
+
+    #[test]
+    fn what_may_be_kept() {
+        let check =
+            |status, control: &'static str, others: &[(&'static str, &'static str)], expected| {
+                let lines: Vec<_> = [("cache-control", control)]
+                    .iter()
+                    .chain(others)
+                    .copied()
+                    .collect();
+                assert_eq!(ask(status, &lines, false), expected, "{status} {lines:?}");
+            };
+        check(200, "max-age=5", &[], Ok(()));
+        check(200, "max-age=0", &[], Err(WhyNot::Useless));
+        check(200, "max-age=0", &[("etag", "\"a\"")], Ok(()));
+        check(200, "no-store, max-age=5", &[], Err(WhyNot::NoStore));
+        check(200, "no-store, must-understand, max-age=5", &[], Ok(()));
+        check(
+            599,
+            "no-store, must-understand, max-age=5",
+            &[],
+            Err(WhyNot::NoStore),
+        );
+        check(599, "must-understand, max-age=5", &[], Err(WhyNot::Status));
+        check(599, "max-age=5", &[], Ok(()));
+        check(200, "private, max-age=5", &[], Err(WhyNot::Private));
+        check(200, "private=\"x\", max-age=5", &[], Ok(()));
+        check(200, "max-age=5", &[("vary", "*")], Err(WhyNot::Varies));
+        check(
+            200,
+            "max-age=5",
+            &[("set-cookie", "a=b")],
+            Err(WhyNot::Cookie),
+        );
+        check(200, "public, max-age=5", &[("set-cookie", "a=b")], Ok(()));
+        check(
+            200,
+            "no-cache=\"set-cookie\", max-age=5",
+            &[("set-cookie", "a=b")],
+            Ok(()),
+        );
+        check(302, "", &[("etag", "\"a\"")], Err(WhyNot::Status));
+        check(302, "max-age=5", &[], Ok(()));
+        check(304, "max-age=5", &[], Err(WhyNot::Status));
+        check(206, "max-age=5", &[], Err(WhyNot::Part));
+        check(412, "max-age=5", &[], Err(WhyNot::Status));
+        check(416, "max-age=5", &[], Err(WhyNot::Status));
+        check(
+            206,
+            "max-age=5",
+            &[("content-range", "bytes 0-1/4")],
+            Ok(()),
+        );
+        check(
+            200,
+            "max-age=5",
+            &[("content-range", "bytes 0-1/4")],
+            Err(WhyNot::Part),
+        );
+    }
+
+    #[test]
+    fn what_somebody_has_proven_for_is_his() {
+        for (control, expected) in [
+            ("max-age=5", Err(WhyNot::Personal)),
+            ("public, max-age=5", Ok(())),
+            ("s-maxage=5", Ok(())),
+            ("must-revalidate, max-age=5", Ok(())),
+            ("proxy-revalidate, max-age=5", Err(WhyNot::Personal)),
+        ] {
+            assert_eq!(
+                ask(200, &[("cache-control", control)], true),
+                expected,
+                "{control}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_of_the_hop_is_not_kept() {
+        let mut kept = headers(&[
+            ("connection", "x-hop, close"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authenticate", "Basic"),
+            ("age", "5"),
+            ("x-own", "2"),
+            ("x-all", "3"),
+        ]);
+        let directives =
+            ResponseDirectives::of(&headers(&[("cache-control", "private=\"x-own\"")]), &[]);
+        let own = strip(&mut kept, &directives).expect("something for the first");
+        assert_eq!(own.get("x-own").unwrap(), "2");
+        assert_eq!(kept, headers(&[("x-all", "3")]));
     }
 }

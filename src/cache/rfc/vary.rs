@@ -1,8 +1,10 @@
 //! Which requests a response is for, of those that ask for the same (RFC 9111 section 4.1).
 
-use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, VARY};
+use http::header::{ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
+
+use super::directives::split;
 
 /// A response that varies by more is taken to vary by anything: nobody asks twice in the same way.
 const MOST: usize = 16;
@@ -62,7 +64,7 @@ pub fn said(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>
     let mut said = SmallVec::new();
     let mut lines = headers.get_all(name).iter().peekable();
     lines.peek()?;
-    let is_list = [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name);
+    let is_list = [ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name);
     for (place, line) in lines.enumerate() {
         if place > 0 {
             said.push(b',');
@@ -82,13 +84,16 @@ pub fn said(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>
     Some(said)
 }
 
-/// White space about commas means nothing (RFC 9111 section 4.1).
-fn trim(line: &[u8], said: &mut SmallVec<[u8; 64]>) {
-    for (place, element) in line.split(|&byte| byte == b',').enumerate() {
-        if place > 0 {
-            said.push(b',');
-        }
+/// White space about commas means nothing (RFC 9111 section 4.1), where they are in no quotes.
+fn trim(mut line: &[u8], said: &mut SmallVec<[u8; 64]>) {
+    loop {
+        let (element, rest) = split(line);
         said.extend_from_slice(element.trim_ascii());
+        if element.len() == line.len() {
+            return;
+        }
+        said.push(b',');
+        line = rest;
     }
 }
 
@@ -172,6 +177,8 @@ mod tests {
         same("foo", &["1,2"], &["1", "2"], true);
         same("foo", &["1,2"], &["2,1"], false);
         same("foo", &["a"], &["A"], false);
+        same("foo", &["\"a, b\""], &["\"a,b\""], false);
+        same("foo", &["a,"], &["a"], false);
         same("foo", &["a b"], &["a  b"], false);
         same("foo", &[], &[""], false);
         same(

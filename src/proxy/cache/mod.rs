@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{EXPECT, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
-use http::{Method, Uri, Version};
+use http::{HeaderValue, Method, Uri, Version};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::exchange::{Exchange, take_request};
 use crate::actions::Action;
-use crate::cache::rfc::ask_whether_same;
+use crate::cache::rfc::{Forward, ask_whether_same};
 use crate::cache::{
     Ask, Cache, Entry, Found, Framing, Joined, Outcome, Pending, Purpose, Rules, Told, Use,
 };
@@ -90,7 +90,10 @@ pub(super) async fn answer(
                 }
             },
             Found::Nothing(why) => cached.forward(why),
-            Found::Passes => break,
+            Found::Passes => {
+                cached.forward(Forward::UriMiss);
+                break;
+            }
         }
         if ask.is_only_if_cached() {
             exchange.cached = Some(cached);
@@ -116,6 +119,7 @@ pub(super) async fn answer(
             Outcome::Kept(entry) | Outcome::Confirmed(entry) if of_others(&entry, session) => {}
             Outcome::Kept(entry) => {
                 cached.stored(&entry, is_own);
+                cached.for_first = is_own.then(|| entry.for_first().cloned()).flatten();
                 return serve::entry(session, exchange, cached, &entry).await;
             }
             Outcome::Confirmed(entry) => {
@@ -128,12 +132,15 @@ pub(super) async fn answer(
                 return serve::entry(session, exchange, cached, &entry).await;
             }
             Outcome::Once(once) => {
-                let Some(body) = once.take().filter(|_| is_own) else {
+                // It is for who asked first.
+                let Some(body) = is_own.then(|| once.take()).flatten() else {
                     break;
                 };
                 cached.not_stored(exchange, &once);
                 return serve::once(session, exchange, (cached, &once), body).await;
             }
+            // What was kept is gone by now.
+            Outcome::Again => {}
             Outcome::Failed(failure) => {
                 cached.failed(exchange, &failure);
                 exchange.cached = Some(cached);
@@ -203,7 +210,9 @@ fn asking(
     if let Ok(uri) = target.parse::<Uri>() {
         parts.uri = uri;
     }
-    if let Some(host) = host {
+    // As it stands in the key, so that no spelling of it comes back to others.
+    let host = host.map(|host| HeaderValue::from_bytes(&host.as_bytes().to_ascii_lowercase()));
+    if let Some(Ok(host)) = host {
         parts.headers.insert(HOST, host);
     }
     for name in [EXPECT, IF_NONE_MATCH, IF_MODIFIED_SINCE] {

@@ -71,11 +71,14 @@ pub(super) async fn entry(
 ) -> Result<Answer> {
     let now = Instant::now();
     let request = session.req_header();
-    let (mut head, content) = response(&request.headers, entry)
+    let (mut head, content) = response(&request.method, &request.headers, entry)
         .ok_or_else(|| exchange.give_up(Code::UpstreamReset).into_up())?;
     let age = entry.age(now).as_secs();
     if cached.is_from_before() || entry.headers().contains_key(AGE) || age > 0 {
         head.headers.insert(AGE, age.into());
+    }
+    if let Some(own) = cached.for_first.take() {
+        head.headers.extend(own);
     }
     cached.status.ttl = Some(entry.left(now));
     cached.tell(&mut head);
@@ -103,7 +106,7 @@ pub(super) async fn once(
 }
 
 /// `None` where its body is not there from the place on that is wanted.
-fn response(request: &HeaderMap, entry: &Arc<Entry>) -> Option<(Parts, Content)> {
+fn response(method: &Method, request: &HeaderMap, entry: &Arc<Entry>) -> Option<(Parts, Content)> {
     let mut head = http::Response::new(()).into_parts().0;
     head.status = entry.status();
     head.headers = entry.headers().clone();
@@ -112,7 +115,9 @@ fn response(request: &HeaderMap, entry: &Arc<Entry>) -> Option<(Parts, Content)>
         strip_for_304(&mut head.headers);
         return Some((head, Content::default()));
     }
-    if !request.contains_key(RANGE) || !is_same_range(request, entry.headers()) {
+    // Only `GET` has ranges (RFC 9110 section 14.2).
+    let has_range = *method == Method::GET && request.contains_key(RANGE);
+    if !has_range || !is_same_range(request, entry.headers()) {
         return whole(head, entry);
     }
     if let Some(of) = entry.part() {
@@ -178,7 +183,7 @@ pub(super) async fn write(
     session: &mut Session,
     exchange: &mut Exchange,
     mut head: Parts,
-    mut content: Content,
+    content: Content,
 ) -> Result<()> {
     let request = session.req_header();
     let can_have_content =
@@ -207,14 +212,10 @@ pub(super) async fn write(
     exchange
         .first_byte
         .get_or_insert_with(|| exchange.began.elapsed());
-    if is_bodiless {
-        content.pieces.clear();
-    }
     let header = Box::new(ResponseHeader::from(head));
-    if content.pieces.is_empty() && exchange.bodies.response.is_empty() {
-        return write_header(session, header)
-            .await
-            .map_err(|error| error.into_down());
+    if is_bodiless || (content.pieces.is_empty() && exchange.bodies.response.is_empty()) {
+        let written = write_header(session, header).await;
+        return written.map_err(|error| error.into_down());
     }
     let written = session.write_response_header(header, false).await;
     written.map_err(|error| error.into_down())?;

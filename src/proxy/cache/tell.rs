@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::response::Parts;
 
 use crate::cache::rfc::{Forward, Status};
@@ -16,6 +17,8 @@ pub(in crate::proxy) struct Cached {
     /// As the access log has it.
     pub(in crate::proxy) word: &'static str,
     pub(super) status: Status,
+    /// What of the header only the one gets who asked first.
+    pub(super) for_first: Option<HeaderMap>,
 }
 
 impl Cached {
@@ -24,6 +27,7 @@ impl Cached {
             rules,
             word: "miss",
             status: Status::default(),
+            for_first: None,
         }
     }
 

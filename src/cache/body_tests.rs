@@ -1,0 +1,133 @@
+use proptest::prelude::*;
+use tokio::runtime::Builder;
+
+use super::*;
+
+async fn all(mut reader: Reader) -> (Vec<u8>, Result<(), Broken>) {
+    let mut bytes = Vec::new();
+    loop {
+        match reader.next().await {
+            Ok(Some(part)) => bytes.extend_from_slice(&part),
+            Ok(None) => return (bytes, Ok(())),
+            Err(broken) => return (bytes, Err(broken)),
+        }
+    }
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let limit = std::time::Duration::from_secs(20);
+    let bounded = async { tokio::time::timeout(limit, future).await.expect("in time") };
+    runtime.unwrap().block_on(bounded)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn whoever_reads_gets_what_was_written(
+        sizes in proptest::collection::vec(prop_oneof![1usize..20, 5000usize..12_000, 60_000usize..90_000], 0..12),
+        from in 0u64..30_000,
+        is_broken: bool,
+    ) {
+        let mut written = Vec::new();
+        let budget = Arc::new(Budget::new(1 << 30));
+        let (mut writer, body) = Body::begin(&budget);
+        run(async {
+            let early = tokio::spawn(all(body.read_from(0).unwrap()));
+            let beyond = tokio::spawn(all(body.read_from(from).unwrap()));
+            for (place, size) in sizes.iter().enumerate() {
+                let part: Vec<u8> = (0..*size).map(|at| (at * 7 + place) as u8).collect();
+                writer.push(&Bytes::from(part.clone())).unwrap();
+                written.extend(part);
+                if place % 3 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let middle = tokio::spawn(all(body.read_from(0).unwrap()));
+            match is_broken {
+                true => drop(writer),
+                false => writer.finish(),
+            }
+            let end = if is_broken { Err(Broken) } else { Ok(()) };
+            assert_eq!(body.is_whole(), !is_broken);
+            let rest = written.get(from as usize..).unwrap_or_default();
+            for (reader, expected) in [(early, &written[..]), (middle, &written[..]), (beyond, rest)] {
+                let (bytes, ended) = reader.await.unwrap();
+                assert_eq!(ended, end);
+                assert!(bytes == expected);
+            }
+            let (bytes, ended) = all(body.read_from(0).unwrap()).await;
+            assert!(bytes == written && ended == end);
+        });
+        prop_assert!(budget.used() >= written.len() as u64);
+        drop(body);
+        prop_assert_eq!(budget.used(), 0);
+    }
+}
+
+#[test]
+fn what_has_no_room_is_not_taken() {
+    let budget = Arc::new(Budget::new(100));
+    let (mut writer, body) = Body::begin(&budget);
+    writer.push(&Bytes::from(vec![1; 90])).unwrap();
+    assert_eq!(writer.push(&Bytes::from(vec![1; 20])), Err(NoRoom));
+    assert_eq!((body.length(), budget.used()), (90, 90));
+    writer.finish();
+    assert_eq!(body.in_one().map(|it| it.len()), Some(90));
+    drop(body);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn what_is_let_go_waits_for_its_readers_and_keeps_a_window() {
+    const PART: usize = 64 * 1024;
+    let budget = Arc::new(Budget::new(1));
+    let (mut writer, body) = Body::begin(&budget);
+    let mut reader = body.read_from(0).unwrap();
+    writer.let_go();
+    run(async {
+        let writing = tokio::spawn(async move {
+            for number in 0..64u8 {
+                writer.pass(&Bytes::from(vec![number; PART])).await.unwrap();
+            }
+            writer.finish();
+        });
+        let mut read = 0;
+        while let Some(part) = reader.next().await.unwrap() {
+            assert!(part.iter().all(|byte| usize::from(*byte) == read / PART));
+            read += part.len();
+            assert!(
+                budget.used() <= WINDOW + 2 * (PART as u64 + OVERHEAD),
+                "{}",
+                budget.used()
+            );
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(read, 64 * PART);
+        writing.await.unwrap();
+    });
+    assert!(body.in_one().is_none());
+}
+
+#[test]
+fn nobody_writes_for_nobody() {
+    let budget = Arc::new(Budget::new(1 << 20));
+    let (mut writer, body) = Body::begin(&budget);
+    let reader = body.read_from(0).unwrap();
+    writer.let_go();
+    run(async {
+        writer.pass(&Bytes::from(vec![1; 10_000])).await.unwrap();
+        let waiting = tokio::spawn(async move {
+            loop {
+                if writer.pass(&Bytes::from(vec![1; 100_000])).await.is_err() {
+                    return;
+                }
+            }
+        });
+        tokio::task::yield_now().await;
+        drop(reader);
+        waiting.await.unwrap();
+    });
+    // Its beginning is not there any more for who comes late.
+    assert!(body.read_from(0).is_some_and(|_| true) || body.length() > 0);
+}
