@@ -4,6 +4,7 @@
 //! [`Command`]s for whoever runs the gateway. This room must never serve or change what clients see.
 
 mod breakers;
+mod cache;
 mod canaries;
 mod command;
 mod config;
@@ -24,6 +25,7 @@ use crate::routing::Snapshot;
 use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned, Subject};
 
 pub use breakers::BreakerShown;
+pub use cache::{CacheShown, EntryShown, Purged};
 pub use canaries::CanaryShown;
 pub use command::{Command, Outcome, Report, Serving};
 pub use config::Config;

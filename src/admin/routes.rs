@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::{Admin, Command, Outcome, Report, State, breakers, canaries, limits};
+use super::{Admin, Command, Outcome, Report, State, breakers, cache, canaries, limits};
 use crate::discovery::Shown as Standing;
 use crate::observability::Metrics;
 use crate::upstream::{OutReport, Shown as Endpoint};
@@ -40,6 +40,9 @@ pub(super) fn router(state: State, admin: Arc<Admin>) -> Router {
         .route("/limits/{name}/override/end", post(limits::end_override))
         .route("/breakers", get(breakers::all))
         .route("/breakers/{upstream}/{verb}", post(breakers::order))
+        .route("/cache", get(cache::stats))
+        .route("/cache/entries", get(cache::entries))
+        .route("/cache/purge", post(cache::purge))
         .route("/canaries", get(canaries::all))
         .route("/canaries/{route}/{upstream}/reset", post(canaries::reset))
         .route_layer(middleware::from_fn(move |request, next| {

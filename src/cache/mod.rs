@@ -28,6 +28,7 @@ mod entry;
 mod fill;
 mod key;
 mod key_hash;
+mod report;
 mod rules;
 mod slot;
 
@@ -45,6 +46,7 @@ pub use entry::{Entry, Use};
 pub use fill::{Failure, Filler, Framing, Once, Outcome, Pending, Purpose, Sink, Spared, Told};
 pub use key::Query;
 pub use key_hash::Key;
+pub use report::{Kept, Report};
 pub use rules::{Freshness, Rules, StatusTtl};
 
 use body::Budget;
@@ -86,7 +88,7 @@ pub enum Found {
 #[derive(Debug)]
 pub enum Joined {
     /// Whoever asks now.
-    Began(Filler, Pending),
+    Began(Box<Filler>, Pending),
     /// Somebody does already.
     Waits(Pending),
 }
@@ -178,7 +180,7 @@ impl Cache {
         }
         let (filler, own) = Filler::new(rules.clone(), purpose(), key, self.marks.now());
         pending.insert(key, own.clone());
-        Joined::Began(filler, own)
+        Joined::Began(Box::new(filler), own)
     }
 
     fn pending(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Pending, ByKey>> {

@@ -6,6 +6,7 @@
 mod address;
 mod admin_client;
 mod breakers;
+mod cache;
 mod canaries;
 mod check;
 mod completions;
@@ -54,6 +55,8 @@ enum Command {
     Limits(limits::Command),
     Breakers(breakers::Command),
     Canaries(canaries::Command),
+    Cache(cache::Command),
+    Purge(cache::Purge),
     Schema(schema::Command),
     Errors(errors::Command),
     Key(key::Command),
@@ -76,6 +79,8 @@ pub fn main() -> ExitCode {
         Command::Limits(command) => command.run(),
         Command::Breakers(command) => command.run(),
         Command::Canaries(command) => command.run(),
+        Command::Cache(command) => command.run(),
+        Command::Purge(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Errors(command) => command.run(),
         Command::Key(command) => command.run(),

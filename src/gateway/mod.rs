@@ -71,8 +71,8 @@ use passed::Passed;
 use starting::Prepared;
 
 pub use crate::admin::{
-    BreakerShown, CanaryShown, InUseKind, InUseShown, KeyShown, LimitShown, OrderProblem, Outcome,
-    OverrideShown, Report, RuleShown, Shown, StandingShown,
+    BreakerShown, CacheShown, CanaryShown, EntryShown, InUseKind, InUseShown, KeyShown, LimitShown,
+    OrderProblem, Outcome, OverrideShown, Purged, Report, RuleShown, Shown, StandingShown,
 };
 pub use passed::PassedError;
 pub use run::{RunError, run};

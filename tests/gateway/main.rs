@@ -14,6 +14,7 @@ mod basic;
 mod breaker;
 mod broken_stores;
 mod bulkhead;
+mod cache;
 mod canary;
 mod caps;
 mod changes;

@@ -33,9 +33,11 @@ pub trait Weigh {
     fn weight(&self) -> u64;
 }
 
+type Shard<V> = RwLock<HashMap<Key, Arc<Node<V>>, ByKey>>;
+
 /// Entries by their keys.
 pub struct Memory<V> {
-    shards: Box<[RwLock<HashMap<Key, Arc<Node<V>>, ByKey>>]>,
+    shards: Box<[Shard<V>]>,
     queues: Mutex<Queues<V>>,
     bytes: AtomicU64,
     bound: AtomicU64,
@@ -215,7 +217,7 @@ impl<V: Weigh> Memory<V> {
         })
     }
 
-    fn shard(&self, key: &Key) -> &RwLock<HashMap<Key, Arc<Node<V>>, ByKey>> {
+    fn shard(&self, key: &Key) -> &Shard<V> {
         // Tables go by the lowest bits and the highest seven of the same number.
         &self.shards[(key.number() >> 40) as usize % SHARDS]
     }

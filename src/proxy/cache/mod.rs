@@ -22,7 +22,7 @@ use super::exchange::{Exchange, take_request};
 use crate::actions::Action;
 use crate::cache::rfc::{Forward, ask_whether_same};
 use crate::cache::{
-    Ask, Cache, Entry, Found, Framing, Joined, Outcome, Pending, Purpose, Rules, Told, Use,
+    Ask, Cache, Entry, Filler, Found, Framing, Joined, Outcome, Pending, Purpose, Rules, Told, Use,
 };
 use crate::facts::{host, host_header};
 use crate::response::{Code, Reply};
@@ -186,7 +186,7 @@ fn fetch(
     match rules.cache.join(rules, key, purpose) {
         Joined::Began(filler, pending) => {
             let request = asking(request, &target, stale.as_deref(), wants_part);
-            let filler = Arc::new(filler);
+            let filler: Arc<Filler> = filler.into();
             let exchange = Box::new(exchange.for_cache(filler.clone()));
             fills.begin(filling::session(request, exchange, filler));
             Some((pending, true))

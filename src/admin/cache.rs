@@ -1,0 +1,228 @@
+//! The cache: what is in it, and what is purged.
+//!
+//! | | |
+//! |---|---|
+//! | `GET /cache` | how full it is |
+//! | `GET /cache/entries?url=http://shop.example/products/7` | what is kept of a URL, and why it is good or is not |
+//! | `POST /cache/purge?url=http://shop.example/products/7` | what is kept of a URL is served no more |
+//!
+//! In the place of `url`, `prefix=http://shop.example/products/` (or `prefix=/products/`, of all hosts), `host=shop.example`,
+//! `tag=catalog` or `all=true`. With `soft=true` it becomes stale, and may be served where routes let stale responses be. The
+//! answer comes when nothing that was asked for before is served as good any more, by this gateway.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State as Shared};
+use axum::response::{IntoResponse, Response};
+use http::Uri;
+use serde::{Deserialize, Serialize};
+
+use super::State;
+use super::limits::{Refusal, words, wrong};
+use crate::cache::marks::Purge;
+use crate::cache::{Kept, Report};
+use crate::routing::Snapshot;
+
+/// How full the cache is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CacheShown {
+    pub entries: usize,
+    /// In bytes, as all that follow but the last two.
+    pub memory: u64,
+    pub memory_bound: u64,
+    pub bodies: u64,
+    /// How many entries have had to go since the start.
+    pub evicted: u64,
+    /// Of how many things it is known that they were purged.
+    pub purged: usize,
+}
+
+/// A response that is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EntryShown {
+    pub status: u16,
+    /// `fresh`, `stale`, `unproven` (`no-cache`) or `purged`.
+    pub standing: String,
+    /// In seconds.
+    pub age: u64,
+    /// Seconds that it is still good; below zero once it is stale.
+    pub left: i64,
+    pub varies_by: Vec<String>,
+    pub bytes: u64,
+    /// Whether all of it has come.
+    pub whole: bool,
+    pub tags: usize,
+    pub uses: u32,
+}
+
+/// What was purged.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Purged {
+    /// `url`, `prefix`, `host`, `tag` or `all`, and what of it.
+    pub what: String,
+    pub soft: bool,
+    /// By the clock of purges.
+    pub mark: u64,
+}
+
+pub(super) async fn stats(Shared(state): Shared<Arc<State>>) -> Json<CacheShown> {
+    let Report {
+        entries,
+        bytes,
+        bound,
+        bodies,
+        evicted,
+        purged,
+    } = state.snapshot.load().cache.report();
+    Json(CacheShown {
+        entries,
+        memory: bytes,
+        memory_bound: bound,
+        bodies,
+        evicted,
+        purged,
+    })
+}
+
+pub(super) async fn entries(
+    Shared(state): Shared<Arc<State>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    match inspect(&state.snapshot.load(), query.as_deref()) {
+        Ok(shown) => Json(shown).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn inspect(snapshot: &Snapshot, query: Option<&str>) -> Result<Vec<EntryShown>, Refusal> {
+    let mut url = None;
+    for (word, value) in words(query) {
+        match &*word {
+            "url" => url = Some(value),
+            _ => return Err(wrong(format!("{word}=… says nothing here"))),
+        }
+    }
+    let url =
+        url.ok_or_else(|| wrong("say which: url=http://shop.example/products/7".to_owned()))?;
+    let (host, targets) = targets(snapshot, &url)?;
+    let kept = targets
+        .iter()
+        .flat_map(|path| snapshot.cache.inspect(&host, path));
+    Ok(kept.map(show).collect())
+}
+
+fn show(kept: Kept) -> EntryShown {
+    EntryShown {
+        status: kept.status.as_u16(),
+        standing: kept.standing.to_owned(),
+        age: kept.age,
+        left: kept.left,
+        varies_by: kept.varies_by,
+        bytes: kept.bytes,
+        whole: kept.is_whole,
+        tags: kept.tags,
+        uses: kept.uses,
+    }
+}
+
+pub(super) async fn purge(
+    Shared(state): Shared<Arc<State>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    match follow(&state.snapshot.load(), query.as_deref()) {
+        Ok(purged) => Json(purged).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refusal> {
+    let (mut what, mut is_soft) = (None, false);
+    for (word, value) in words(query) {
+        match (&*word, &*value) {
+            ("soft", "true") => is_soft = true,
+            ("soft", "false") => is_soft = false,
+            ("url" | "prefix" | "host" | "tag" | "all", _) if what.is_some() => {
+                return Err(wrong("one purge is about one thing".to_owned()));
+            }
+            ("url" | "prefix" | "host" | "tag" | "all", _) => what = Some((word, value)),
+            _ => return Err(wrong(format!("{word}={value} says nothing here"))),
+        }
+    }
+    let help = "say what: url=…, prefix=…, host=…, tag=… or all=true";
+    let (word, value) = what.ok_or_else(|| wrong(help.to_owned()))?;
+    if value.is_empty() {
+        return Err(wrong(format!("{word} is empty")));
+    }
+    let purges = match &*word {
+        "url" => {
+            let (host, targets) = targets(snapshot, &value)?;
+            let purge = |path: &String| Purge::url(host.as_bytes(), path.as_bytes());
+            targets.iter().map(purge).collect()
+        }
+        "prefix" if value.starts_with('/') => vec![Purge::prefix(None, value.as_bytes())],
+        "prefix" => {
+            let (host, path) = place(&value)?;
+            vec![Purge::prefix(Some(host.as_bytes()), path.as_bytes())]
+        }
+        "host" => vec![Purge::host(value.to_ascii_lowercase().as_bytes())],
+        "tag" => vec![Purge::tag(value.as_bytes())],
+        _ if value == "true" => vec![Purge::all()],
+        _ => return Err(wrong("all is all=true".to_owned())),
+    };
+    let mut mark = 0;
+    for purge in purges {
+        let purge = if is_soft { purge.soft() } else { purge };
+        mark = snapshot.cache.purge(&purge).number();
+    }
+    let what = format!("{word} {value}");
+    log::info!(
+        "cache: an operator has purged {what}{}",
+        if is_soft { ", softly" } else { "" }
+    );
+    Ok(Purged {
+        what,
+        soft: is_soft,
+        mark,
+    })
+}
+
+/// The host of a URL, and its path as routes may have it in their keys: as it is, and with what counts of its query.
+fn targets(snapshot: &Snapshot, url: &str) -> Result<(String, BTreeSet<String>), Refusal> {
+    let (host, target) = place(url)?;
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (&*target, None),
+    };
+    let mut targets = BTreeSet::from([target.clone()]);
+    let routes = snapshot
+        .listeners
+        .iter()
+        .flat_map(|view| view.table.routes());
+    for (_, _, route) in routes {
+        if let Some(rules) = route.pipeline.cache() {
+            targets.insert(match rules.query.of(query) {
+                Some(query) => format!("{path}?{query}"),
+                None => path.to_owned(),
+            });
+        }
+    }
+    Ok((host, targets))
+}
+
+fn place(url: &str) -> Result<(String, String), Refusal> {
+    let parsed = url.parse::<Uri>().ok();
+    let parts = parsed.as_ref().and_then(|uri| {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Some((
+            uri.authority()?.as_str().to_ascii_lowercase(),
+            path.to_owned(),
+        ))
+    });
+    parts.ok_or_else(|| {
+        wrong(format!(
+            "{url:?} is no URL such as http://shop.example/products/7"
+        ))
+    })
+}
