@@ -16,11 +16,11 @@ fn with_time() -> Vec<Case> {
     vec![
         must("time-max-age-ends", "RFC 9111 section 4.2")
             .get()
-            .says(&["cache-control: max-age=2"])
+            .says(&["cache-control: max-age=4"])
             .get()
             .reused()
             .get()
-            .after(2600)
+            .after(4300)
             .fetched(),
         must("time-s-maxage-ends", S_MAXAGE)
             .get()

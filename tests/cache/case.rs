@@ -54,6 +54,8 @@ pub struct Reply {
     pub body: Option<String>,
     /// Whose value, as the origin sees it, is the body.
     pub echo: Option<&'static str>,
+    /// Who asks under no condition has a 200 in the place of a 304.
+    pub is_to_conditions: bool,
     pub delay: Duration,
     pub interim: Option<&'static str>,
     pub ending: Ending,
@@ -81,6 +83,7 @@ pub enum Ending {
 pub struct Expected {
     pub outcome: Outcome,
     pub status: Option<u16>,
+    pub is_not: Option<u16>,
     /// The step whose reply is reused; else the last one that was fetched.
     pub of: Option<usize>,
     pub body: Option<String>,
@@ -176,6 +179,7 @@ impl Case {
                 fields: Vec::new(),
                 body: None,
                 echo: None,
+                is_to_conditions: false,
                 delay: Duration::ZERO,
                 interim: None,
                 ending: Ending::Whole,
@@ -183,6 +187,7 @@ impl Case {
             expected: Expected {
                 outcome: Outcome::Fetched,
                 status: None,
+                is_not: None,
                 of: None,
                 body: None,
                 has: Vec::new(),
@@ -272,6 +277,12 @@ impl Case {
         self.reply(|reply| reply.delay = Duration::from_millis(milliseconds))
     }
 
+    /// Says 304 to those alone who ask under a condition, and 200 to others.
+    pub fn status_304_to_conditions(self) -> Case {
+        self.status(304)
+            .reply(|reply| reply.is_to_conditions = true)
+    }
+
     pub fn interim(self, head: &'static str) -> Case {
         self.reply(|reply| reply.interim = Some(head))
     }
@@ -322,6 +333,10 @@ impl Case {
 
     pub fn is(self, status: u16) -> Case {
         self.expect(|expected| expected.status = Some(status))
+    }
+
+    pub fn never(self, status: u16) -> Case {
+        self.expect(|expected| expected.is_not = Some(status))
     }
 
     /// From which step, counted from 0, what is reused comes.

@@ -231,10 +231,24 @@ fn by_field() -> Vec<Case> {
             .anything()
             .is(200)
             .lacks("x-secret"),
-        must("directive-private-field-first-client-has-it", PRIVATE)
+        should("directive-private-field-first-client-has-it", PRIVATE)
             .get()
             .says(&[
                 "cache-control: private=\"x-secret\", max-age=3600",
+                "x-secret: a",
+            ])
+            .has("x-secret: a"),
+        should("directive-private-set-cookie-first-client-has-it", PRIVATE)
+            .get()
+            .says(&[
+                "cache-control: private=\"set-cookie\", max-age=3600",
+                "set-cookie: sid=1",
+            ])
+            .has("set-cookie: sid=1"),
+        should("directive-no-cache-field-first-client-has-it", NO_CACHE)
+            .get()
+            .says(&[
+                "cache-control: no-cache=\"x-secret\", max-age=3600",
                 "x-secret: a",
             ])
             .has("x-secret: a"),
@@ -396,13 +410,16 @@ fn revalidated() -> Vec<Case> {
         ]);
     }
     cases.push(
-        may("directive-must-revalidate-error-is-504", REVALIDATE)
-            .get()
-            .says(&["cache-control: max-age=10, must-revalidate", "age: 20"])
-            .get()
-            .ending(Ending::Nothing)
-            .anything()
-            .is(504),
+        may(
+            "directive-must-revalidate-error-is-the-upstreams",
+            REVALIDATE,
+        )
+        .get()
+        .says(&["cache-control: max-age=10, must-revalidate", "age: 20"])
+        .get()
+        .ending(Ending::Nothing)
+        .anything()
+        .is(502),
     );
     cases
 }

@@ -1,6 +1,6 @@
 //! Which fields are stored with a response, and which are of one hop: RFC 9111 section 3.1, RFC 9110 section 7.6.1.
 
-use crate::case::{Case, may, must, should};
+use crate::case::{Case, Kind, may, must, should};
 
 const STORING: &str = "RFC 9111 section 3.1";
 const HOP: &str = "RFC 9110 section 7.6.1";
@@ -46,8 +46,10 @@ pub fn cases() -> Vec<Case> {
         let case = case.says(&[LIFE, field]).get().reused();
         cases.push(match name {
             // A gateway may say who it is in their place, and has no business in the others.
-            "server" | "surrogate-key" | "alt-svc" | "via" | "strict-transport-security" => {
-                case.of_kind(crate::case::Kind::May).has(field)
+            // It was for this cache.
+            "surrogate-key" => case.of_kind(Kind::May).lacks(name),
+            "server" | "alt-svc" | "via" | "strict-transport-security" => {
+                case.of_kind(Kind::May).has(field)
             }
             _ => case.has(field),
         });
@@ -79,13 +81,12 @@ pub fn cases() -> Vec<Case> {
             .reused()
             .has("x-own: aB"),
         // The engine writes a `Date` of its own into every response.
-        may("field-date-is-kept", "RFC 9110 section 6.6.1")
+        may("field-date-is-there", "RFC 9110 section 6.6.1")
             .get()
             .says(&[LIFE, "date: {start-60}"])
             .get()
-            .after(1100)
             .reused()
-            .has("date: {start-60}"),
+            .has("date"),
         must("field-age-is-there-once", "RFC 9111 section 5.1")
             .get()
             .says(&[LIFE, "age: 100"])
@@ -171,7 +172,7 @@ fn of_one_hop() -> Vec<Case> {
         })
         .collect();
     cases.extend([
-        must("hop-cache-control-cannot-be-one", HOP)
+        should("hop-cache-control-cannot-be-one", HOP)
             .get()
             .says(&[
                 "connection: cache-control",

@@ -1,6 +1,6 @@
 //! Heuristic freshness: RFC 9111 section 4.2.2. Northgate takes a tenth of the time since the last change, at most a day.
 
-use crate::case::{Case, may, must, no_reuse, reuse};
+use crate::case::{Case, Kind, may, must, no_reuse, reuse, should};
 
 const HEURISTIC: &str = "RFC 9111 section 4.2.2";
 const STATUSES: &str = "RFC 9110 section 15.1";
@@ -23,41 +23,27 @@ pub fn cases() -> Vec<Case> {
         let case = must(format!("heuristic-not-{status}"), STATUSES).get();
         cases.push(case.status(status).says(&[OLD]).get().fetched());
     }
+    // How long it is taken for fresh is Northgate's choice, as far as the RFC leaves it one.
+    let chosen: [(&str, &[&str]); 6] = [
+        ("just-changed", &["last-modified: {now}"]),
+        ("changes-tomorrow", &["last-modified: {now+86400}"]),
+        ("without-last-modified", &["etag: \"a\""]),
+        ("bad-date", &["last-modified: yesterday"]),
+        ("age-above", &["last-modified: {now-1000}", "age: 500"]),
+        (
+            "at-most-a-day",
+            &["last-modified: {now-86400000}", "age: 90000"],
+        ),
+    ];
+    for (id, fields) in chosen {
+        let case = no_reuse(format!("heuristic-{id}"), HEURISTIC, fields);
+        cases.push(case.of_kind(Kind::Should));
+    }
     cases.extend([
         reuse(
             "heuristic-no-warning-needed",
             HEURISTIC,
             &[OLD, "cache-control: foobar"],
-        ),
-        no_reuse(
-            "heuristic-just-changed",
-            HEURISTIC,
-            &["last-modified: {now}"],
-        ),
-        no_reuse(
-            "heuristic-changes-tomorrow",
-            HEURISTIC,
-            &["last-modified: {now+86400}"],
-        ),
-        no_reuse(
-            "heuristic-without-last-modified",
-            HEURISTIC,
-            &["etag: \"a\""],
-        ),
-        no_reuse(
-            "heuristic-bad-date",
-            HEURISTIC,
-            &["last-modified: yesterday"],
-        ),
-        no_reuse(
-            "heuristic-age-above",
-            HEURISTIC,
-            &["last-modified: {now-1000}", "age: 500"],
-        ),
-        no_reuse(
-            "heuristic-at-most-a-day",
-            HEURISTIC,
-            &["last-modified: {now-86400000}", "age: 90000"],
         ),
         no_reuse(
             "heuristic-not-with-max-age-0",
@@ -103,7 +89,7 @@ pub fn cases() -> Vec<Case> {
             .get()
             .at("?a=b")
             .reused(),
-        must("heuristic-is-no-life-of-a-minute", HEURISTIC)
+        should("heuristic-is-no-life-of-a-minute", HEURISTIC)
             .get()
             .says(&["last-modified: {now-15}"])
             .get()

@@ -20,6 +20,7 @@ mod age;
 mod authorization;
 mod cache_status;
 mod conditional;
+mod crowds;
 mod directives;
 mod freshness;
 mod headers;
@@ -27,6 +28,7 @@ mod heuristics;
 mod invalidation;
 mod isolation;
 mod methods;
+mod parts;
 mod ranges;
 mod request_directives;
 mod stale;
@@ -67,6 +69,7 @@ fn conformance() -> Vec<Case> {
         conditional::cases(),
         validation::cases(),
         ranges::cases(),
+        parts::cases(),
         update::cases(),
         stale::cases(),
         invalidation::cases(),

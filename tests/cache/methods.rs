@@ -136,7 +136,8 @@ fn heads() -> Vec<Case> {
             .reused()
             .of(0)
             .has("x-a: new"),
-        may("head-with-other-length-invalidates-get", HEAD_UPDATE)
+        // Northgate asks for what it has by GET, for whatever method, and so has the new one whole.
+        may("head-with-other-length-replaces-get", HEAD_UPDATE)
             .get()
             .says(FRESH)
             .content("some")
@@ -144,22 +145,23 @@ fn heads() -> Vec<Case> {
             .with("cache-control: no-cache")
             .says(&["cache-control: max-age=3600", "etag: \"a\""])
             .content("something else")
-            .anything()
-            .is(200)
+            .fetched()
             .get()
-            .fetched(),
-        may("head-with-other-validator-invalidates-get", HEAD_UPDATE)
+            .reused()
+            .of(1),
+        may("head-with-other-validator-replaces-get", HEAD_UPDATE)
             .get()
             .says(FRESH)
             .content("some")
             .head()
             .with("cache-control: no-cache")
             .says(&["cache-control: max-age=3600", "etag: \"b\""])
-            .content("some")
-            .anything()
-            .is(200)
+            .content("other")
+            .fetched()
             .get()
-            .fetched(),
+            .reused()
+            .of(1)
+            .has("etag: \"b\""),
         must("head-has-no-body-from-the-store", HEAD)
             .get()
             .says(FRESH)

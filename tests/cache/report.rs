@@ -51,9 +51,7 @@ impl Report {
             let _ = write!(summary, ", {kind:?} {good}/{}", of_kind.count());
         }
         println!("{table}{summary}");
-        // What is open is told, and fails nobody.
-        let mut closed = self.verdicts.iter().filter(|it| it.kind != Kind::May);
-        let is_good = closed.all(|it| it.complaint.is_none());
-        assert!(is_good, "{summary}; the table is above");
+        // What the RFCs leave open is pinned to what was chosen.
+        assert!(self.failed().is_empty(), "{summary}; the table is above");
     }
 }

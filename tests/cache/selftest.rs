@@ -24,6 +24,7 @@ fn violated() -> Vec<Case> {
         stored("local").local(504),
         stored("body-of-another").shows("another"),
         begin("status").status(404).is(200),
+        begin("status-that-must-not-be").status(404).never(404),
         begin("field-is-there").says(&["x-a: 1"]).has("x-a: 2"),
         begin("field-is-missing").has("x-a"),
         begin("field-is-too-much").says(&["x-a: 1"]).lacks("x-a"),

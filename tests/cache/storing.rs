@@ -172,12 +172,12 @@ fn incomplete() -> Vec<Case> {
         );
     }
     cases.push(
-        may("incomplete-closed-1-0-may-be-whole", INCOMPLETE)
+        may("incomplete-closed-1-0-may-not-be-whole", INCOMPLETE)
             .get()
             .says(FRESH)
             .ending(Ending::Closed)
             .get()
-            .reused(),
+            .fetched(),
     );
     cases
 }

@@ -208,7 +208,12 @@ fn normalised() -> Vec<Case> {
     let rows = rows.into_iter();
     let mut cases: Vec<Case> = rows
         .map(|(id, vary, first, second)| {
-            let case = pair(&format!("normal-{id}"), vary, first, second).reused();
+            let case = pair(&format!("normal-{id}"), vary, first, second);
+            let case = match id {
+                // Some who negotiate take the first of several that are equal.
+                "language-order" => case.fetched(),
+                _ => case.reused(),
+            };
             case.of_kind(Kind::May)
         })
         .collect();
@@ -300,21 +305,20 @@ fn several() -> Vec<Case> {
             .with("x-a: 3")
             .reused()
             .of(1),
-        should("vary-validators-of-all-variants", "RFC 9111 section 4.3.1")
-            .get()
-            .with("x-a: 1")
-            .says(&[LIFE, "vary: x-a", "etag: \"one\""])
-            .get()
-            .with("x-a: 2")
-            .says(&[LIFE, "vary: x-a", "etag: \"two\""])
-            .get()
-            .with("x-a: 3")
-            .sees("if-none-match")
-            .status(304)
-            .says(&["etag: \"two\"", "vary: x-a", LIFE])
-            .validated()
-            .of(1)
-            .of_kind(Kind::May),
+        may(
+            "vary-validators-of-other-variants-are-not-sent",
+            "RFC 9111 section 4.3.1",
+        )
+        .get()
+        .with("x-a: 1")
+        .says(&[LIFE, "vary: x-a", "etag: \"one\""])
+        .get()
+        .with("x-a: 2")
+        .says(&[LIFE, "vary: x-a", "etag: \"two\""])
+        .get()
+        .with("x-a: 3")
+        .sees_no("if-none-match")
+        .fetched(),
         must("vary-validates-its-own-variant", "RFC 9111 section 4.3.1")
             .get()
             .with("x-a: 1")
