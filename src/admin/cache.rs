@@ -213,7 +213,8 @@ fn targets(snapshot: &Snapshot, url: &str) -> Result<(String, BTreeSet<String>),
 
 fn place(url: &str) -> Result<(String, String), Refusal> {
     let parsed = url.parse::<Uri>().ok();
-    let parts = parsed.as_ref().and_then(|uri| {
+    let absolute = parsed.as_ref().filter(|uri| uri.scheme().is_some());
+    let parts = absolute.and_then(|uri| {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Some((
             uri.authority()?.as_str().to_ascii_lowercase(),

@@ -150,8 +150,9 @@ impl Body {
     /// All of it, where it has come to its end and is in one part.
     pub fn in_one(&self) -> Option<Bytes> {
         match &**self.whole.get()? {
-            [] => Some(Bytes::new()),
-            [(_, part)] => Some(part.clone()),
+            [] if self.length() == 0 => Some(Bytes::new()),
+            // Of what was let go there may be the end alone.
+            [(0, part)] => Some(part.clone()),
             _ => None,
         }
     }
@@ -164,8 +165,13 @@ impl Body {
     /// Reads it from a place on. `None` where that is not there any more.
     pub fn read_from(self: &Arc<Self>, at: u64) -> Option<Reader> {
         let mut number = None;
-        if !self.is_whole() {
-            let mut state = self.state();
+        let mut state = self.state();
+        if let Some(whole) = self.whole.get() {
+            let first = whole.first().map_or(self.length(), |(start, _)| *start);
+            if at < first {
+                return None;
+            }
+        } else {
             let first = state
                 .parts
                 .front()
@@ -309,9 +315,9 @@ impl Writer {
             true => state.parts.iter().cloned().collect(),
             false => std::mem::take(&mut state.parts).into_iter().collect(),
         };
-        drop(state);
-        // Once: there is one writer.
+        // Once: there is one writer. Under the lock, so that who finds it there finds it in one of the two places.
         let _ = self.body.whole.set(parts);
+        drop(state);
         self.body.more.notify_waiters();
     }
 }

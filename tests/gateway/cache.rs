@@ -33,7 +33,7 @@ fn fresh(control: &str, body: impl Into<bytes::Bytes>) -> hyper::Response<Body> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_who_ask_at_once_are_one_to_the_upstream() {
+async fn many_who_ask_at_once_are_one_to_the_upstream() {
     over_each_pair(|pair| async move {
         let gate = Arc::new(Semaphore::new(0));
         let held = gate.clone();
@@ -50,7 +50,9 @@ async fn a_thousand_who_ask_at_once_are_one_to_the_upstream() {
             .map(|_| Arc::new(gateway.client(pair.client)))
             .collect();
         let mut asking = JoinSet::new();
-        for number in 0..1000 {
+        // A thousand are in `tests/cache`; here it is about the pairs of protocols.
+        let count = 100;
+        for number in 0..count {
             let client = clients[number % clients.len()].clone();
             asking.spawn(async move { client.send(get("/big")).await });
         }
@@ -323,7 +325,7 @@ async fn operators_and_writers_purge() {
     let cache = "purge = 'request.headers[\"x-may\"] == \"yes\"', purge_on_write = [\"blue\"], ignore_query = [\"utm\"]";
     let gateway = draft(&shop, Protocol::Http1, cache).start().await;
     let client = gateway.http1();
-    let host = gateway.address();
+    let host = "shop.test";
     let is_kept = async |expected: bool, what: &str| {
         let answer = client.send(get("/a/b?x=1&utm=7")).await;
         assert!(answer.header("surrogate-key").is_none());
@@ -406,6 +408,7 @@ async fn nothing_older_than_an_acknowledged_purge_is_served() {
             while acknowledged.load(Ordering::SeqCst) < 200 {
                 let least = acknowledged.load(Ordering::SeqCst);
                 let answer = client.send(get("/v")).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
                 let got: usize = answer.text().parse().unwrap();
                 assert!(got >= least, "{got} after {least}");
                 hits += usize::from(answer.header("age").is_some());

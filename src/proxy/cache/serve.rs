@@ -47,8 +47,10 @@ impl Content {
     }
 
     pub(super) fn read(reader: Reader, length: Option<u64>) -> Content {
+        // Of nothing there is nothing to wait for.
+        let piece = (length != Some(0)).then_some(Piece::Read(reader, length));
         Content {
-            pieces: VecDeque::from([Piece::Read(reader, length)]),
+            pieces: piece.into_iter().collect(),
             length,
         }
     }
@@ -71,8 +73,12 @@ pub(super) async fn entry(
 ) -> Result<Answer> {
     let now = Instant::now();
     let request = session.req_header();
-    let (mut head, content) = response(&request.method, &request.headers, entry)
-        .ok_or_else(|| exchange.give_up(Code::UpstreamReset).into_up())?;
+    let Some((mut head, content)) = response(&request.method, &request.headers, entry) else {
+        // It has become too large to be kept, and its beginning is gone.
+        cached.passes();
+        exchange.cached = Some(cached);
+        return Ok(Answer::None);
+    };
     let age = entry.age(now).as_secs();
     if cached.is_from_before() || entry.headers().contains_key(AGE) || age > 0 {
         head.headers.insert(AGE, age.into());
