@@ -1,17 +1,16 @@
 //! A response on its way into the cache, and those who wait for it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_MODIFIED_SINCE, IF_NONE_MATCH, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
 use super::Cache;
 use super::ask::Ask;
-use super::body::{Body, Broken, Reader, Writer};
+use super::body::{Body, Reader};
 use super::entry::{Entry, Times};
 use super::key_hash::Key;
 use super::marks::{Standing, Tags};
@@ -20,6 +19,7 @@ use super::rfc::{
     may_store, strip, update,
 };
 use super::rules::Rules;
+use super::sink::{Keeping, Sink};
 use crate::response::{Code, Reply};
 
 /// What has become of a fill, for everybody who waits for it.
@@ -77,6 +77,7 @@ pub struct Told {
     pub upstream: Box<str>,
     pub endpoint: Box<str>,
     pub attempts: u32,
+    /// How long it took to answer.
     pub time: Option<Duration>,
     /// Why a step of the route's fallback has answered, and which.
     pub degraded: Option<(HeaderValue, Box<str>)>,
@@ -84,13 +85,21 @@ pub struct Told {
 
 /// A fill that is under way, for those who wait for it.
 #[derive(Clone, Debug)]
-pub struct Pending(watch::Receiver<Option<Outcome>>);
+pub struct Pending {
+    outcome: watch::Receiver<Option<Outcome>>,
+    told: Arc<OnceLock<Told>>,
+}
 
 impl Pending {
     /// `None` where it has ended without a word.
     pub async fn outcome(mut self) -> Option<Outcome> {
-        let outcome = self.0.wait_for(Option::is_some).await.ok()?;
+        let outcome = self.outcome.wait_for(Option::is_some).await.ok()?;
         outcome.clone()
+    }
+
+    /// What was the upstream's part in it, once that is known.
+    pub fn told(&self) -> Arc<OnceLock<Told>> {
+        self.told.clone()
     }
 }
 
@@ -119,28 +128,8 @@ pub struct Filler {
     asked: Instant,
     /// What is known of the response that comes next.
     expected: Mutex<Option<(Told, Framing)>>,
+    told: Arc<OnceLock<Told>>,
     outcome: watch::Sender<Option<Outcome>>,
-}
-
-/// Where the parts of a body go.
-#[derive(Debug, Default)]
-pub enum Sink {
-    Kept(Keeping),
-    Once(Writer),
-    /// Nobody needs it.
-    #[default]
-    Nowhere,
-}
-
-/// An entry that is being written. It is kept once all of it is there.
-#[derive(Debug)]
-pub struct Keeping {
-    cache: Arc<Cache>,
-    entry: Arc<Entry>,
-    writer: Option<Writer>,
-    /// As much as may be kept of it.
-    most: u64,
-    is_let_go: bool,
 }
 
 /// What is not delimited ends with its connection, for whatever reason that ends.
@@ -157,7 +146,8 @@ impl Filler {
         key: Key,
         mark: u64,
     ) -> (Filler, Pending) {
-        let (outcome, pending) = watch::channel(None);
+        let (sender, outcome) = watch::channel(None);
+        let told: Arc<OnceLock<Told>> = Arc::default();
         let filler = Filler {
             rules,
             purpose,
@@ -165,9 +155,10 @@ impl Filler {
             mark,
             asked: Instant::now(),
             expected: Mutex::default(),
-            outcome,
+            told: told.clone(),
+            outcome: sender,
         };
-        (filler, Pending(pending))
+        (filler, Pending { outcome, told })
     }
 
     /// What is to be confirmed or replaced.
@@ -201,6 +192,8 @@ impl Filler {
             expected.take()
         };
         let (told, framing) = expected.unwrap_or((Told::default(), Framing::UntilClose));
+        // Once: there is one response.
+        let _ = self.told.set(told.clone());
         let is_real = told.degraded.is_none();
         if status == StatusCode::NOT_MODIFIED
             && is_real
@@ -279,17 +272,13 @@ impl Filler {
         self.rules.cache.put_variants(self.purpose.ask.key, &entry);
         self.rules.cache.put(&entry);
         self.settle(Outcome::Kept(entry.clone()));
-        Sink::Kept(Keeping {
-            cache: self.rules.cache.clone(),
-            entry,
-            writer: Some(writer),
-            most: self.rules.max_object,
-            is_let_go: false,
-        })
+        let (cache, most) = (self.rules.cache.clone(), self.rules.max_object);
+        Sink::Kept(Keeping::new(cache, entry, writer, most))
     }
 
     /// There is no response.
     pub fn fail(&self, reply: Reply, told: Told) {
+        let _ = self.told.set(told.clone());
         let outcome = match (reply.code, self.spare()) {
             (Some(code), Some(spare)) => Outcome::Spare(spare.clone(), Spared::Code(code)),
             _ => Outcome::Failed(Arc::new(Failure { reply, told })),
@@ -421,63 +410,6 @@ impl Filler {
 impl Drop for Filler {
     fn drop(&mut self) {
         self.rules.cache.end_wait(self.key);
-    }
-}
-
-impl Sink {
-    /// Takes in a part. It waits only where that is for its readers to take.
-    pub async fn push(&mut self, part: Bytes) -> Result<(), Broken> {
-        match self {
-            Sink::Kept(keeping) => keeping.push(part).await,
-            Sink::Once(writer) => writer.pass(&part).await,
-            Sink::Nowhere => Ok(()),
-        }
-    }
-
-    /// All of it has come.
-    pub fn finish(&mut self) {
-        match std::mem::take(self) {
-            Sink::Kept(mut keeping) => keeping.finish(),
-            Sink::Once(writer) => writer.finish(),
-            Sink::Nowhere => {}
-        }
-    }
-}
-
-impl Keeping {
-    async fn push(&mut self, part: Bytes) -> Result<(), Broken> {
-        let Some(writer) = &mut self.writer else {
-            return Err(Broken);
-        };
-        if !self.is_let_go {
-            let is_small = writer.length() + part.len() as u64 <= self.most;
-            if is_small && writer.push(&part).is_ok() {
-                return Ok(());
-            }
-            // Whoever reads it may do so to its end, and nobody begins to.
-            self.cache.forget(&self.entry);
-            writer.let_go();
-            self.is_let_go = true;
-        }
-        writer.pass(&part).await
-    }
-
-    fn finish(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            writer.finish();
-            if !self.is_let_go {
-                self.cache.settle(&self.entry);
-            }
-        }
-    }
-}
-
-/// What was broken off is not kept.
-impl Drop for Keeping {
-    fn drop(&mut self) {
-        if self.writer.take().is_some() {
-            self.cache.forget(&self.entry);
-        }
     }
 }
 

@@ -30,6 +30,7 @@ mod key;
 mod key_hash;
 mod report;
 mod rules;
+mod sink;
 mod slot;
 
 use std::collections::HashMap;
@@ -43,11 +44,12 @@ use http::HeaderMap;
 pub use ask::{Ask, Past};
 pub use config::{Config, Settings};
 pub use entry::{Entry, Use};
-pub use fill::{Failure, Filler, Framing, Once, Outcome, Pending, Purpose, Sink, Spared, Told};
+pub use fill::{Failure, Filler, Framing, Once, Outcome, Pending, Purpose, Spared, Told};
 pub use key::Query;
 pub use key_hash::Key;
 pub use report::{Kept, Report};
 pub use rules::{Freshness, Rules, StatusTtl};
+pub use sink::Sink;
 
 use body::Budget;
 use key::Parts;

@@ -11,14 +11,14 @@ use super::kept::{self, Running, Stale};
 use super::last_good::{self, Origin};
 use super::listeners::{self, Group};
 use super::load::{Files, Loaded, base, load, load_on};
-use super::plans::{Classes, classes, overload, plans};
+use super::plans::{Classes, cache_settings, classes, overload, plans};
 use super::quarantine::{Quarantine, Quarantined};
 use super::routes::{self, CompiledRoute, Upstreams};
 use super::warnings;
 use super::{GatewayConfig, SandboxConfig};
 use crate::actions::Action;
 use crate::admin;
-use crate::cache::{self, Cache};
+use crate::cache::Cache;
 use crate::facts::Variables;
 use crate::identity::{self, Directory};
 use crate::limits::{self, Criticality, Overload};
@@ -272,13 +272,6 @@ fn compile_on(
         origin: Origin::Files,
         quarantined,
     }))
-}
-
-/// How much is kept, and where.
-fn cache_settings(document: &Document, diagnostics: &mut Diagnostics) -> cache::Settings {
-    let config = document.cache.as_ref().map(|section| &section.config.value);
-    let config = config.cloned().unwrap_or_default();
-    config.settings(&mut Subject::new(diagnostics, "cache"))
 }
 
 /// Servers that several gateways keep what they share in.

@@ -34,6 +34,14 @@ pub(super) async fn enter(exchange: &mut Exchange) -> Option<Reply> {
     None
 }
 
+impl Exchange {
+    /// Whether there is a limit to come past on the way to the upstream, or it is left alone now.
+    pub(super) fn has_doors(&self) -> bool {
+        let attempt = self.attempt.as_ref();
+        !matches!(self.doors, [None, None]) || attempt.is_some_and(|it| it.upstream().is_shut())
+    }
+}
+
 #[cold]
 fn shut(again: Duration) -> Reply {
     let mut reply = Reply::failure(Code::CircuitOpen);

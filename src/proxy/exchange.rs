@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName,
-    TRANSFER_ENCODING,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING,
 };
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -28,7 +27,7 @@ use crate::cache::Filler;
 use crate::facts::{Facts, Scheme, View, host, host_header};
 use crate::identity::oidc::OwnCookies;
 use crate::limits::Bulkhead;
-use crate::listener::{Connection, End, Pace, Rest, connection_of};
+use crate::listener::{Connection, Pace, Rest, connection_of};
 use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
@@ -98,17 +97,7 @@ impl Exchange {
         exchange
     }
 
-    /// The exchange that fetches for the cache what the client of this one has asked for: on the same route, by the same
-    /// client, and with nothing of what that one has taken.
-    pub(super) fn for_cache(&self, filler: Arc<Filler>) -> Exchange {
-        let mut exchange = Exchange::on(self.route.clone(), self.facts.again());
-        exchange.connection = self.connection.clone();
-        exchange.names = self.names;
-        exchange.filler = Some(filler);
-        exchange
-    }
-
-    fn on(route: Arc<Route>, facts: Facts) -> Exchange {
+    pub(super) fn on(route: Arc<Route>, facts: Facts) -> Exchange {
         Exchange {
             access_log: None,
             connection: None,
@@ -266,36 +255,6 @@ impl Exchange {
         attempt
     }
 
-    /// Whether there is a limit to come past on the way to the upstream, or it is left alone now.
-    pub(super) fn has_doors(&self) -> bool {
-        let attempt = self.attempt.as_ref();
-        !matches!(self.doors, [None, None]) || attempt.is_some_and(|it| it.upstream().is_shut())
-    }
-
-    /// Whether it is the last on its connection, because that is too old or its listener drains.
-    pub(super) fn is_last(&self) -> bool {
-        let connection = self.connection.as_ref();
-        connection.is_some_and(|it| self.is_on_old(it) || it.drain.has_begun())
-    }
-
-    /// Whether the connection has been used for as long as it may be.
-    pub(super) fn is_on_old(&self, connection: &Connection) -> bool {
-        self.began >= connection.retires_at()
-    }
-
-    /// What tells a call of gRPC over HTTP/2 that the grace is over.
-    pub(super) fn end_of_call(&self) -> Option<End> {
-        let connection = self.connection.as_ref();
-        let connection = connection.filter(|it| self.is_grpc && it.is_h2())?;
-        Some(End::of(connection.drain.clone()))
-    }
-
-    /// Whether the grace is over, so that what fails now has failed for that.
-    pub(super) fn is_over(&self) -> bool {
-        let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| connection.drain.is_over())
-    }
-
     /// Ends the exchange's way to an upstream before it began.
     pub(super) fn give_up(&mut self, code: Code) -> Box<Error> {
         self.outcome = Some(code);
@@ -398,15 +357,7 @@ impl Exchange {
         if is_upgrade {
             parts.headers.remove(X_NORTHGATE_DEGRADED);
         } else if self.filler.is_some() {
-            // What says whether it may be kept is for everybody on the way (RFC 9110 section 7.6.1).
-            let control = parts.headers.get_all(CACHE_CONTROL).iter().cloned();
-            let control: Vec<HeaderValue> = control.collect();
-            forwarding::strip_hop_by_hop(&mut parts.headers);
-            if !parts.headers.contains_key(CACHE_CONTROL) {
-                for value in control {
-                    parts.headers.append(CACHE_CONTROL, value);
-                }
-            }
+            super::cache::strip_hop_by_hop(&mut parts.headers);
         } else {
             forwarding::strip_hop_by_hop(&mut parts.headers);
         }

@@ -20,6 +20,7 @@ mod credentials;
 mod deadline;
 mod doors;
 mod early_body;
+mod ending;
 mod engine;
 mod exchange;
 mod fallback;

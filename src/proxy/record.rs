@@ -59,6 +59,8 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         let degraded = exchange.degraded.as_ref();
         let identity = exchange.facts.identity.as_deref();
         let exceeded = exchange.facts.taken.exceeded();
+        let told = exchange.cached.as_ref().and_then(|it| it.told.as_deref());
+        let said = |text: &'_ str| !text.is_empty();
         log.append(&AccessRecord {
             time: unix_time(now).saturating_sub(total),
             listener: exchange
@@ -87,11 +89,18 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             bytes_in: received,
             bytes_out: sent,
             total,
-            upstream_time,
+            upstream_time: upstream_time.or(told.and_then(|told| told.time)),
             first_byte: exchange.first_byte,
-            upstream: attempt.map(|attempt| attempt.upstream().name()),
-            endpoint: attempt.and_then(|attempt| attempt.endpoint()),
-            attempts: attempt.map_or(0, |attempt| attempt.attempts()),
+            upstream: attempt
+                .map(|attempt| attempt.upstream().name())
+                .or(told.map(|told| &*told.upstream).filter(|it| said(it))),
+            endpoint: attempt
+                .and_then(|attempt| attempt.endpoint())
+                .or(told.map(|told| &*told.endpoint).filter(|it| said(it))),
+            attempts: attempt
+                .map(|attempt| attempt.attempts())
+                .or(told.map(|told| told.attempts))
+                .unwrap_or(0),
             retried: attempt.and_then(|attempt| attempt.retried().0),
             retry_stop: attempt.and_then(|attempt| attempt.retried().1),
             hedge: attempt.and_then(|attempt| attempt.hedged()),

@@ -211,6 +211,26 @@ async fn a_client_that_leaves_takes_nothing_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_says_who_has_answered() {
+    let shop = Origin::http1(|_| fresh("max-age=60", "kept"));
+    let gateway = draft(&shop, Protocol::Http1, "").start().await;
+    let client = gateway.http1();
+    let missed = gateway.log_of(&client.send(get("/x")).await).await;
+    assert_eq!(
+        (&missed["cache"], &missed["upstream"], &missed["attempts"]),
+        (&"miss".into(), &"shop".into(), &1.into()),
+        "{missed}"
+    );
+    assert!(missed["upstream_ms"].is_number(), "{missed}");
+    let hit = gateway.log_of(&client.send(get("/x")).await).await;
+    assert_eq!(
+        (&hit["cache"], &hit["upstream"], &hit["attempts"]),
+        (&"hit".into(), &serde_json::Value::Null, &0.into()),
+        "{hit}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_large_is_passed_on_and_not_kept() {
     let shop = Origin::http1(|seen| {
         let body = vec![b'y'; 3 << 20];

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::num::NonZero;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -33,18 +33,21 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        // An address of this process alone: nobody takes the port before the server does.
+        let [_, high, middle, low] = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, 128 | (high & 63), middle, low);
+        let free = TcpListener::bind((ip, 0)).unwrap();
         let port = free.local_addr().unwrap().port().to_string();
         drop(free);
         let mut command = Command::new("redis-server");
-        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
+        command.args(["--port", &port, "--bind", &ip.to_string(), "--save", ""]);
         let command = command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command
             .spawn()
             .expect("redis-server; .ci/install installs it");
         let span = Span::start_of(Sources::new().add("a.toml", ""));
         let config = RedisConfig {
-            url: Some(Spanned::new(format!("redis://127.0.0.1:{port}"), span)),
+            url: Some(Spanned::new(format!("redis://{ip}:{port}"), span)),
             sentinel: None,
             cluster: None,
             username: None,

@@ -12,13 +12,16 @@ mod tell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{EXPECT, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
-use http::{HeaderValue, Method, Uri, Version};
+use http::header::{
+    CACHE_CONTROL, EXPECT, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE,
+};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::exchange::{Exchange, take_request};
+use super::forwarding;
 use crate::actions::Action;
 use crate::cache::rfc::{Forward, ask_whether_same};
 use crate::cache::{
@@ -106,9 +109,13 @@ pub(super) async fn answer(
         let Some((pending, is_own)) = fetch(exchange, request, (&rules, &ask, stale), fills) else {
             break;
         };
+        let told = pending.told();
         let Some(outcome) = wait(session, &rules, pending, is_own).await? else {
             break;
         };
+        if is_own {
+            cached.told = told.get().cloned().map(Box::new);
+        }
         let of_others = |entry: &Entry, session: &Session| {
             !is_own
                 && !rules
@@ -260,7 +267,30 @@ async fn wait(
     }
 }
 
+/// Takes out of a response for the cache what was for its connection alone. What says whether it may be kept is for everybody on
+/// the way, whatever `Connection` names (RFC 9110 section 7.6.1).
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let control = headers.get_all(CACHE_CONTROL).iter().cloned();
+    let control: Vec<HeaderValue> = control.collect();
+    forwarding::strip_hop_by_hop(headers);
+    if !headers.contains_key(CACHE_CONTROL) {
+        for value in control {
+            headers.append(CACHE_CONTROL, value);
+        }
+    }
+}
+
 impl Exchange {
+    /// The exchange that fetches for the cache what the client of this one has asked for: on the same route, by the same
+    /// client, and with nothing of what that one has taken.
+    pub(super) fn for_cache(&self, filler: Arc<Filler>) -> Exchange {
+        let mut exchange = Exchange::on(self.route.clone(), self.facts.again());
+        exchange.connection = self.connection.clone();
+        exchange.names = self.names;
+        exchange.filler = Some(filler);
+        exchange
+    }
+
     /// What is to be said of the upstream's part in this exchange, to the client's that it was made for.
     fn told(&self) -> Told {
         let attempt = self.attempt.as_ref();

@@ -17,6 +17,8 @@ pub(in crate::proxy) struct Cached {
     /// As the access log has it.
     pub(in crate::proxy) word: &'static str,
     pub(super) status: Status,
+    /// What the upstream's part in it was, where it was asked for this request.
+    pub(in crate::proxy) told: Option<Box<Told>>,
     /// What of the header only the one gets who asked first.
     pub(super) for_first: Option<HeaderMap>,
 }
@@ -27,6 +29,7 @@ impl Cached {
             rules,
             word: "miss",
             status: Status::default(),
+            told: None,
             for_first: None,
         }
     }
