@@ -237,6 +237,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether anybody reads it.
+    pub fn has_readers(&self) -> bool {
+        self.body.state().readers.iter().any(Option::is_some)
+    }
+
     /// From now on nothing is kept that all readers have read, and nobody reads it from its beginning.
     pub fn let_go(&mut self) {
         self.body.state().is_let_go = true;

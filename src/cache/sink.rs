@@ -1,12 +1,17 @@
 //! Where the parts of a body go that is being fetched.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Cache;
 use super::body::{Broken, Writer};
 use super::entry::Entry;
+
+/// How long whoever has asked has to wake up: a second in all.
+const WAKES: u32 = 100;
+const WAKE: Duration = Duration::from_millis(10);
 
 /// Where the parts of a body go.
 #[derive(Debug, Default)]
@@ -71,6 +76,13 @@ impl Keeping {
             }
             // Whoever reads it may do so to its end, and nobody begins to.
             self.cache.forget(&self.entry);
+            // Who has asked for it may not have come to read it yet.
+            for _ in 0..WAKES {
+                if writer.has_readers() {
+                    break;
+                }
+                tokio::time::sleep(WAKE).await;
+            }
             writer.let_go();
             self.is_let_go = true;
         }

@@ -41,6 +41,11 @@ impl Server {
         drop(free);
         let mut command = Command::new("redis-server");
         command.args(["--port", &port, "--bind", &ip.to_string(), "--save", ""]);
+        // What another server has left in the folder of the tests is none of its.
+        command.args([
+            "--dbfilename",
+            &format!("{}-{port}.rdb", std::process::id()),
+        ]);
         let command = command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command
             .spawn()
