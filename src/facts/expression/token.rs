@@ -117,7 +117,10 @@ impl<'t> Lexer<'t> {
         let radix = if is_hexadecimal { 16 } else { 10 };
         // `from_str_radix` takes a sign, which cannot stand here.
         let number = u64::from_str_radix(whole, radix).ok();
-        let is_decimal = !is_hexadecimal && unsigned.is_none() && !digits.ends_with('.');
+        // After a point there is a digit: `3.e5` is a field of 3.
+        let fraction = digits.split_once('.').map(|(_, fraction)| fraction);
+        let is_fraction = |fraction: &str| fraction.starts_with(|next: char| next.is_ascii_digit());
+        let is_decimal = !is_hexadecimal && unsigned.is_none() && fraction.is_none_or(is_fraction);
         let token = match (number, unsigned) {
             (Some(number), Some(_)) => Some(Token::Uint(number)),
             (Some(number), None) => Some(Token::Int(number)),
