@@ -395,21 +395,25 @@ impl Filler {
     }
 
     fn settle(&self, outcome: Outcome) {
+        if self.is_settled() {
+            return;
+        }
         // Those who come from now on find what is kept, or begin anew.
         self.rules.cache.end_wait(self.key);
-        self.outcome.send_if_modified(|told| {
-            let is_first = told.is_none();
-            if is_first {
-                *told = Some(outcome);
-            }
-            is_first
-        });
+        self.outcome.send_replace(Some(outcome));
+    }
+
+    /// From then on others may wait for somebody else under the same key.
+    fn is_settled(&self) -> bool {
+        self.outcome.borrow().is_some()
     }
 }
 
 impl Drop for Filler {
     fn drop(&mut self) {
-        self.rules.cache.end_wait(self.key);
+        if !self.is_settled() {
+            self.rules.cache.end_wait(self.key);
+        }
     }
 }
 

@@ -174,6 +174,11 @@ impl Cache {
         self.marks.judge(&entry.standing, entry.path.as_bytes()) != Verdict::Dead
     }
 
+    /// Whether no purge is about it.
+    pub(crate) fn is_untouched(&self, entry: &Entry) -> bool {
+        self.marks.judge(&entry.standing, entry.path.as_bytes()) == Verdict::Live
+    }
+
     /// Begins to fetch what lies, or will lie, under a key, or has somebody wait for who does already.
     pub fn join(&self, rules: &Arc<Rules>, key: Key, purpose: impl FnOnce() -> Purpose) -> Joined {
         let mut pending = self.pending(key);

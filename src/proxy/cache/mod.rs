@@ -117,13 +117,14 @@ pub(super) async fn answer(
             cached.told = told.get().cloned().map(Box::new);
         }
         let of_others = |entry: &Entry, session: &Session| {
-            !is_own
-                && !rules
-                    .cache
-                    .is_for(entry, &ask, &session.req_header().headers)
+            let headers = &session.req_header().headers;
+            !is_own && !rules.cache.is_for(entry, &ask, headers)
         };
+        // Whoever comes after a purge may have waited for what was asked for before it.
+        let is_late = |entry: &Entry| !is_own && !rules.cache.is_untouched(entry);
         match outcome {
-            Outcome::Kept(entry) | Outcome::Confirmed(entry) if of_others(&entry, session) => {}
+            Outcome::Kept(entry) | Outcome::Confirmed(entry)
+                if of_others(&entry, session) || is_late(&entry) => {}
             Outcome::Kept(entry) => {
                 cached.stored(&entry, is_own);
                 cached.for_first = is_own.then(|| entry.for_first().cloned()).flatten();
