@@ -234,7 +234,8 @@ async fn write_body(
     mut content: Content,
 ) -> Result<()> {
     loop {
-        let mut part = next(&mut content.pieces).await.map_err(|()| {
+        let part = listening(session, next(&mut content.pieces)).await?;
+        let mut part = part.map_err(|()| {
             exchange.outcome = Some(Code::UpstreamReset);
             Error::explain(ErrorType::ConnectionClosed, "the response has broken off").into_up()
         })?;
@@ -243,7 +244,7 @@ async fn write_body(
             continue;
         }
         if let Some(pause) = exchange.pass(&mut part, ends)? {
-            tokio::time::sleep(pause).await;
+            listening(session, tokio::time::sleep(pause)).await?;
         }
         if part.as_ref().is_some_and(|part| !part.is_empty()) || ends {
             let written = session.write_response_body(part, ends).await;
@@ -253,6 +254,21 @@ async fn write_body(
             return Ok(());
         }
     }
+}
+
+/// Waits, and listens to the client meanwhile: it may leave, and what was gathered for it goes out when nothing more comes
+/// along. An error where it leaves.
+async fn listening<T>(session: &mut Session, awaited: impl Future<Output = T>) -> Result<T> {
+    tokio::pin!(awaited);
+    let client = &mut session.downstream_session;
+    tokio::select! {
+        biased;
+        output = &mut awaited => return Ok(output),
+        left = client.read_body_or_idle(true) => {
+            left.map_err(|error| error.into_down())?;
+        }
+    }
+    Ok(awaited.await)
 }
 
 /// What comes next. The piece is gone once all of it has come.
