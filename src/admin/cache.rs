@@ -8,19 +8,21 @@
 //!
 //! In the place of `url`, `prefix=http://shop.example/products/` (or `prefix=/products/`, of all hosts), `host=shop.example`,
 //! `tag=catalog` or `all=true`. With `soft=true` it becomes stale, and may be served where routes let stale responses be. The
-//! answer comes when nothing that was asked for before is served as good any more, by this gateway.
+//! answer comes when nothing that was asked for before is served as good any more, by this gateway, and no restart of it undoes
+//! that. Where the disk cannot take it the answer is 500: the purge is in force, and a restart may undo it.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State as Shared};
 use axum::response::{IntoResponse, Response};
-use http::Uri;
+use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::State;
-use super::limits::{Refusal, words, wrong};
+use super::limits::{Refusal, problem, words, wrong};
 use crate::cache::marks::Purge;
 use crate::cache::{Kept, Report};
 use crate::routing::Snapshot;
@@ -131,13 +133,13 @@ pub(super) async fn purge(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    match follow(&state.snapshot.load(), query.as_deref()) {
+    match follow(&state.snapshot.load_full(), query.as_deref()).await {
         Ok(purged) => Json(purged).into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refusal> {
+async fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refusal> {
     let (mut what, mut is_soft) = (None, false);
     for (word, value) in words(query) {
         match (&*word, &*value) {
@@ -174,7 +176,8 @@ fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refusal> {
     let mut mark = 0;
     for purge in purges {
         let purge = if is_soft { purge.soft() } else { purge };
-        mark = snapshot.cache.purge(&purge).number();
+        let purged = snapshot.cache.purge_durably(&purge).await;
+        mark = purged.map_err(|error| undurable(&error))?.number();
     }
     let what = format!("{word} {value}");
     log::info!(
@@ -186,6 +189,11 @@ fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refusal> {
         soft: is_soft,
         mark,
     })
+}
+
+fn undurable(error: &io::Error) -> Refusal {
+    let error = format!("it is purged, and a restart may undo that: {error}");
+    problem(StatusCode::INTERNAL_SERVER_ERROR, error, None)
 }
 
 /// The host of a URL, and its path as routes may have it in their keys: as it is, and with what counts of its query.

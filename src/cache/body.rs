@@ -162,6 +162,17 @@ impl Body {
         Some(self.whole.get()?.iter().map(|(_, part)| part))
     }
 
+    /// Whether all of it that has come is there, and more may come.
+    pub fn is_kept(&self) -> bool {
+        let state = self.state();
+        !state.is_let_go && !state.is_broken
+    }
+
+    /// How many read it while it is written.
+    pub fn readers(&self) -> usize {
+        self.state().readers.iter().flatten().count()
+    }
+
     /// Reads it from a place on. `None` where that is not there any more.
     pub fn read_from(self: &Arc<Self>, at: u64) -> Option<Reader> {
         let mut number = None;
@@ -309,6 +320,11 @@ impl Writer {
 
     /// It has come to its end.
     pub fn finish(mut self) {
+        self.end();
+    }
+
+    /// As [`Writer::finish`]; nothing is to be added from then on.
+    pub fn end(&mut self) {
         self.is_finished = true;
         let mut state = self.body.state();
         if !state.open.is_empty() {

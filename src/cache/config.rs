@@ -1,8 +1,11 @@
 //! The `[cache]` of a configuration: how much is kept.
 
+use std::path::{Path, PathBuf};
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::DiskSettings;
 use crate::text::{ByteSize, Spanned, Subject};
 
 /// What the responses are kept in that routes with the policy `cache` keep.
@@ -14,6 +17,21 @@ pub struct Config {
     pub memory: Option<Spanned<ByteSize>>,
     /// What the gateway is called in `Cache-Status` (RFC 9211). Default `"northgate"`.
     pub name: Option<Spanned<String>>,
+    /// A disk behind the memory, which is still full after a restart and in an upgrade. Default: none.
+    pub disk: Option<DiskConfig>,
+}
+
+/// Where responses are kept that are not in memory, or not any more.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "CacheDisk")]
+pub struct DiskConfig {
+    /// The folder, below `gateway.state_dir` where there is one, and else beside the file. It is made where its parent is
+    /// there; no other process can use it at the same time.
+    pub path: Spanned<PathBuf>,
+    /// How much the files may take, `"1MiB"` at least. On top come the log of purges, 64 MiB at most, and files that are still
+    /// being read, an eighth.
+    pub size: Spanned<ByteSize>,
 }
 
 /// How much is kept.
@@ -22,6 +40,7 @@ pub struct Settings {
     /// In bytes.
     pub memory: u64,
     pub name: Box<str>,
+    pub disk: Option<DiskSettings>,
 }
 
 const LEAST: u64 = 1 << 20;
@@ -31,13 +50,14 @@ impl Default for Settings {
         Settings {
             memory: 256 << 20,
             name: "northgate".into(),
+            disk: None,
         }
     }
 }
 
 impl Config {
-    /// With diagnostics about what cannot be.
-    pub fn settings(&self, subject: &mut Subject<'_>) -> Settings {
+    /// With diagnostics about what cannot be. Paths begin at `base`.
+    pub fn settings(&self, base: &Path, subject: &mut Subject<'_>) -> Settings {
         let default = Settings::default();
         if let Some(memory) = self.memory.as_ref().filter(|it| it.value.as_u64() < LEAST) {
             let what = format!("must be at least \"1MiB\", got \"{}\"", memory.value);
@@ -59,6 +79,24 @@ impl Config {
         Settings {
             memory: memory.unwrap_or(default.memory),
             name: name.unwrap_or(default.name),
+            disk: (self.disk.as_ref()).map(|disk| disk.settings(base, &mut subject.key("disk"))),
+        }
+    }
+}
+
+impl DiskConfig {
+    fn settings(&self, base: &Path, subject: &mut Subject<'_>) -> DiskSettings {
+        let (path, size) = (&self.path, &self.size);
+        if path.value.as_os_str().is_empty() {
+            subject.key("path").error(path.span, "must not be empty");
+        }
+        if size.value.as_u64() < LEAST {
+            let what = format!("must be at least \"1MiB\", got \"{}\"", size.value);
+            subject.key("size").error(size.span, what);
+        }
+        DiskSettings {
+            folder: base.join(&path.value),
+            size: size.value.as_u64(),
         }
     }
 }

@@ -388,7 +388,7 @@ impl Filler {
             uses: AtomicU32::new(stale.uses.load(Ordering::Relaxed)),
         });
         match verdict {
-            Ok(()) => self.rules.cache.put(&entry),
+            Ok(()) => self.rules.cache.put_confirmed(&entry),
             Err(_) => self.rules.cache.forget(stale),
         }
         Outcome::Confirmed(entry)

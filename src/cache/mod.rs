@@ -14,6 +14,7 @@
 //! # Bounds
 //! Memory is bound by bytes, headers and bookkeeping included ([`memory`]); bodies that are written or still read by somebody
 //! are bound together with those that are kept ([`body::Budget`]). A response that has no room is passed on and not kept.
+//! Behind the memory there may be a disk, which is larger and is still there after a restart ([`tier`]).
 
 pub mod body;
 pub mod broadcast;
@@ -28,10 +29,12 @@ mod entry;
 mod fill;
 mod key;
 mod key_hash;
+mod meta;
 mod report;
 mod rules;
 mod sink;
 mod slot;
+mod tier;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -42,7 +45,7 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 
 pub use ask::{Ask, Past};
-pub use config::{Config, Settings};
+pub use config::{Config, DiskConfig, Settings};
 pub use entry::{Entry, Use};
 pub use fill::{Failure, Filler, Framing, Once, Outcome, Pending, Purpose, Spared, Told};
 pub use key::Query;
@@ -50,6 +53,7 @@ pub use key_hash::Key;
 pub use report::{Kept, Report};
 pub use rules::{Freshness, Rules, StatusTtl};
 pub use sink::Sink;
+pub use tier::DiskSettings;
 
 use body::Budget;
 use key::Parts;
@@ -58,6 +62,7 @@ use marks::{Mark, Marks, Purge, Verdict};
 use memory::Memory;
 use rfc::{Forward, Vary, WhyNot};
 use slot::Slot;
+use tier::Tier;
 
 use crate::limits::KeyParts as _;
 
@@ -75,6 +80,8 @@ pub struct Cache {
     /// The fills that are under way.
     pending: [Mutex<HashMap<Key, Pending, ByKey>>; SHARDS],
     name: ArcSwap<Box<str>>,
+    /// The disk behind the memory.
+    tier: Tier,
 }
 
 /// What there is for a request.
@@ -104,6 +111,7 @@ impl Default for Cache {
             marks: Marks::new(),
             pending: Default::default(),
             name: ArcSwap::from_pointee(settings.name),
+            tier: Tier::default(),
         }
     }
 }
@@ -115,6 +123,7 @@ impl Cache {
         self.budget
             .set_most(settings.memory + settings.memory / BODIES);
         self.name.store(Arc::new(settings.name.clone()));
+        self.tier.want(settings.disk.clone());
     }
 
     /// What it is called in `Cache-Status`.
@@ -133,6 +142,11 @@ impl Cache {
             None if ask.has_range => (self.find_part(ask, ask.key), Forward::UriMiss),
             _ => (slot, Forward::UriMiss),
         };
+        self.found(slot, headers, missed)
+    }
+
+    /// What lies there, for a request with these headers.
+    fn found(&self, slot: Option<Arc<Slot>>, headers: &HeaderMap, missed: Forward) -> Found {
         match slot.as_deref() {
             Some(Slot::Entry(entry)) if !self.is_live(entry) => {
                 self.forget(entry);
@@ -265,9 +279,20 @@ impl Cache {
         self.memory.put(key, Arc::new(Slot::Passes(until)));
     }
 
+    /// An entry whose body begins to come.
     fn put(&self, entry: &Arc<Entry>) {
         self.memory
             .put(entry.key, Arc::new(Slot::Entry(entry.clone())));
+        self.tier.remove(entry.key);
+    }
+
+    /// An entry that was confirmed. One whose body is not all there is neither in memory nor written: what is on disk stays.
+    fn put_confirmed(&self, entry: &Arc<Entry>) {
+        if entry.body.is_kept() {
+            let slot = Slot::Entry(entry.clone());
+            self.memory.put(entry.key, Arc::new(slot));
+            self.tier.put(entry);
+        }
     }
 
     /// Has the variants of what is under a key told apart as an entry says.
@@ -279,23 +304,37 @@ impl Cache {
         if !self.memory.find(&key).is_some_and(|slot| is_known(&slot)) {
             let variants = Slot::Variants(entry.vary.clone());
             self.memory.put(key, Arc::new(variants));
+            self.tier.put_variants(key, &entry.vary);
+        } else if !self.tier.has(key) {
+            self.tier.put_variants(key, &entry.vary);
         }
     }
 
     /// All of an entry has come.
     fn settle(&self, entry: &Arc<Entry>) {
         self.memory.weigh_again(&entry.key);
+        let is_other = |slot: &Slot| !matches!(slot, Slot::Entry(own) if Arc::ptr_eq(own, entry));
+        let has_other = (self.memory.find(&entry.key)).is_some_and(|slot| is_other(&slot));
+        if self.is_live(entry) && !has_other {
+            self.tier.put(entry);
+        }
     }
 
     /// Takes an entry out, where it is still there.
     fn forget(&self, entry: &Arc<Entry>) {
         let is_meant = |slot: &Slot| matches!(slot, Slot::Entry(own) if Arc::ptr_eq(own, entry));
-        self.memory.remove_if(&entry.key, is_meant);
+        // Where memory has something else, so has the disk.
+        if self.memory.remove_if(&entry.key, is_meant) || self.memory.find(&entry.key).is_none() {
+            self.tier.remove(entry.key);
+        }
     }
 
-    /// Purges. When it returns nothing that was asked for before is served as if it were good.
+    /// Purges. When it returns nothing that was asked for before is served as if it were good. Where there is a disk a restart
+    /// may undo it for some milliseconds: see [`Cache::purge_durably`].
     pub fn purge(&self, purge: &Purge) -> Mark {
-        self.marks.purge(purge)
+        let mark = self.marks.purge(purge);
+        self.tier.log_soon(mark);
+        mark
     }
 }
 

@@ -11,7 +11,7 @@ use super::kept::{self, Running, Stale};
 use super::last_good::{self, Origin};
 use super::listeners::{self, Group};
 use super::load::{Files, Loaded, base, load, load_on};
-use super::plans::{Classes, cache_settings, classes, overload, plans};
+use super::plans::{Classes, classes, overload, plans};
 use super::quarantine::{Quarantine, Quarantined};
 use super::routes::{self, CompiledRoute, Upstreams};
 use super::warnings;
@@ -201,7 +201,7 @@ fn compile_on(
         let kept = view.map(|view| kept::routes(document, view));
         kept.into_iter().flatten().collect::<Vec<_>>()
     };
-    let cache_settings = cache_settings(document, diagnostics);
+    let caching = super::caching::settings(document, sources, state_dir.as_deref(), diagnostics);
     let overload = overload(&gateway, before, metrics);
     let classes = classes(&plans);
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
@@ -262,7 +262,7 @@ fn compile_on(
     snapshot.stores = stores;
     snapshot.limits = limits;
     snapshot.cache = cache;
-    snapshot.cache_settings = cache_settings;
+    snapshot.cache_settings = caching;
     snapshot.overload = overload;
     Ok(Some(Configuration {
         files: files.clone(),

@@ -80,7 +80,7 @@ impl Default for GatewayConfig {
 
 /// What is left to the process after its start: no capability but the one for ports below 1024, no system call that
 /// a proxy does not make, no program to execute but its own, and no file to write but those below the folders that
-/// the configuration names: `state_dir`, those of the access log and of Unix sockets. It lasts until a restart: a
+/// the configuration names: `state_dir`, those of the cache, the access log and of Unix sockets. It lasts until a restart: a
 /// reload that names a new folder cannot write there, and neither can the program of a binary upgrade.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -7,6 +7,7 @@
 //! This is the only room that names the configs of all others, and it must never know a request.
 
 mod archive;
+mod caching;
 mod changes;
 mod compile;
 mod diff;

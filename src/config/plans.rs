@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::GatewayConfig;
 use super::document::Document;
-use crate::cache;
 use crate::limits::{Criticality, Overload, Plans, Shedder};
 use crate::observability::Metrics;
 use crate::policies::ByPlan;
@@ -58,14 +57,4 @@ pub(super) fn overload(
         None => Arc::new(Shedder::new(metrics)),
     };
     Some(Overload { config, shedder })
-}
-
-/// How much is kept, and where.
-pub(super) fn cache_settings(
-    document: &Document,
-    diagnostics: &mut Diagnostics,
-) -> cache::Settings {
-    let config = document.cache.as_ref().map(|section| &section.config.value);
-    let config = config.cloned().unwrap_or_default();
-    config.settings(&mut Subject::new(diagnostics, "cache"))
 }

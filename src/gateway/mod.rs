@@ -81,6 +81,9 @@ pub use upgrade::{InheritError, Unproven};
 /// For the admin listener to finish its replies, and for the access log to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// For the cache's disk to be opened or closed, which takes a second where it is a slow one.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why the gateway could not start, or why a configuration could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -197,7 +200,7 @@ impl Gateway {
         first.identity.start();
         prepare(&first.upstreams, None).await;
         first.show_canaries(None);
-        first.cache.apply(&first.cache_settings);
+        gateway.keep_cache(&first).await;
         gateway.tasks.spawn(renewal::renew_certificates(
             gateway.snapshot.clone(),
             gateway.stop_tasks.subscribe(),
@@ -212,6 +215,16 @@ impl Gateway {
             origin,
             quarantined,
         })
+    }
+
+    /// Has the cache open its disk and keep it. Waits until it is open, or cannot be: nothing is asked for twice for want of a moment.
+    async fn keep_cache(&mut self, first: &Snapshot) {
+        first.cache.apply(&first.cache_settings);
+        self.tasks.spawn(first.cache.clone().keep_disk());
+        let is_open = first.cache.disk_settled();
+        if tokio::time::timeout(DISK_PATIENCE, is_open).await.is_err() {
+            log::warn!("cache: the disk is not open yet; serving without it until it is");
+        }
     }
 
     /// Serves another configuration from now on. Where that cannot be, everything is as it was.
@@ -323,6 +336,15 @@ impl Gateway {
     async fn finish(mut self) {
         let limits = self.snapshot.load().limits.clone();
         let _ = tokio::time::timeout(LAST_WORDS, limits.tell_stores()).await;
+        // Not before: what is changed by the last requests is purged for good.
+        let cache = self.snapshot.load().cache.clone();
+        cache.release_disk();
+        if tokio::time::timeout(DISK_PATIENCE, cache.disk_settled())
+            .await
+            .is_err()
+        {
+            log::warn!("cache: the disk could not be closed in time");
+        }
         self.stop_tasks.send_replace(true);
         self.admin.stop(LAST_WORDS).await;
         self.tasks.abort_all();

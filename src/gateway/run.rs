@@ -15,7 +15,7 @@ use super::succession::{Succession, upgrade};
 use super::upgrade::{InheritError, Inheritance, Predecessor, Program, Unproven};
 use super::{Gateway, LAST_WORDS, StartError, last_good, reload, sandbox, status, systemd};
 use crate::admin::Report;
-use crate::config::{Configuration, Files, Origin};
+use crate::config::{Configuration, Files, Origin, make_folder};
 use crate::observability::Metrics;
 
 /// Why the process ended other than by being told to.
@@ -61,6 +61,10 @@ pub fn run(
     // The sandbox lets write in it, but not make it.
     if let Some(folder) = &configuration.settings.state_dir {
         last_good::make_folder(folder);
+    }
+    if let Some(disk) = &configuration.snapshot.cache_settings.disk {
+        // Where it cannot be made the cache says so.
+        let _ = make_folder(&disk.folder);
     }
     sandbox::enter(&configuration);
     let available = || std::thread::available_parallelism().map_or(1, usize::from);

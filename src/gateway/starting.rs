@@ -67,6 +67,8 @@ impl Gateway {
     pub(super) fn hand_over(&mut self) -> HandedOver {
         let doors = self.doors_now();
         self.is_ready.store(false, Ordering::Relaxed);
+        // It is for the other process from now on.
+        self.snapshot.load().cache.release_disk();
         self.admin.serve(None);
         self.listeners.drain(self.settings.shutdown_grace);
         HandedOver(doors)
@@ -78,6 +80,8 @@ impl Gateway {
         self.closing.push(all_closed);
         self.listeners.reopen(open);
         self.open(doors);
+        let snapshot = self.snapshot.load();
+        snapshot.cache.apply(&snapshot.cache_settings);
         self.is_ready.store(true, Ordering::Relaxed);
     }
 

@@ -16,6 +16,7 @@ mod broken_stores;
 mod bulkhead;
 mod cache;
 mod cache_collapse;
+mod cache_disk;
 mod cache_policy;
 mod cache_stale;
 mod cache_stress;

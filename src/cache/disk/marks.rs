@@ -34,7 +34,8 @@ pub struct Position {
 }
 
 impl Position {
-    pub(super) fn bytes(&self) -> u64 {
+    /// Of the whole log then.
+    pub fn bytes(&self) -> u64 {
         self.end
     }
 }

@@ -30,7 +30,7 @@
 //! Marks are kept by whoever has entries on disk: [`Mark::to_bytes`], each before it is acknowledged, and [`Marks::all`]
 //! when that has become long. [`Marks::restore`] makes the clock go on above all of them, and above what could have been
 //! lost of them: it goes by the time as well, so that no entry of an earlier run has a start that a later purge does not
-//! reach.
+//! reach. Where the marks can only be read later, [`Marks::learn`] adds them to those of this run.
 //!
 //! # A bound
 //! There are marks of 100,000 things at most, some 8 MB. When there are more, the older half of them is folded into one
@@ -46,6 +46,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -70,6 +71,8 @@ pub struct Marks {
     /// The number of the last purge. It is stored while the tables are locked.
     clock: AtomicU64,
     tables: RwLock<Tables>,
+    /// When it began, in milliseconds of Unix time.
+    began: u64,
 }
 
 /// What may be done with an entry.
@@ -123,7 +126,39 @@ impl Marks {
         Marks {
             clock: AtomicU64::new(clock),
             tables: RwLock::new(tables),
+            began: now(),
         }
+    }
+
+    /// Learns of purges of other runs, in any order, after it has begun; what was judged is judged anew. The clock is then
+    /// above that of each run that has logged a mark after its own `learn`, whenever that began.
+    ///
+    /// Two kinds of purges are done once more, and so have to be kept again ([`Marks::all`]): those of a process that ran beside this
+    /// one, which are about what this one has filled as well; and those of this one that nobody has kept yet, where its clock was so near
+    /// that the others may have had entries with the same numbers. Nobody judges meanwhile, some ten milliseconds for
+    /// 100,000 marks.
+    pub fn learn(&self, marks: impl IntoIterator<Item = Mark>) {
+        let mut learned: Vec<Mark> = marks.into_iter().collect();
+        let bytes = |marks: &[Mark]| marks.iter().map(Mark::to_bytes).collect::<HashSet<_>>();
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let mut own = tables.all();
+        let (known, kept) = (bytes(&own), bytes(&learned));
+        let before = self.clock.load(Ordering::Relaxed);
+        let highest = learned.iter().map(|mark| mark.number).max().unwrap_or(0);
+        let above = highest.saturating_add(PER_SECOND);
+        let mut clock = before.max(above).saturating_add(1);
+        let is_near = before < above;
+        let own_late = own.iter_mut();
+        let own_late = own_late.filter(|mark| is_near && !kept.contains(&mark.to_bytes()));
+        let beside = learned.iter_mut();
+        let beside = beside.filter(|mark| !known.contains(&mark.to_bytes()));
+        for mark in own_late.chain(beside).filter(|mark| mark.at >= self.began) {
+            clock = clock.saturating_add(1);
+            mark.number = clock;
+        }
+        own.append(&mut learned);
+        *tables = tables.anew(own);
+        self.clock.store(clock, Ordering::Release);
     }
 
     /// The clock: what the start of an entry is, asked for before its upstream is.

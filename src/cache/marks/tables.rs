@@ -99,6 +99,17 @@ impl Tables {
         Some((folded, count))
     }
 
+    /// With these marks instead, in any order.
+    pub(super) fn anew(&self, mut all: Vec<Mark>) -> Tables {
+        all.sort_by_key(|mark| mark.number);
+        let mut tables = Tables::new(self.room);
+        tables.folded = self.folded;
+        for mark in &all {
+            tables.add(mark);
+        }
+        tables
+    }
+
     pub(super) fn look(&self, standing: &Standing, path: &[u8]) -> Finding {
         let mut finding = Finding {
             start: standing.start(),

@@ -327,3 +327,62 @@ fn a_confirmed_entry_begins_anew() {
     assert_eq!(marks.judge(&confirmed, b"/"), Verdict::Live);
     assert_eq!(marks.judge(&entry, b"/"), Verdict::Soft(time(5)));
 }
+
+#[test]
+fn purges_of_other_runs_are_learned_late() {
+    let earlier = Marks::with(100, 1000, []);
+    let old = standing(&earlier, ("a", "/"));
+    let tag = earlier.purge_at(&Purge::host(b"a"), 5);
+    let new = standing(&earlier, ("a", "/"));
+    let everything = earlier.purge_at(&Purge::all(), 6);
+    let last = standing(&earlier, ("a", "/"));
+    let marks = Marks::with(100, 2000, []);
+    let own = standing(&marks, ("b", "/"));
+    let purged = standing(&marks, ("c", "/"));
+    marks.purge(&Purge::host(b"c"));
+    let judge = |entry: &Standing| {
+        entry.forget();
+        marks.judge(entry, b"/")
+    };
+    assert_eq!(judge(&old), Verdict::Live, "nothing is known of it yet");
+    marks.learn([tag]);
+    assert_eq!((judge(&old), judge(&new)), (Verdict::Dead, Verdict::Live));
+    // What is older than a mark that is there already does not undo that.
+    marks.learn([everything, tag]);
+    assert_eq!((judge(&new), judge(&last)), (Verdict::Dead, Verdict::Live));
+    assert_eq!(
+        (judge(&own), judge(&purged)),
+        (Verdict::Live, Verdict::Dead)
+    );
+    // Of a process that has purged while this one served already.
+    let beside = earlier.purge_at(&Purge::host(b"b"), u64::MAX);
+    assert_eq!(marks.judge(&own, b"/"), Verdict::Live);
+    marks.learn([beside]);
+    assert_eq!(
+        marks.judge(&own, b"/"),
+        Verdict::Dead,
+        "also where it is judged already"
+    );
+    assert_eq!(judge(&last), Verdict::Live);
+    let ahead = Marks::with(100, 9000, []).purge_at(&Purge::host(b"d"), 7);
+    marks.learn([ahead]);
+    assert!(marks.now() > ahead.number());
+}
+
+#[test]
+fn runs_that_begin_together_are_told_apart() {
+    let earlier = Marks::with(100, 1000, []);
+    earlier.learn([]);
+    let kept = earlier.purge(&Purge::url(b"", b"\0"));
+    let entries = ["a", "b"].map(|host| standing(&earlier, (host, "/")));
+    let later = Marks::with(100, 1000, []);
+    let own = later.purge(&Purge::host(b"a"));
+    assert!(own.number() <= entries[0].start(), "they could be mixed up");
+    later.learn([kept]);
+    let verdicts = entries.map(|entry| later.judge(&entry, b"/"));
+    assert_eq!(verdicts, [Verdict::Dead, Verdict::Live]);
+    // Opened once more, by the same run: nothing is purged that was not.
+    let new = standing(&later, ("a", "/"));
+    later.learn(later.all());
+    assert_eq!(later.judge(&new, b"/"), Verdict::Live);
+}

@@ -97,6 +97,16 @@ impl<V: Weigh> Memory<V> {
 
     /// Puts a value in the place of what is there, and lets others go where there are too many bytes then.
     pub fn put(&self, key: Key, value: Arc<V>) {
+        self.put_unless(key, value, |_| false);
+    }
+
+    /// As [`Memory::put`], unless what is there is better; gives that.
+    pub fn put_unless(
+        &self,
+        key: Key,
+        value: Arc<V>,
+        is_better: impl FnOnce(&V) -> bool,
+    ) -> Option<Arc<V>> {
         let weight = value.weight() + OVERHEAD;
         let node = Arc::new(Node {
             key,
@@ -112,7 +122,10 @@ impl<V: Weigh> Memory<V> {
                 .shard(&key)
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            shard.insert(key, node.clone())
+            match shard.get(&key) {
+                Some(before) if is_better(&before.value) => return Some(before.value.clone()),
+                _ => shard.insert(key, node.clone()),
+            }
         };
         let was_main = before
             .as_ref()
@@ -132,6 +145,7 @@ impl<V: Weigh> Memory<V> {
         }
         self.evict(&mut queues);
         queues.tidy();
+        None
     }
 
     /// Weighs what has grown since it was put in.

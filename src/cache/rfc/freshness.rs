@@ -33,13 +33,13 @@ pub struct Lifetime {
     /// Whether nobody has said so.
     pub is_guess: bool,
     /// Whether it is good for nothing without its upstream's word (`no-cache`).
-    is_unproven: bool,
+    pub(in crate::cache) is_unproven: bool,
     /// Whether it is good for nothing once it is stale (`must-revalidate`, `proxy-revalidate`).
-    is_strict: bool,
+    pub(in crate::cache) is_strict: bool,
     /// Whether no client can have it stale (`s-maxage`).
-    is_for_shared: bool,
-    while_revalidate: Duration,
-    if_error: Duration,
+    pub(in crate::cache) is_for_shared: bool,
+    pub(in crate::cache) while_revalidate: Duration,
+    pub(in crate::cache) if_error: Duration,
 }
 
 /// What may be done with a response.

@@ -69,6 +69,8 @@ fn writable(config: &SandboxConfig, configuration: &Configuration) -> Vec<PathBu
         paths.extend(of_log(path));
     }
     paths.extend(settings.state_dir.clone());
+    let disk = configuration.snapshot.cache_settings.disk.as_ref();
+    paths.extend(disk.map(|disk| disk.folder.clone()));
     let views = configuration.snapshot.listeners.iter();
     let listeners = views.map(|view| &view.listener.bind);
     let admin = settings.admin.as_ref().map(|admin| &admin.bind);
@@ -140,6 +142,16 @@ mod tests {
             &[Path::new("/a"), run],
         );
         check("state_dir = '/a'", "[::1]:0", &[Path::new("/a"), run]);
+        check(
+            "state_dir = '/a'\n[cache]\ndisk = { path = 'b', size = '1MiB' }",
+            "[::1]:0",
+            &[Path::new("/a"), Path::new("/a/b"), run],
+        );
+        check(
+            "[cache]\ndisk = { path = '/b', size = '1MiB' }",
+            "[::1]:0",
+            &[Path::new("/b"), run],
+        );
         let log = |path: &Path| format!("access_log.path = '{}'", path.display());
         check(&log(&logs.join("new")), "[::1]:0", &[run, &logs]);
         check(

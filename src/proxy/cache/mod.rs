@@ -59,8 +59,8 @@ pub(super) async fn answer(
         return Ok(Answer::None);
     }
     let request = session.req_header();
-    if let Some(reply) = purge::answer(exchange.view(request), &rules) {
-        return Ok(Answer::Reply(reply));
+    if let Some(asked) = purge::asked(exchange.view(request), &rules) {
+        return Ok(Answer::Reply(purge::answer(asked, &rules).await));
     }
     let mut cached = Box::new(Cached::new(rules.clone()));
     let ask = match Ask::of(&rules, &exchange.route.name, exchange.view(request)) {
@@ -75,7 +75,12 @@ pub(super) async fn answer(
         let request = session.req_header();
         let now = Instant::now();
         let mut stale = None;
-        match rules.cache.find(&ask, &request.headers) {
+        let mut found = rules.cache.find(&ask, &request.headers);
+        if let Found::Nothing(missed) = found {
+            let cache = &rules.cache;
+            found = cache.find_on_disk(&ask, &request.headers, missed).await;
+        }
+        match found {
             Found::Entry(entry) => match rules.cache.judge(&entry, &ask, &rules, now) {
                 Use::Not(why) => {
                     cached.forward(why);

@@ -10,22 +10,32 @@ use crate::cache::marks::Purge;
 use crate::facts::{View, host};
 use crate::response::{Code, Reply};
 
-/// The answer to `PURGE`; `None` for any other request, and where nobody may purge by it.
-pub(super) fn answer(view: View<'_>, rules: &Rules) -> Option<Reply> {
+/// What `PURGE` asks for, or why not; `None` for any other request, and where nobody may purge by it.
+pub(super) fn asked(view: View<'_>, rules: &Rules) -> Option<Result<Purge, Reply>> {
     let allowed = rules.purge.as_ref()?;
     let request = view.request;
     if request.method.as_str() != "PURGE" {
         return None;
     }
     if !allowed.evaluate(view).unwrap_or(false) {
-        return Some(Reply::failure(Code::AccessDenied));
+        return Some(Err(Reply::failure(Code::AccessDenied)));
     }
-    rules.cache.purge(&of_target(rules, request));
-    Some(Reply::content(
-        StatusCode::NO_CONTENT,
-        Vec::new(),
-        bytes::Bytes::new(),
-    ))
+    Some(Ok(of_target(rules, request)))
+}
+
+/// The answer to `PURGE`. That it is done is said once no restart undoes it.
+pub(super) async fn answer(asked: Result<Purge, Reply>, rules: &Rules) -> Reply {
+    let purge = match asked {
+        Ok(purge) => purge,
+        Err(reply) => return reply,
+    };
+    match rules.cache.purge_durably(&purge).await {
+        Ok(_) => Reply::content(StatusCode::NO_CONTENT, Vec::new(), bytes::Bytes::new()),
+        Err(error) => {
+            log::error!("cache: a purge is in force, and a restart may undo it: {error}");
+            Reply::failure(Code::Internal)
+        }
+    }
 }
 
 fn of_target(rules: &Rules, request: &RequestHeader) -> Purge {
