@@ -9,7 +9,9 @@
 //! In the place of `url`, `prefix=http://shop.example/products/` (or `prefix=/products/`, of all hosts), `host=shop.example`,
 //! `tag=catalog` or `all=true`. With `soft=true` it becomes stale, and may be served where routes let stale responses be. The
 //! answer comes when nothing that was asked for before is served as good any more, by this gateway, and no restart of it undoes
-//! that. Where the disk cannot take it the answer is 500: the purge is in force, and a restart may undo it.
+//! that. Where the disk cannot take it the answer is 500: the purge is in force, and a restart may undo it. With
+//! `cache.broadcast` it comes when the store has it, and is 202 where the store cannot be asked: the others are told as soon as it
+//! can.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::State;
 use super::limits::{Refusal, problem, words, wrong};
+use crate::cache::broadcast::Told;
 use crate::cache::marks::Purge;
 use crate::cache::{Kept, Report};
 use crate::routing::Snapshot;
@@ -67,6 +70,9 @@ pub struct Purged {
     pub soft: bool,
     /// By the clock of purges.
     pub mark: u64,
+    /// Why other gateways are only told later, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untold: Option<String>,
 }
 
 pub(super) async fn stats(Shared(state): Shared<Arc<State>>) -> Json<CacheShown> {
@@ -134,6 +140,9 @@ pub(super) async fn purge(
     RawQuery(query): RawQuery,
 ) -> Response {
     match follow(&state.snapshot.load_full(), query.as_deref()).await {
+        Ok(purged) if purged.untold.is_some() => {
+            (StatusCode::ACCEPTED, Json(purged)).into_response()
+        }
         Ok(purged) => Json(purged).into_response(),
         Err(refusal) => refusal.into_response(),
     }
@@ -173,11 +182,15 @@ async fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refu
         _ if value == "true" => vec![Purge::all()],
         _ => return Err(wrong("all is all=true".to_owned())),
     };
-    let mut mark = 0;
+    let (mut mark, mut untold) = (0, None);
     for purge in purges {
         let purge = if is_soft { purge.soft() } else { purge };
         let purged = snapshot.cache.purge_durably(&purge).await;
-        mark = purged.map_err(|error| undurable(&error))?.number();
+        purged.logged.map_err(|error| undurable(&error))?;
+        mark = purged.mark.number();
+        if let Some(Told::LocalOnly(error)) = purged.told {
+            untold = Some(error.to_string());
+        }
     }
     let what = format!("{word} {value}");
     log::info!(
@@ -188,6 +201,7 @@ async fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refu
         what,
         soft: is_soft,
         mark,
+        untold,
     })
 }
 

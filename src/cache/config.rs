@@ -1,12 +1,15 @@
 //! The `[cache]` of a configuration: how much is kept.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::DiskSettings;
-use crate::text::{ByteSize, Spanned, Subject};
+use super::broadcast::{Channel, KEPT};
+use crate::stores::Stores;
+use crate::text::{ByteSize, Name, Spanned, Subject};
 
 /// What the responses are kept in that routes with the policy `cache` keep.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -19,6 +22,22 @@ pub struct Config {
     pub name: Option<Spanned<String>>,
     /// A disk behind the memory, which is still full after a restart and in an upgrade. Default: none.
     pub disk: Option<DiskConfig>,
+    /// Has other gateways purge what this one purges, and this one what they do. Default: each for itself.
+    pub broadcast: Option<BroadcastConfig>,
+}
+
+/// Where gateways tell each other what they purge: a stream of a Redis store.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "CacheBroadcast")]
+pub struct BroadcastConfig {
+    /// A store of `[stores]`, the same one in every gateway.
+    pub store: Spanned<Name>,
+    /// The same in all gateways that share their purges. Default `"default"`.
+    pub name: Option<Spanned<Name>>,
+    /// How many purges the stream has at least. A gateway that was away for more purges everything when it is back. 100 to
+    /// 1,000,000. Default 10,000, which take the store some megabyte.
+    pub kept: Option<Spanned<u32>>,
 }
 
 /// Where responses are kept that are not in memory, or not any more.
@@ -41,9 +60,11 @@ pub struct Settings {
     pub memory: u64,
     pub name: Box<str>,
     pub disk: Option<DiskSettings>,
+    pub broadcast: Option<Channel>,
 }
 
 const LEAST: u64 = 1 << 20;
+const LEAST_KEPT: RangeInclusive<u32> = 100..=1_000_000;
 
 impl Default for Settings {
     fn default() -> Settings {
@@ -51,13 +72,14 @@ impl Default for Settings {
             memory: 256 << 20,
             name: "northgate".into(),
             disk: None,
+            broadcast: None,
         }
     }
 }
 
 impl Config {
     /// With diagnostics about what cannot be. Paths begin at `base`.
-    pub fn settings(&self, base: &Path, subject: &mut Subject<'_>) -> Settings {
+    pub fn settings(&self, base: &Path, stores: &Stores, subject: &mut Subject<'_>) -> Settings {
         let default = Settings::default();
         if let Some(memory) = self.memory.as_ref().filter(|it| it.value.as_u64() < LEAST) {
             let what = format!("must be at least \"1MiB\", got \"{}\"", memory.value);
@@ -80,7 +102,27 @@ impl Config {
             memory: memory.unwrap_or(default.memory),
             name: name.unwrap_or(default.name),
             disk: (self.disk.as_ref()).map(|disk| disk.settings(base, &mut subject.key("disk"))),
+            broadcast: (self.broadcast.as_ref())
+                .and_then(|it| it.channel(stores, &mut subject.key("broadcast"))),
         }
+    }
+}
+
+impl BroadcastConfig {
+    fn channel(&self, stores: &Stores, subject: &mut Subject<'_>) -> Option<Channel> {
+        let store = stores.find(&self.store, &mut subject.key("store"));
+        let kept = self.kept.as_ref();
+        if let Some(kept) = kept.filter(|kept| !LEAST_KEPT.contains(&kept.value)) {
+            let (least, most) = (LEAST_KEPT.start(), LEAST_KEPT.end());
+            let what = format!("must be {least} to {most}, got {}", kept.value);
+            subject.key("kept").error(kept.span, what);
+        }
+        let name = self.name.as_ref().map_or("default", |name| name.as_str());
+        Some(Channel {
+            store: store?,
+            name: name.to_owned(),
+            kept: kept.map_or(KEPT, |kept| kept.value as usize),
+        })
     }
 }
 

@@ -27,6 +27,7 @@ mod ask;
 mod config;
 mod entry;
 mod fill;
+mod fleet;
 mod key;
 mod key_hash;
 mod meta;
@@ -45,7 +46,7 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 
 pub use ask::{Ask, Past};
-pub use config::{Config, DiskConfig, Settings};
+pub use config::{BroadcastConfig, Config, DiskConfig, Settings};
 pub use entry::{Entry, Use};
 pub use fill::{Failure, Filler, Framing, Once, Outcome, Pending, Purpose, Spared, Told};
 pub use key::Query;
@@ -56,6 +57,7 @@ pub use sink::Sink;
 pub use tier::DiskSettings;
 
 use body::Budget;
+use fleet::Fleet;
 use key::Parts;
 use key_hash::ByKey;
 use marks::{Mark, Marks, Purge, Verdict};
@@ -82,6 +84,7 @@ pub struct Cache {
     name: ArcSwap<Box<str>>,
     /// The disk behind the memory.
     tier: Tier,
+    fleet: Fleet,
 }
 
 /// What there is for a request.
@@ -112,6 +115,7 @@ impl Default for Cache {
             pending: Default::default(),
             name: ArcSwap::from_pointee(settings.name),
             tier: Tier::default(),
+            fleet: Fleet::default(),
         }
     }
 }
@@ -124,6 +128,7 @@ impl Cache {
             .set_most(settings.memory + settings.memory / BODIES);
         self.name.store(Arc::new(settings.name.clone()));
         self.tier.want(settings.disk.clone());
+        self.fleet.want(settings.broadcast.clone());
     }
 
     /// What it is called in `Cache-Status`.
@@ -329,9 +334,16 @@ impl Cache {
         }
     }
 
-    /// Purges. When it returns nothing that was asked for before is served as if it were good. Where there is a disk a restart
-    /// may undo it for some milliseconds: see [`Cache::purge_durably`].
+    /// Purges what a request has changed. When it returns nothing that was asked for before is served as if it were good, by
+    /// this gateway; others are told soon. Where there is a disk a restart may undo it for some milliseconds: see
+    /// [`Cache::purge_durably`].
     pub fn purge(&self, purge: &Purge) -> Mark {
+        let mark = self.purge_here(purge);
+        self.fleet.tell_soon(purge);
+        mark
+    }
+
+    fn purge_here(&self, purge: &Purge) -> Mark {
         let mark = self.marks.purge(purge);
         self.tier.log_soon(mark);
         mark

@@ -107,7 +107,10 @@ impl Purge {
         let target = format!("/cache/purge?{}", query(said.chain(soft)));
         self.asking.ask(Method::POST, &target, |purged: Purged| {
             let how = if purged.soft { ", softly" } else { "" };
-            format!("purged {}{how}\n", purged.what)
+            let later = purged
+                .untold
+                .map(|why| format!("; other gateways are told later: {why}"));
+            format!("purged {}{how}{}\n", purged.what, later.unwrap_or_default())
         })
     }
 }

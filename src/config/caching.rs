@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::document::Document;
 use crate::cache::Settings;
+use crate::stores::Stores;
 use crate::text::{Diagnostics, Sources, Subject};
 
 /// How much is kept, and where. `state` is where paths begin; where there is none, they begin at the folder of the file.
 pub(super) fn settings(
     document: &Document,
     sources: &Sources,
-    state: Option<&Path>,
+    (state, stores): (Option<&Path>, &Stores),
     diagnostics: &mut Diagnostics,
 ) -> Settings {
     let Some(section) = &document.cache else {
@@ -19,5 +20,5 @@ pub(super) fn settings(
     let folder = sources.folder(section.config.span.source);
     let subject = &mut Subject::new(diagnostics, "cache");
     let base = state.unwrap_or(folder);
-    section.config.value.settings(base, subject)
+    section.config.value.settings(base, stores, subject)
 }

@@ -201,7 +201,10 @@ fn compile_on(
         let kept = view.map(|view| kept::routes(document, view));
         kept.into_iter().flatten().collect::<Vec<_>>()
     };
-    let caching = super::caching::settings(document, sources, state_dir.as_deref(), diagnostics);
+    let caching = {
+        let beside = (state_dir.as_deref(), &*stores);
+        super::caching::settings(document, sources, beside, diagnostics)
+    };
     let overload = overload(&gateway, before, metrics);
     let classes = classes(&plans);
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));

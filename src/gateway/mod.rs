@@ -220,7 +220,7 @@ impl Gateway {
     /// Has the cache open its disk and keep it. Waits until it is open, or cannot be: nothing is asked for twice for want of a moment.
     async fn keep_cache(&mut self, first: &Snapshot) {
         first.cache.apply(&first.cache_settings);
-        self.tasks.spawn(first.cache.clone().keep_disk());
+        self.tasks.spawn(first.cache.clone().keep());
         let is_open = first.cache.disk_settled();
         if tokio::time::timeout(DISK_PATIENCE, is_open).await.is_err() {
             log::warn!("cache: the disk is not open yet; serving without it until it is");
@@ -338,6 +338,10 @@ impl Gateway {
         let _ = tokio::time::timeout(LAST_WORDS, limits.tell_stores()).await;
         // Not before: what is changed by the last requests is purged for good.
         let cache = self.snapshot.load().cache.clone();
+        match cache.tell_others(LAST_WORDS).await {
+            0 => {}
+            count => log::warn!("cache: {count} purges were not told to other gateways"),
+        }
         cache.release_disk();
         if tokio::time::timeout(DISK_PATIENCE, cache.disk_settled())
             .await

@@ -17,6 +17,7 @@ mod bulkhead;
 mod cache;
 mod cache_collapse;
 mod cache_disk;
+mod cache_fleet;
 mod cache_policy;
 mod cache_stale;
 mod cache_stress;

@@ -1,7 +1,7 @@
 //! Listening to what others purge.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
@@ -28,6 +28,8 @@ pub(super) struct Ear {
     outbox: Arc<Outbox>,
     audience: Arc<dyn Audience>,
     heard: Mutex<Option<MessageId>>,
+    /// From where on all was heard, or purged for.
+    since: OnceLock<MessageId>,
     tally: Tally,
     /// Whether the log says that nothing is heard.
     has_warned: AtomicBool,
@@ -67,6 +69,7 @@ impl Ear {
             outbox,
             audience,
             heard: Mutex::new(heard),
+            since: heard.map_or_else(OnceLock::new, OnceLock::from),
             tally: Tally::default(),
             has_warned: AtomicBool::new(false),
         }
@@ -74,6 +77,10 @@ impl Ear {
 
     pub(super) fn heard(&self) -> Option<MessageId> {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn since(&self) -> Option<MessageId> {
+        self.since.get().copied()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -168,6 +175,8 @@ impl Ear {
                 // What is cached by now may be older than what was purged before this was asked.
                 self.audience.hear(&Purge::all());
                 self.is_heard(end.last);
+                // Nobody else sets it.
+                let _ = self.since.set(end.last);
                 Ok((end.last, end))
             }
         }

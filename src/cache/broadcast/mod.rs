@@ -61,6 +61,16 @@ pub struct Channel {
     pub kept: usize,
 }
 
+/// The same store, not only one with the same settings: it stays where a configuration leaves it as it is.
+impl PartialEq for Channel {
+    fn eq(&self, other: &Channel) -> bool {
+        Arc::ptr_eq(&self.store, &other.store)
+            && (&self.name, self.kept) == (&other.name, other.kept)
+    }
+}
+
+impl Eq for Channel {}
+
 /// What outlives a broadcast.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -144,6 +154,17 @@ impl Broadcast {
         }
     }
 
+    /// As [`Broadcast::publish`] without waiting. While thousands wait to be told it is not told at all: many of them would
+    /// make others purge everything.
+    pub fn publish_soon(&self, purge: &Purge) {
+        self.outbox.push_soon(*purge);
+    }
+
+    /// From where on all was heard that others told; `None` as long as nothing could be.
+    pub fn since(&self) -> Option<MessageId> {
+        self.ear.since()
+    }
+
     /// What was heard last: all before it was done here. Whoever has entries on disk keeps it there, and begins with it.
     pub fn last(&self) -> Option<MessageId> {
         self.ear.heard()
@@ -164,7 +185,7 @@ impl Broadcast {
 
     pub fn counts(&self) -> Counts {
         Counts {
-            untold: self.outbox.untold().len(),
+            untold: self.outbox.count(),
             ..self.ear.counts()
         }
     }

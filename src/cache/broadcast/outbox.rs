@@ -14,6 +14,8 @@ use crate::stores::StoreError;
 
 /// How many of those that were told are known still, should the stream lose them.
 const KNOWN: usize = 1024;
+/// Among so many that wait it is looked for the same.
+const NEAR: usize = 64;
 
 /// What other nodes are to be told.
 pub(super) struct Outbox {
@@ -36,6 +38,8 @@ struct State {
 struct Untold {
     ticket: u64,
     purge: Purge,
+    /// It may have been told already.
+    is_under_way: bool,
     /// Whoever waits for it.
     waiter: Option<oneshot::Sender<Told>>,
 }
@@ -70,9 +74,25 @@ impl Outbox {
         Ok(told)
     }
 
+    /// As [`Outbox::push`] without waiting; not at all where the same waits already, or thousands do.
+    pub(super) fn push_soon(&self, purge: Purge) {
+        let is_worth_it = {
+            let state = self.state();
+            let is_same = |it: &Untold| it.purge == purge && !it.is_under_way;
+            state.queue.len() < MOST_UNTOLD / 2 && !state.queue.iter().rev().take(NEAR).any(is_same)
+        };
+        if is_worth_it {
+            self.add(purge, None);
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        *self.left.borrow()
+    }
+
     pub(super) async fn next(&self) -> Next {
         loop {
-            let first = self.state().queue.front().map(Untold::next);
+            let first = self.state().queue.front_mut().map(Untold::next);
             match first {
                 Some(next) => return next,
                 None => self.due.notified().await,
@@ -164,6 +184,7 @@ impl State {
         Untold {
             ticket: self.tickets,
             purge,
+            is_under_way: false,
             waiter,
         }
     }
@@ -193,7 +214,8 @@ impl State {
 }
 
 impl Untold {
-    fn next(&self) -> Next {
+    fn next(&mut self) -> Next {
+        self.is_under_way = true;
         Next {
             ticket: self.ticket,
             purge: self.purge,

@@ -46,6 +46,15 @@ impl MessageId {
             number: 0,
         }
     }
+
+    pub fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.millis) << 64 | u128::from(self.number)).to_be_bytes()
+    }
+
+    pub fn from_bytes(bytes: [u8; 16]) -> MessageId {
+        let [millis, number] = [64, 0].map(|shift| (u128::from_be_bytes(bytes) >> shift) as u64);
+        MessageId { millis, number }
+    }
 }
 
 impl fmt::Display for MessageId {

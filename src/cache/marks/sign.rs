@@ -34,11 +34,11 @@ impl Sign {
         Sign::digest(TAG, &[&tag.to_ascii_lowercase()])
     }
 
-    pub(super) fn from_bytes(bytes: [u8; 8]) -> Sign {
+    pub(in crate::cache) fn from_bytes(bytes: [u8; 8]) -> Sign {
         Sign(u64::from_be_bytes(bytes))
     }
 
-    pub(super) fn to_bytes(self) -> [u8; 8] {
+    pub(in crate::cache) fn to_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
     }
 

@@ -1,17 +1,19 @@
-//! Who has the disk: opens it, logs what was purged, and closes it.
+//! Who has the disk: opens it, logs what was purged and heard of, and closes it. It has others told and heard as well, once
+//! it is known what the disk says of that.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::{DiskSettings, Stage, record};
+use super::{DiskSettings, MOST_LATE, Stage, record};
 use crate::cache::Cache;
 use crate::cache::disk::{Disk, OpenError};
+use crate::cache::fleet::{self, Heard};
 use crate::cache::marks::{Mark, Purge};
 
 /// How often it looks whether a disk can be had now that could not, and what there is to log anew.
@@ -29,6 +31,8 @@ struct Held {
     disk: Arc<Disk>,
     /// How long the log was when it was last written anew.
     log: u64,
+    /// What the log says was heard last.
+    heard: Option<Heard>,
 }
 
 pub(super) async fn keep(cache: Arc<Cache>) {
@@ -38,8 +42,10 @@ pub(super) async fn keep(cache: Arc<Cache>) {
     };
     let mut marks = Vec::new();
     let mut held: Option<Held> = None;
+    let began = Instant::now();
     // For what it is told already that it cannot be had.
     let mut told = None;
+    let mut is_busy = false;
     loop {
         let now = wanted.borrow_and_update().clone();
         if let Some(other) = held.take_if(|held| Some(&held.settings) != now.as_ref()) {
@@ -53,12 +59,20 @@ pub(super) async fn keep(cache: Arc<Cache>) {
                     told = None;
                     held = Some(opened);
                 }
-                Err(error) if told.as_ref() != Some(settings) => {
-                    tell(settings, &error);
-                    told = Some(settings.clone());
+                Err(error) => {
+                    is_busy = matches!(error, OpenError::Busy);
+                    if told.as_ref() != Some(settings) {
+                        tell(settings, &error);
+                        told = Some(settings.clone());
+                    }
                 }
-                Err(_) => {}
             }
+        }
+        let may_come = now.is_some() && is_busy && began.elapsed() < fleet::WAIT_FOR_DISK;
+        if held.is_some() || !may_come {
+            cache
+                .fleet
+                .begin(&cache, held.as_ref().and_then(|held| held.heard));
         }
         cache.tier.tried.send_replace(now);
         tokio::select! {
@@ -68,7 +82,7 @@ pub(super) async fn keep(cache: Arc<Cache>) {
         }
         match &mut held {
             Some(held) => {
-                log(&cache, &held.disk, &mut marks).await;
+                held.log(&cache, &mut marks, &mut to_log).await;
                 held.shorten(&cache).await;
             }
             // They are logged with all others when there is a disk.
@@ -84,22 +98,40 @@ async fn open(cache: &Arc<Cache>, settings: &DiskSettings) -> Result<Held, OpenE
         // From here on purges are logged: what was purged before is in memory, and logged with the rest below.
         own.tier.set(Stage::Logs(disk.clone()));
         let records = disk.take_marks();
-        let marks = records.iter().map(|it| Mark::from_bytes(it));
-        match marks.collect::<Option<Vec<Mark>>>() {
-            Some(marks) => own.marks.learn(marks),
-            None => {
-                log::warn!(
-                    "cache: the disk has purges that are not understood; they count as a purge of everything"
-                );
-                own.marks.purge(&Purge::all());
+        let (mut marks, mut heard) = (Some(Vec::new()), None);
+        for record in &records {
+            match Heard::from_bytes(record) {
+                Some(now) => heard = Some(now),
+                None => {
+                    marks = marks
+                        .zip(Mark::from_bytes(record))
+                        .map(|(mut marks, mark)| {
+                            marks.push(mark);
+                            marks
+                        });
+                }
             }
+        }
+        let is_understood = marks.is_some();
+        own.marks.learn(marks.unwrap_or_default());
+        if !is_understood {
+            log::warn!(
+                "cache: the disk has purges that are not understood; they count as a purge of everything"
+            );
+            own.marks.purge(&Purge::all());
+        }
+        if !own.fleet.knows_since(heard) {
+            log::warn!(
+                "cache: what is on disk may be older than what others have purged, and counts as purged"
+            );
+            own.marks.purge(&Purge::all());
         }
         // It is about nothing, and says to the next run how far this one's clock was when its first object was written.
         own.marks.purge(&Purge::url(b"", b"\0"));
-        Ok::<_, OpenError>(disk)
+        Ok::<_, OpenError>((disk, heard))
     });
-    let disk = opened.await.map_err(io::Error::other)??;
-    if let Err(error) = rewrite(cache, &disk).await {
+    let (disk, heard) = opened.await.map_err(io::Error::other)??;
+    if let Err(error) = rewrite(cache, &disk, heard).await {
         cache.tier.set(Stage::Closed);
         // An error of joining is that of a thread that has panicked, which was told.
         let _ = spawn_blocking(move || disk.close()).await;
@@ -114,39 +146,29 @@ async fn open(cache: &Arc<Cache>, settings: &DiskSettings) -> Result<Held, OpenE
     Ok(Held {
         settings: settings.clone(),
         log: disk.marks_position().bytes(),
+        heard,
         disk,
     })
 }
 
 /// Logs what waits to be, writes what is queued, and leaves the folder to others.
-async fn close(cache: &Arc<Cache>, held: Held, to_log: &mut mpsc::Receiver<Mark>) {
+async fn close(cache: &Arc<Cache>, mut held: Held, to_log: &mut mpsc::Receiver<Mark>) {
     // From here on nothing is found, and no purge says that it is durable.
     cache.tier.set(Stage::Closed);
-    let mut marks = Vec::new();
-    while let Ok(mark) = to_log.try_recv() {
-        marks.push(mark);
-    }
-    log(cache, &held.disk, &mut marks).await;
+    held.log(cache, &mut Vec::new(), to_log).await;
     let disk = held.disk;
     if spawn_blocking(move || disk.close()).await.is_err() {
         log::error!("cache: the disk could not be closed");
     }
 }
 
-async fn log(cache: &Cache, disk: &Disk, marks: &mut Vec<Mark>) {
-    let records: Vec<Vec<u8>> = marks.drain(..).map(record).collect();
-    let logged = join_all(records.iter().map(|record| disk.log_mark(record))).await;
-    if logged.iter().any(Result::is_err) {
-        cache.tier.is_behind.store(true, Ordering::Relaxed);
-    }
-}
-
-/// All marks that there are, in the place of those that were logged.
-async fn rewrite(cache: &Cache, disk: &Disk) -> io::Result<()> {
+/// All marks that there are, in the place of those that were logged, and what was heard before they were looked at.
+async fn rewrite(cache: &Cache, disk: &Disk, heard: Option<Heard>) -> io::Result<()> {
     // Before they are looked at: who adds one from now on says so again.
     cache.tier.is_behind.store(false, Ordering::Relaxed);
     let since = disk.marks_position();
-    let all = cache.marks.all().into_iter().map(record).collect();
+    let marks = cache.marks.all().into_iter().map(record);
+    let all = marks.chain(heard.map(Heard::to_bytes)).collect();
     let rewritten = disk.rewrite_marks(since, all).await;
     if rewritten.is_err() {
         cache.tier.is_behind.store(true, Ordering::Relaxed);
@@ -155,12 +177,45 @@ async fn rewrite(cache: &Cache, disk: &Disk) -> io::Result<()> {
 }
 
 impl Held {
+    /// Logs these marks and all that wait, and then what was heard before.
+    async fn log(
+        &mut self,
+        cache: &Cache,
+        marks: &mut Vec<Mark>,
+        to_log: &mut mpsc::Receiver<Mark>,
+    ) {
+        // Their marks are in memory and wait, or did not find room.
+        let heard = cache.fleet.heard();
+        // No more than can wait: others come meanwhile.
+        marks.extend(std::iter::from_fn(|| to_log.try_recv().ok()).take(MOST_LATE));
+        let mut are_logged = true;
+        while !marks.is_empty() {
+            let first = marks.drain(..marks.len().min(MOST_AT_A_TIME));
+            let records: Vec<Vec<u8>> = first.map(record).collect();
+            let logged = join_all(records.iter().map(|record| self.disk.log_mark(record))).await;
+            are_logged &= logged.iter().all(Result::is_ok);
+        }
+        if !are_logged {
+            cache.tier.is_behind.store(true, Ordering::Relaxed);
+        }
+        let is_behind = cache.tier.is_behind.load(Ordering::Relaxed);
+        if let Some(heard) = heard.filter(|_| !is_behind && heard != self.heard) {
+            match self.disk.log_mark(&heard.to_bytes()).await {
+                Ok(()) => self.heard = Some(heard),
+                // The next turn logs it, or all anew.
+                Err(_) => cache.tier.is_behind.store(true, Ordering::Relaxed),
+            }
+        }
+    }
+
     async fn shorten(&mut self, cache: &Cache) {
         let is_long = self.disk.marks_position().bytes() > LEAST_LOG.max(GROWTH * self.log);
         let is_behind = cache.tier.is_behind.load(Ordering::Relaxed);
         // What fails is tried again in a turn, and told by the disk.
-        if (is_long || is_behind) && rewrite(cache, &self.disk).await.is_ok() {
+        let heard = cache.fleet.heard().or(self.heard);
+        if (is_long || is_behind) && rewrite(cache, &self.disk, heard).await.is_ok() {
             self.log = self.disk.marks_position().bytes();
+            self.heard = heard;
         }
     }
 }

@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::broadcast::Told;
 use super::disk::{Disk, Stats};
 use super::entry::Entry;
 use super::key_hash::Key;
@@ -189,16 +190,33 @@ impl Tier {
     }
 }
 
+/// A purge that is in force.
+#[derive(Debug)]
+pub struct Purged {
+    pub mark: Mark,
+    /// With an error a restart may undo it.
+    pub logged: io::Result<()>,
+    /// Whether other gateways know; `None` where there are none.
+    pub told: Option<Told>,
+}
+
 impl Cache {
-    /// Purges, and ends when no restart undoes it. With an error it is in force, and a restart may undo it. Without a disk,
-    /// and while another process still has it, it is in force and no more: objects are found there once it is logged.
-    pub async fn purge_durably(&self, purge: &Purge) -> io::Result<Mark> {
+    /// Purges, and ends when no restart undoes it, and others are told or cannot be. Without a disk, and while another process
+    /// still has it, no restart can undo it: objects are found there once it is logged.
+    pub async fn purge_durably(&self, purge: &Purge) -> Purged {
         let mark = self.marks.purge(purge);
-        self.tier.log_now(mark).await.map(|()| mark)
+        let (logged, told) = tokio::join!(self.tier.log_now(mark), self.fleet.tell(purge));
+        Purged { mark, logged, told }
     }
 
-    /// Opens and closes the disk as configurations say and as the process lives, for as long as it is polled. Once.
-    pub fn keep_disk(self: Arc<Cache>) -> impl Future<Output = ()> + Send {
+    /// Waits until others are told of all purges, for so long at most. Gives of how many they are not.
+    pub async fn tell_others(&self, patience: Duration) -> usize {
+        self.fleet.drain(patience).await
+    }
+
+    /// Opens and closes the disk as configurations say and as the process lives, and has purges told and heard, for as long as
+    /// it is polled. Once.
+    pub fn keep(self: Arc<Cache>) -> impl Future<Output = ()> + Send {
         keeper::keep(self)
     }
 

@@ -6,6 +6,7 @@ use http::{HeaderName, Method, StatusCode, Uri};
 use pingora::http::RequestHeader;
 
 use crate::cache::Rules;
+use crate::cache::broadcast::Told;
 use crate::cache::marks::Purge;
 use crate::facts::{View, host};
 use crate::response::{Code, Reply};
@@ -23,19 +24,22 @@ pub(super) fn asked(view: View<'_>, rules: &Rules) -> Option<Result<Purge, Reply
     Some(Ok(of_target(rules, request)))
 }
 
-/// The answer to `PURGE`. That it is done is said once no restart undoes it.
+/// The answer to `PURGE`. That it is done is said once no restart undoes it; 202 where other gateways are told later.
 pub(super) async fn answer(asked: Result<Purge, Reply>, rules: &Rules) -> Reply {
     let purge = match asked {
         Ok(purge) => purge,
         Err(reply) => return reply,
     };
-    match rules.cache.purge_durably(&purge).await {
-        Ok(_) => Reply::content(StatusCode::NO_CONTENT, Vec::new(), bytes::Bytes::new()),
-        Err(error) => {
-            log::error!("cache: a purge is in force, and a restart may undo it: {error}");
-            Reply::failure(Code::Internal)
-        }
+    let purged = rules.cache.purge_durably(&purge).await;
+    if let Err(error) = purged.logged {
+        log::error!("cache: a purge is in force, and a restart may undo it: {error}");
+        return Reply::failure(Code::Internal);
     }
+    let status = match purged.told {
+        Some(Told::LocalOnly(_)) => StatusCode::ACCEPTED,
+        Some(Told::All) | None => StatusCode::NO_CONTENT,
+    };
+    Reply::content(status, Vec::new(), bytes::Bytes::new())
 }
 
 fn of_target(rules: &Rules, request: &RequestHeader) -> Purge {
