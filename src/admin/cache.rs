@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{RawQuery, State as Shared};
@@ -42,6 +43,42 @@ pub struct CacheShown {
     pub evicted: u64,
     /// Of how many things it is known that they were purged.
     pub purged: usize,
+    /// Where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskShown>,
+    /// Where other gateways are told of purges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broadcast: Option<BroadcastShown>,
+}
+
+/// How full the disk is, and what it has done since it was opened.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DiskShown {
+    pub objects: u64,
+    /// In bytes, as the next.
+    pub bytes: u64,
+    pub bound: u64,
+    pub hits: u64,
+    pub writes: u64,
+    /// What was to be written and was not.
+    pub dropped: u64,
+    pub evicted: u64,
+    /// What was not as it had been written.
+    pub corrupt: u64,
+    pub errors: u64,
+}
+
+/// What was told to other gateways, and heard of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BroadcastShown {
+    pub told: u64,
+    pub received: u64,
+    /// How often something was missed, and everything was purged.
+    pub missed: u64,
+    /// Purges that wait to be told.
+    pub untold: usize,
+    /// Unix time at which it was looked last whether others have purged.
+    pub heard: Option<u64>,
 }
 
 /// A response that is kept.
@@ -83,6 +120,8 @@ pub(super) async fn stats(Shared(state): Shared<Arc<State>>) -> Json<CacheShown>
         bodies,
         evicted,
         purged,
+        disk,
+        broadcast,
     } = state.snapshot.load().cache.report();
     Json(CacheShown {
         entries,
@@ -91,6 +130,26 @@ pub(super) async fn stats(Shared(state): Shared<Arc<State>>) -> Json<CacheShown>
         bodies,
         evicted,
         purged,
+        disk: disk.map(|disk| DiskShown {
+            objects: disk.objects,
+            bytes: disk.bytes,
+            bound: disk.bound,
+            hits: disk.hits,
+            writes: disk.writes,
+            dropped: disk.dropped_full + disk.dropped_too_large + disk.dropped_failed,
+            evicted: disk.evicted,
+            corrupt: disk.corrupt,
+            errors: disk.read_errors + disk.write_errors,
+        }),
+        broadcast: broadcast.map(|it| BroadcastShown {
+            told: it.told,
+            received: it.received,
+            missed: it.missed,
+            untold: it.untold,
+            heard: it.heard.and_then(|heard| {
+                Some(heard.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
+            }),
+        }),
     })
 }
 

@@ -25,7 +25,7 @@ use crate::routing::Snapshot;
 use crate::text::{BindAddress, Diagnostics, SecretValue, Spanned, Subject};
 
 pub use breakers::BreakerShown;
-pub use cache::{CacheShown, EntryShown, Purged};
+pub use cache::{BroadcastShown, CacheShown, DiskShown, EntryShown, Purged};
 pub use canaries::CanaryShown;
 pub use command::{Command, Outcome, Report, Serving};
 pub use config::Config;

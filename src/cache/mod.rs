@@ -38,7 +38,7 @@ mod slot;
 mod tier;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,13 +60,14 @@ use body::Budget;
 use fleet::Fleet;
 use key::Parts;
 use key_hash::ByKey;
-use marks::{Mark, Marks, Purge, Verdict};
+use marks::{Kind, Mark, Marks, Purge, Verdict};
 use memory::Memory;
 use rfc::{Forward, Vary, WhyNot};
 use slot::Slot;
 use tier::Tier;
 
 use crate::limits::KeyParts as _;
+use crate::observability::Metrics;
 
 /// Bodies have a little more than entries, so that what is written and read has room while the memory is full.
 const BODIES: u64 = 8;
@@ -85,6 +86,8 @@ pub struct Cache {
     /// The disk behind the memory.
     tier: Tier,
     fleet: Fleet,
+    /// How many purges there were of each kind.
+    purges: [AtomicU64; Kind::ALL.len()],
 }
 
 /// What there is for a request.
@@ -116,11 +119,20 @@ impl Default for Cache {
             name: ArcSwap::from_pointee(settings.name),
             tier: Tier::default(),
             fleet: Fleet::default(),
+            purges: Default::default(),
         }
     }
 }
 
 impl Cache {
+    /// One whose figures are among these metrics.
+    pub fn new(metrics: &Metrics) -> Arc<Cache> {
+        let cache = Arc::new(Cache::default());
+        let watched = Arc::downgrade(&cache);
+        metrics.watch_cache(move || Some(watched.upgrade()?.figures()));
+        cache
+    }
+
     /// Has it keep as much as a configuration says, from now on.
     pub fn apply(&self, settings: &Settings) {
         self.memory.set_bound(settings.memory);
@@ -344,9 +356,16 @@ impl Cache {
     }
 
     fn purge_here(&self, purge: &Purge) -> Mark {
-        let mark = self.marks.purge(purge);
+        let mark = self.mark(purge);
         self.tier.log_soon(mark);
         mark
+    }
+
+    fn mark(&self, purge: &Purge) -> Mark {
+        if let Some(count) = self.purges.get(purge.kind() as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.marks.purge(purge)
     }
 }
 

@@ -1,14 +1,18 @@
 //! What operators see of the cache.
 
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
 
 use http::StatusCode;
 
 use super::Cache;
+use super::broadcast::Counts;
+use super::disk::Stats;
 use super::entry::Entry;
-use super::marks::{Sign, Verdict};
+use super::marks::{Kind, Sign, Verdict};
 use super::rfc::RequestDirectives;
 use super::slot::Slot;
+use crate::observability::{CacheFamily, CacheFigure};
 
 /// How full it is, and what it has done since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,10 @@ pub struct Report {
     pub evicted: u64,
     /// How many things there are marks of purges about.
     pub purged: usize,
+    /// Where there is one.
+    pub disk: Option<Stats>,
+    /// Where other gateways are told.
+    pub broadcast: Option<Counts>,
 }
 
 /// A response that is kept.
@@ -53,7 +61,80 @@ impl Cache {
             bodies: self.budget.used(),
             evicted: self.memory.evicted(),
             purged: self.marks.counts().kept,
+            disk: self.disk_stats(),
+            broadcast: self.fleet.counts(),
         }
+    }
+
+    /// What metrics have of the cache as a whole.
+    pub(super) fn figures(&self) -> Vec<CacheFigure> {
+        let report = self.report();
+        let mut figures = Vec::with_capacity(40);
+        let mut add = |family, label, value| {
+            figures.push(CacheFigure {
+                family,
+                label,
+                value,
+            });
+        };
+        add(CacheFamily::Entries, "memory", report.entries as u64);
+        add(CacheFamily::Bytes, "memory", report.bytes);
+        add(CacheFamily::Bytes, "bodies", report.bodies);
+        add(CacheFamily::Bound, "memory", report.bound);
+        add(CacheFamily::Evictions, "memory", report.evicted);
+        for (kind, count) in Kind::ALL.iter().zip(&self.purges) {
+            add(
+                CacheFamily::Purges,
+                kind.as_str(),
+                count.load(Ordering::Relaxed),
+            );
+        }
+        let marks = self.marks.counts();
+        add(CacheFamily::Marks, "kept", marks.kept as u64);
+        add(CacheFamily::Marks, "folded", marks.folded);
+        if let Some(disk) = &report.disk {
+            add(CacheFamily::Entries, "disk", disk.objects);
+            add(CacheFamily::Bytes, "disk", disk.bytes);
+            add(CacheFamily::Bytes, "disk_index", disk.index_bytes);
+            add(CacheFamily::Bytes, "disk_queue", disk.queue_bytes);
+            add(CacheFamily::Bytes, "disk_marks", disk.marks_bytes);
+            add(CacheFamily::Bound, "disk", disk.bound);
+            add(CacheFamily::Evictions, "disk", disk.evicted);
+            for (operation, count) in [
+                ("hit", disk.hits),
+                ("miss", disk.misses),
+                ("write", disk.writes),
+                ("carry", disk.carried),
+                ("drop_full", disk.dropped_full),
+                ("drop_too_large", disk.dropped_too_large),
+                ("drop_failed", disk.dropped_failed),
+                ("drop_superseded", disk.dropped_superseded),
+                ("drop_removal", disk.dropped_removals),
+                ("corrupt", disk.corrupt),
+                ("read_error", disk.read_errors),
+                ("write_error", disk.write_errors),
+            ] {
+                add(CacheFamily::Disk, operation, count);
+            }
+        }
+        if let Some(others) = &report.broadcast {
+            for (result, count) in [
+                ("told", others.told),
+                ("failed", others.failed),
+                ("received", others.received),
+                ("caught_up", others.caught_up),
+                ("missed", others.missed),
+            ] {
+                add(CacheFamily::Broadcast, result, count);
+            }
+            add(CacheFamily::Untold, "waits", others.untold as u64);
+            let heard =
+                (others.heard).and_then(|it| it.duration_since(SystemTime::UNIX_EPOCH).ok());
+            if let Some(heard) = heard {
+                add(CacheFamily::Heard, "last", heard.as_secs());
+            }
+        }
+        figures
     }
 
     /// All that is kept of a URL, whoever it is for. It looks at every entry, some at a time.

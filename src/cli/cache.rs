@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 
 use super::limits::Asking;
-use crate::gateway::{CacheShown, EntryShown, Purged};
+use crate::gateway::{BroadcastShown, CacheShown, DiskShown, EntryShown, Purged};
 
 /// Show the cache of the running gateway.
 ///
@@ -129,11 +129,49 @@ fn stats(shown: &CacheShown) -> String {
         bodies,
         evicted,
         purged,
+        disk,
+        broadcast,
     } = shown;
-    format!(
+    let mut text = format!(
         "{entries} entries, {memory} of {memory_bound} bytes; {bodies} bytes of bodies, of those too that are only read any more\n\
          {evicted} evicted since the start; {purged} things were purged\n"
-    )
+    );
+    if let Some(disk) = disk {
+        let DiskShown {
+            objects,
+            bytes,
+            bound,
+            hits,
+            writes,
+            dropped,
+            evicted,
+            corrupt,
+            errors,
+        } = disk;
+        let _ = write!(
+            text,
+            "disk: {objects} objects, {bytes} of {bound} bytes; {hits} found, {writes} written, {dropped} not written, \
+             {evicted} evicted; {corrupt} damaged, {errors} errors\n"
+        );
+    }
+    if let Some(broadcast) = broadcast {
+        let BroadcastShown {
+            told,
+            received,
+            missed,
+            untold,
+            ..
+        } = broadcast;
+        let _ = write!(
+            text,
+            "other gateways: {told} purges told, {untold} to be told, {received} received, {missed} times some were missed"
+        );
+        text.push_str(match broadcast.heard {
+            Some(_) => "\n",
+            None => "; the store has not answered so far\n",
+        });
+    }
+    text
 }
 
 fn entries(all: &[EntryShown]) -> String {

@@ -128,7 +128,7 @@ fn compile_on(
         || Arc::new(limits::Room::new(metrics)),
         |before| before.limits.clone(),
     );
-    let cache = before.map_or_else(|| Arc::new(Cache::default()), |before| before.cache.clone());
+    let cache = before.map_or_else(|| Cache::new(metrics), |before| before.cache.clone());
     let plans = plans(document, diagnostics);
     let references = References {
         sources,

@@ -71,8 +71,9 @@ use passed::Passed;
 use starting::Prepared;
 
 pub use crate::admin::{
-    BreakerShown, CacheShown, CanaryShown, EntryShown, InUseKind, InUseShown, KeyShown, LimitShown,
-    OrderProblem, Outcome, OverrideShown, Purged, Report, RuleShown, Shown, StandingShown,
+    BreakerShown, BroadcastShown, CacheShown, CanaryShown, DiskShown, EntryShown, InUseKind,
+    InUseShown, KeyShown, LimitShown, OrderProblem, Outcome, OverrideShown, Purged, Report,
+    RuleShown, Shown, StandingShown,
 };
 pub use passed::PassedError;
 pub use run::{RunError, run};

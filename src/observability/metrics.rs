@@ -14,6 +14,7 @@ use prometheus::{
 use super::CertificateMetrics;
 use super::balance_metrics;
 use super::bulkhead_metrics::{BulkheadCatalog, Kind};
+use super::cache_metrics::{CacheCatalog, CachedSeries};
 use super::discovery_metrics::DiscoveryCatalog;
 use super::guard_metrics::GuardCatalog;
 use super::overload_metrics::OverloadCatalog;
@@ -65,6 +66,7 @@ pub(super) struct Catalog {
     pub(super) discovery: DiscoveryCatalog,
     pub(super) shaping: ShapingCatalog,
     pub(super) retries: RetryCatalog,
+    pub(super) cache: CacheCatalog,
     upgrades: IntCounterVec,
 }
 
@@ -227,6 +229,7 @@ impl Metrics {
             stores: StoreCatalog::new(&register),
             discovery: DiscoveryCatalog::new(&register),
             shaping: ShapingCatalog::new(&register),
+            cache: CacheCatalog::new(&register),
             upgrades: register.counters(
                 "northgate_upgrades_total",
                 "Times that another program was to take the place of this one: handed_over, failed, or taken_back.",
@@ -268,6 +271,8 @@ impl Metrics {
             metrics: self.clone(),
             durations: Series::default(),
             bytes: Series::default(),
+            cached: Series::default(),
+            ages: Series::default(),
         }
     }
 
@@ -326,6 +331,8 @@ pub struct RouteMetrics {
     pub(super) metrics: Metrics,
     durations: Series<(MethodLabel, u16, &'static str), Histogram>,
     bytes: Series<(), (IntCounter, IntCounter)>,
+    pub(super) cached: Series<&'static str, CachedSeries>,
+    pub(super) ages: Series<(), Histogram>,
 }
 
 impl RouteMetrics {

@@ -8,8 +8,8 @@
 mod access_log;
 mod access_record;
 mod balance_metrics;
-
 mod bulkhead_metrics;
+mod cache_metrics;
 mod certificate_metrics;
 mod config_metrics;
 mod discovery_metrics;
@@ -31,6 +31,7 @@ mod watched;
 pub use access_log::{AccessLog, Config as AccessLogConfig, Format};
 pub use access_record::AccessRecord;
 pub use bulkhead_metrics::BulkheadMetrics;
+pub use cache_metrics::{CacheFamily, CacheFigure};
 pub use certificate_metrics::CertificateMetrics;
 pub use discovery_metrics::DiscoveryMetrics;
 pub use key_metrics::KeyMetrics;

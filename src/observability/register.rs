@@ -17,7 +17,7 @@ pub(super) struct Register<'a>(pub(super) &'a Registry);
 impl Register<'_> {
     const INVARIANT: &'static str = "the catalog's names and labels are valid and unique";
 
-    fn add<M: prometheus::core::Collector + Clone + 'static>(
+    pub(super) fn add<M: prometheus::core::Collector + Clone + 'static>(
         &self,
         metric: prometheus::Result<M>,
     ) -> M {

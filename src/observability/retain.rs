@@ -33,6 +33,7 @@ impl Metrics {
             &all.stores.durations,
             &all.stores.sync_lag,
             &all.concurrency.waits,
+            &all.cache.ages,
         ] {
             retain(durations, &is_there);
         }
@@ -54,6 +55,8 @@ impl Metrics {
             &all.discovery.changes,
             &all.discovery.empty,
             &all.discovery.failures,
+            &all.cache.requests,
+            &all.cache.sent,
         ] {
             retain(counters, &is_there);
         }

@@ -36,6 +36,10 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         .metrics
         .observe(&request.method, status, slug, total);
     exchange.route.metrics.count_bytes(received, sent);
+    if let Some(cached) = &exchange.cached {
+        let metrics = &exchange.route.metrics;
+        metrics.count_cached(cached.word, cached.age, sent);
+    }
     let mut upstream_time = None;
     // What a fallback has answered is not what the mirror is compared with.
     exchange.end_copy(error.is_none() && exchange.degraded.is_none());

@@ -117,6 +117,22 @@ async fn what_one_purges_all_purge() {
         let is_of_all = purge.contains("all");
         assert_eq!(setting.is_asked(&other, "/b").await, is_of_all, "{purge}");
     }
+    let text = other.metrics().await;
+    for series in [
+        "northgate_cache_entries{tier=\"disk\"}",
+        "northgate_cache_bound_bytes{tier=\"disk\"} 16777216",
+        "northgate_cache_purges_total{kind=\"tag\"} 2",
+        "northgate_cache_broadcast_untold{state=\"waits\"} 0",
+        "northgate_cache_broadcast_total{result=\"missed\"} 0",
+        "northgate_cache_requests_total{http_route=\"cached\",result=\"hit\"}",
+        "northgate_cache_age_seconds_count{http_route=\"cached\"}",
+        "northgate_cache_response_body_bytes_total{http_route=\"cached\",result=\"miss\"}",
+    ] {
+        assert!(text.contains(series), "{series} in {text}");
+    }
+    let shown = other.admin(get("/cache")).await.json();
+    assert_eq!(shown["disk"]["bound"], 16 << 20, "{shown}");
+    assert_eq!(shown["broadcast"]["missed"], 0, "{shown}");
     // What a client changes by way of one.
     keep("/b").await;
     keep("/c").await;

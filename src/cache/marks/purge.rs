@@ -36,14 +36,29 @@ pub enum Kind {
     Prefix,
 }
 
-const KINDS: [Kind; 6] = [
-    Kind::All,
-    Kind::Url,
-    Kind::Host,
-    Kind::Tag,
-    Kind::PrefixOfHost,
-    Kind::Prefix,
-];
+impl Kind {
+    /// In their order, by which they are kept and told.
+    pub const ALL: [Kind; 6] = [
+        Kind::All,
+        Kind::Url,
+        Kind::Host,
+        Kind::Tag,
+        Kind::PrefixOfHost,
+        Kind::Prefix,
+    ];
+
+    /// As metrics have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::All => "all",
+            Kind::Url => "url",
+            Kind::Host => "host",
+            Kind::Tag => "tag",
+            Kind::PrefixOfHost => "prefix_of_host",
+            Kind::Prefix => "prefix",
+        }
+    }
+}
 
 impl Purge {
     /// How many bytes it has.
@@ -115,7 +130,7 @@ impl Purge {
         let [VERSION, kind, soft @ (0 | 1), high, low, sign @ ..] = *bytes else {
             return None;
         };
-        let kind = *KINDS.get(usize::from(kind))?;
+        let kind = *Kind::ALL.get(usize::from(kind))?;
         let length = u16::from_be_bytes([high, low]);
         let is_prefix = matches!(kind, Kind::Prefix | Kind::PrefixOfHost);
         let longest = if is_prefix { LONGEST_PREFIX } else { 0 };

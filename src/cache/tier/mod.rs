@@ -204,7 +204,7 @@ impl Cache {
     /// Purges, and ends when no restart undoes it, and others are told or cannot be. Without a disk, and while another process
     /// still has it, no restart can undo it: objects are found there once it is logged.
     pub async fn purge_durably(&self, purge: &Purge) -> Purged {
-        let mark = self.marks.purge(purge);
+        let mark = self.mark(purge);
         let (logged, told) = tokio::join!(self.tier.log_now(mark), self.fleet.tell(purge));
         Purged { mark, logged, told }
     }

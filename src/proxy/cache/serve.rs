@@ -80,6 +80,7 @@ pub(super) async fn entry(
         return Ok(Answer::None);
     };
     let age = entry.age(now).as_secs();
+    cached.age = cached.is_from_before().then_some(age);
     if cached.is_from_before() || entry.headers().contains_key(AGE) || age > 0 {
         head.headers.insert(AGE, age.into());
     }

@@ -16,6 +16,8 @@ pub(in crate::proxy) struct Cached {
     pub(super) rules: Arc<Rules>,
     /// As the access log has it.
     pub(in crate::proxy) word: &'static str,
+    /// In seconds, of what was kept before it was asked for.
+    pub(in crate::proxy) age: Option<u64>,
     pub(super) status: Status,
     /// What the upstream's part in it was, where it was asked for this request.
     pub(in crate::proxy) told: Option<Box<Told>>,
@@ -28,6 +30,7 @@ impl Cached {
         Cached {
             rules,
             word: "miss",
+            age: None,
             status: Status::default(),
             told: None,
             for_first: None,
