@@ -82,7 +82,8 @@ impl Cache {
         add(CacheFamily::Bytes, "bodies", report.bodies);
         add(CacheFamily::Bound, "memory", report.bound);
         add(CacheFamily::Evictions, "memory", report.evicted);
-        for (kind, count) in Kind::ALL.iter().zip(&self.purges) {
+        let kinds = Kind::ALL.iter().zip(&self.purges);
+        for (kind, count) in kinds.filter(|(kind, _)| **kind != Kind::Part) {
             add(
                 CacheFamily::Purges,
                 kind.as_str(),

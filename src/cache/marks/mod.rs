@@ -33,9 +33,13 @@
 //! reach. Where the marks can only be read later, [`Marks::learn`] adds them to those of this run.
 //!
 //! # A bound
-//! There are marks of 100,000 things at most, some 8 MB. When there are more, the older half of them is folded into one
-//! that is about everything: too much is purged then, but nothing too little. It is logged and counted.
+//! There are marks of 100,000 things at most, some 8 MB. When there are more, those of URLs among the older half of them are
+//! folded: all URLs are in 524,288 parts, and what was purged of one is then about all of its part. So a flood of writes to
+//! different URLs purges some of what is kept (of 50,000 that are folded, a tenth), and not all. Other marks are kept, unless there
+//! are too many of those as well, of tags for one: then they become one about everything, which is logged. In either case too
+//! much is purged, but nothing too little.
 
+mod parts;
 mod purge;
 mod sign;
 mod standing;
@@ -92,7 +96,7 @@ pub enum Verdict {
 pub struct MarkCounts {
     /// Of so many things.
     pub kept: usize,
-    /// So many have become one about everything since the start.
+    /// So many are about more than they were, since the start.
     pub folded: u64,
 }
 

@@ -34,17 +34,20 @@ pub enum Kind {
     PrefixOfHost,
     /// Of paths of any host.
     Prefix,
+    /// One part of all URLs: what becomes of purges of URLs that are too many. It is never told.
+    Part,
 }
 
 impl Kind {
     /// In their order, by which they are kept and told.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::All,
         Kind::Url,
         Kind::Host,
         Kind::Tag,
         Kind::PrefixOfHost,
         Kind::Prefix,
+        Kind::Part,
     ];
 
     /// As metrics have it.
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Tag => "tag",
             Kind::PrefixOfHost => "prefix_of_host",
             Kind::Prefix => "prefix",
+            Kind::Part => "part",
         }
     }
 }
@@ -258,7 +262,7 @@ mod tests {
     #[test]
     fn what_is_damaged_is_not_read() {
         let good = Purge::tag(b"t").to_bytes();
-        for (index, byte) in [(0, 2), (0, 0), (1, 6), (2, 2), (3, 1), (4, 1)] {
+        for (index, byte) in [(0, 2), (0, 0), (1, 7), (2, 2), (3, 1), (4, 1)] {
             let mut bytes = good;
             bytes[index] = byte;
             assert_eq!(Purge::from_bytes(&bytes), None, "{index} {byte}");

@@ -42,6 +42,16 @@ impl Sign {
         self.0.to_be_bytes()
     }
 
+    /// Which part of all it is in, by its first bits.
+    pub(super) fn part(self, shift: u32) -> usize {
+        usize::try_from(self.0 >> shift).unwrap_or(usize::MAX)
+    }
+
+    /// One that is in that part.
+    pub(super) fn of_part(part: usize, shift: u32) -> Sign {
+        Sign((part as u64) << shift)
+    }
+
     fn digest(kind: &[u8], parts: &[&[u8]]) -> Sign {
         let mut context = Context::new(&SHA256);
         context.update(kind);

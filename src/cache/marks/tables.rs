@@ -5,17 +5,20 @@ use std::mem;
 
 use ahash::RandomState;
 
+use super::parts::Parts;
 use super::purge::{Kind, LONGEST_PREFIX, Mark, Purge};
 use super::sign::{Beginning, Sign};
 use super::standing::Standing;
 
 /// All marks that are known by themselves, and what has become of the others.
 ///
-/// They are in two halves. When the young half is full it becomes the old one, and what was old is folded into the floor,
-/// which is about all entries. So there is a bound, and what it costs to keep it is one exchange.
+/// They are in two halves. When the young half is full it becomes the old one, and what was old is folded: what is about URLs,
+/// of which clients may purge many by what they change, into [`Parts`]; the rest is kept where it is little, and otherwise
+/// goes into the floor, which is about all entries. So there is a bound, and what it costs to keep it is a walk over one half.
 pub(super) struct Tables {
     /// What was purged of everything.
     floor: Stamp,
+    parts: Parts,
     old: Half,
     young: Half,
     /// How many things a half has marks of.
@@ -69,6 +72,7 @@ impl Tables {
     pub(super) fn new(room: usize) -> Tables {
         Tables {
             floor: Stamp::default(),
+            parts: Parts::default(),
             old: Half::default(),
             young: Half::default(),
             room,
@@ -76,27 +80,58 @@ impl Tables {
         }
     }
 
-    /// Adds a mark that is younger than all others. Gives what is to be dropped, which takes time, and how much was folded.
+    /// Adds a mark that is younger than all others. Gives what is to be dropped, which takes time, and how much has become a
+    /// purge of everything.
     pub(super) fn add(&mut self, mark: &Mark) -> Option<(Half, usize)> {
-        if mark.purge.kind == Kind::All {
-            self.floor.add(mark);
-            if !mark.purge.is_soft() {
-                // They are about nothing that is left.
-                self.old = Half::default();
-                return Some((mem::take(&mut self.young), 0));
+        match mark.purge.kind {
+            Kind::All => {
+                self.floor.add(mark);
+                if !mark.purge.is_soft() {
+                    // They are about nothing that is left.
+                    self.old = Half::default();
+                    self.parts = Parts::default();
+                    return Some((mem::take(&mut self.young), 0));
+                }
+                return None;
             }
-            return None;
+            Kind::Part => {
+                self.parts.add(mark.purge.sign, mark.number, mark.at);
+                return None;
+            }
+            _ => self.young.add(mark),
         }
-        self.young.add(mark);
         if self.young.marks.len() < self.room {
             return None;
         }
         let young = mem::take(&mut self.young);
-        let folded = mem::replace(&mut self.old, young);
-        self.floor.merge(&folded.all);
-        let count = folded.marks.len();
-        self.folded += count as u64;
+        let mut folded = mem::replace(&mut self.old, young);
+        let count = self.fold(&mut folded);
         Some((folded, count))
+    }
+
+    /// Keeps what was old in some other way. Gives of how much it is not known any more what it is about.
+    fn fold(&mut self, old: &mut Half) -> usize {
+        let mut kept = Vec::new();
+        for (sign, mut about) in old.marks.drain() {
+            let hard = about.stamp.hard;
+            if about.kind == Kind::Url && hard.number > 0 {
+                self.parts.add(sign, hard.number, hard.at);
+                self.folded += 1;
+                about.stamp.hard = Stroke::default();
+            }
+            if about.stamp.last() > 0 {
+                kept.push((sign, about));
+            }
+        }
+        if kept.len() < self.room / 2 {
+            let kept = kept.into_iter();
+            kept.for_each(|(sign, about)| self.young.insert(sign, about));
+            return 0;
+        }
+        let strokes = kept.iter().map(|(_, about)| &about.stamp);
+        strokes.for_each(|stamp| self.floor.merge(stamp));
+        self.folded += kept.len() as u64;
+        kept.len()
     }
 
     /// With these marks instead, in any order.
@@ -117,6 +152,7 @@ impl Tables {
             stale: None,
         };
         finding.add(&self.floor);
+        finding.is_dead |= self.parts.has(standing.url(), standing.start());
         for half in [&self.young, &self.old] {
             // Where nothing is younger than the entry there is nothing to look for.
             if half.all.last() > standing.start() {
@@ -131,7 +167,7 @@ impl Tables {
         self.old.marks.len() + self.young.marks.len()
     }
 
-    /// How many are known no more by themselves.
+    /// How many are not known by themselves any more.
     pub(super) fn folded(&self) -> u64 {
         self.folded
     }
@@ -140,6 +176,7 @@ impl Tables {
     pub(super) fn all(&self) -> Vec<Mark> {
         let mut all = Vec::with_capacity(2 + self.len());
         self.floor.write(Purge::all(), &mut all);
+        self.parts.write(&mut all);
         for half in [&self.old, &self.young] {
             for (sign, about) in &half.marks {
                 let mut purge = Purge::of(about.kind, *sign);
@@ -161,12 +198,26 @@ impl Half {
             stamp: Stamp::default(),
         });
         about.stamp.add(mark);
-        self.all.add(mark);
-        match purge.kind {
-            Kind::Tag => self.tags.add(mark),
-            Kind::PrefixOfHost => self.of_host.add(purge.length),
-            Kind::Prefix => self.of_any.add(purge.length),
-            Kind::All | Kind::Url | Kind::Host => {}
+        let mut stamp = Stamp::default();
+        stamp.add(mark);
+        self.know(purge.kind, purge.length, &stamp);
+    }
+
+    fn insert(&mut self, sign: Sign, about: About) {
+        self.know(about.kind, about.length, &about.stamp);
+        let stamp = about.stamp;
+        let there = self.marks.entry(sign).or_insert(about);
+        there.stamp.merge(&stamp);
+    }
+
+    /// That there is something of this kind.
+    fn know(&mut self, kind: Kind, length: u16, stamp: &Stamp) {
+        self.all.merge(stamp);
+        match kind {
+            Kind::Tag => self.tags.merge(stamp),
+            Kind::PrefixOfHost => self.of_host.add(length),
+            Kind::Prefix => self.of_any.add(length),
+            Kind::All | Kind::Url | Kind::Host | Kind::Part => {}
         }
     }
 

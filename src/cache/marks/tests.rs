@@ -386,3 +386,48 @@ fn runs_that_begin_together_are_told_apart() {
     later.learn(later.all());
     assert_eq!(later.judge(&new, b"/"), Verdict::Live);
 }
+
+#[test]
+fn a_flood_of_urls_purges_little_else() {
+    let marks = Marks::with(100, 0, []);
+    let path = |number: usize| format!("/{number}");
+    let entries: Vec<_> = (0..2000)
+        .map(|number| standing(&marks, ("a", &path(number))))
+        .collect();
+    let tagged = Standing::new(
+        marks.now(),
+        (b"b", b"/t"),
+        [Sign::tag(b"t")].into_iter().collect(),
+    );
+    let soft = standing(&marks, ("b", "/soft"));
+    marks.purge(&Purge::tag(b"t"));
+    marks.purge_at(&Purge::url(b"b", b"/soft").soft(), 7);
+    // Of half of them, and of as many that nobody has.
+    for number in 0..1000 {
+        marks.purge(&Purge::url(b"a", path(number).as_bytes()));
+        marks.purge(&Purge::url(b"other", path(number).as_bytes()));
+    }
+    let later = standing(&marks, ("a", "/0"));
+    let again = Marks::with(100, 0, marks.all());
+    for marks in [&marks, &again] {
+        let is_dead = |number: usize| {
+            let entry = &entries[number];
+            entry.forget();
+            marks.judge(entry, path(number).as_bytes()) == Verdict::Dead
+        };
+        assert!((0..1000).all(is_dead), "what was purged is");
+        let dead = (1000..2000).filter(|number| is_dead(*number)).count();
+        // Of 2,000 parts of 524,288 each of them meets one in 262.
+        assert!(dead < 20, "{dead} of 1000");
+        for entry in [&tagged, &soft, &later] {
+            entry.forget();
+        }
+        assert_eq!(marks.judge(&tagged, b"/t"), Verdict::Dead);
+        assert_eq!(marks.judge(&soft, b"/soft"), Verdict::Soft(time(7)));
+        assert_eq!(marks.judge(&later, b"/0"), Verdict::Live);
+        assert!(marks.counts().kept <= 100);
+    }
+    assert!(marks.counts().folded > 1000);
+    marks.purge(&Purge::all());
+    assert_eq!(marks.all().len(), 1);
+}
