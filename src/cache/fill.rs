@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_MODIFIED_SINCE, IF_NONE_MATCH, SET_COOKIE};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, DATE, IF_MODIFIED_SINCE, IF_NONE_MATCH, SET_COOKIE,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
@@ -319,6 +321,11 @@ impl Filler {
             self.tags(&headers),
         );
         let for_first = strip(&mut headers, directives);
+        // Who forwards or keeps what has no date gives it one (RFC 9110 section 6.6.1).
+        if let http::header::Entry::Vacant(place) = headers.entry(DATE) {
+            let date = httpdate::fmt_http_date(times.received_at);
+            place.insert(HeaderValue::try_from(date).expect("a date is ASCII"));
+        }
         for field in &self.rules.tag_fields {
             headers.remove(&field.name);
         }
@@ -346,7 +353,7 @@ impl Filler {
         let times = self.times(&headers);
         let cookies_are_shared = {
             let directives = self.directives(&headers);
-            directives.public || directives.s_maxage.is_some()
+            directives.public || directives.s_maxage.is_some() || self.rules.shares_cookies
         };
         strip(&mut headers, &ResponseDirectives::default());
         if !cookies_are_shared {

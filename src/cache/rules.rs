@@ -31,6 +31,8 @@ pub struct Rules {
     pub refresh_ahead: Option<Ratio>,
     /// Whether the directives of requests count.
     pub hears_clients: bool,
+    /// Whether cookies that are set for one are for all.
+    pub shares_cookies: bool,
     /// The tags of all its responses, beside those that they have themselves in these fields.
     pub tags: Box<[Box<str>]>,
     pub tag_fields: Box<[TagField]>,
@@ -116,6 +118,7 @@ impl Rules {
             is_heuristic: self.freshness.is_heuristic,
             while_revalidate: self.freshness.while_revalidate,
             if_error: self.freshness.if_error,
+            shares_cookies: self.shares_cookies,
         }
     }
 }

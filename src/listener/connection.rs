@@ -9,6 +9,7 @@ use http::HeaderValue;
 use rand::Rng;
 
 use super::caps::Place;
+use super::dated::Dating;
 use super::{Drain, Handshake, Listener};
 use crate::http1::Refusal;
 
@@ -49,6 +50,7 @@ pub struct Connection {
     is_switched: AtomicBool,
     /// The rule that its last request broke.
     refusal: OnceLock<Refusal>,
+    pub(super) dating: Dating,
     /// Milliseconds after `opened` at which the present wait for a request must have ended.
     wait_ends: AtomicU64,
     _place: Place,
@@ -92,6 +94,7 @@ impl Connection {
             active: AtomicU32::new(0),
             is_switched: AtomicBool::new(false),
             refusal: OnceLock::new(),
+            dating: Dating::default(),
             wait_ends: AtomicU64::new(UNTIMED),
         })
     }
@@ -179,6 +182,13 @@ impl Connection {
     pub(super) fn refuse(&self, refusal: Refusal) {
         // A later one is a consequence of the first.
         let _ = self.refusal.set(refusal);
+    }
+
+    /// The next response was made at this date, which is to be left as it is. For HTTP/1.1 alone.
+    pub fn keep_date(&self, date: &HeaderValue) {
+        if !self.is_h2() {
+            self.dating.set(date);
+        }
     }
 
     /// The rule that the request in flight has broken.

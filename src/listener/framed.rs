@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Connection;
+use super::dated::Dated;
 use super::websocket::{Step, WebSocket};
 use crate::http1::{Body, Chunks, Refusal, RequestHead, RequestLimits, RequestScanner};
 use crate::response::Code;
@@ -49,6 +50,8 @@ pub(super) struct Framed<S> {
     held: BytesMut,
     /// So many of the bytes held have passed, and wait for the engine to take them.
     passed: usize,
+    /// A head that is written with another date than the engine's.
+    dated: Option<Box<Dated>>,
     /// Once the protocol was switched.
     websocket: Option<Box<WebSocket>>,
     /// The end of the time in which a client that was told off is heard out.
@@ -140,6 +143,7 @@ impl<S: IO> Framed<S> {
             part: Part::Head(RequestScanner::default()),
             held: BytesMut::from(held),
             passed: 0,
+            dated: None,
             websocket: None,
             lingers: None,
         }
@@ -355,6 +359,24 @@ impl<S: IO> Framed<S> {
     }
 }
 
+impl<S: IO> Framed<S> {
+    /// Writes what the engine says of a response.
+    fn poll_response(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(date) = self.connection.dating.take() {
+            self.dated = Dated::new(data, date).map(Box::new);
+        }
+        let Some(dated) = &mut self.dated else {
+            return Pin::new(&mut self.inner).poll_write(cx, data);
+        };
+        // What the engine could not write it writes again.
+        let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, dated.rest(data.len())))?;
+        if dated.took(sent) {
+            self.dated = None;
+        }
+        Poll::Ready(Ok(sent))
+    }
+}
+
 impl<S: IO> AsyncRead for Framed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -376,7 +398,7 @@ impl<S: IO> AsyncWrite for Framed<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if !this.connection.is_switched() {
-            return Pin::new(&mut this.inner).poll_write(cx, data);
+            return this.poll_response(cx, data);
         }
         let websocket = this.websocket.get_or_insert_default();
         match websocket.admit(data) {

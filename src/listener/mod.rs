@@ -17,6 +17,7 @@ mod bind;
 mod caps;
 mod config;
 mod connection;
+mod dated;
 mod drain;
 mod framed;
 mod h2_frames;

@@ -71,6 +71,10 @@ pub struct Config {
     /// Whether clients have a say in what they get, by `Cache-Control` and `Pragma` of their requests (RFC 9111 section 5.2.1).
     /// Default: yes.
     pub client_control: Option<bool>,
+    /// Whether everybody gets the cookies that a response sets for whoever asked first. Without it a response that sets some is
+    /// kept only where it says that all may have it (`public`, `s-maxage`), though RFC 9111 section 7.3 would allow more: what is in
+    /// cookies is as a rule who somebody is. Default: no.
+    pub share_cookies: bool,
     /// What all responses of the route are tagged with, to be purged by.
     pub tags: Vec<String>,
     /// The headers of responses that have tags; clients do not get them. Default `["surrogate-key", "cache-tag"]`.
@@ -171,6 +175,7 @@ impl super::Policy for Policy {
                 collapse,
                 refresh_ahead: config.refresh_ahead,
                 hears_clients: config.client_control.unwrap_or(true),
+                shares_cookies: config.share_cookies,
                 tags: config.tags.iter().map(|tag| tag.as_str().into()).collect(),
                 tag_fields,
                 targets,

@@ -23,6 +23,8 @@ pub struct Given {
     pub is_heuristic: bool,
     pub while_revalidate: Option<Duration>,
     pub if_error: Option<Duration>,
+    /// Whether cookies that are set for one are for all.
+    pub shares_cookies: bool,
 }
 
 /// How long a response is good, found out once.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, TRANSFER_ENCODING};
+use http::header::{
+    AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, RANGE, TRANSFER_ENCODING,
+};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
@@ -207,6 +209,9 @@ pub(super) async fn write(
         _ => {}
     }
     exchange.finish(request, &mut head);
+    if let (Some(date), Some(connection)) = (head.headers.get(DATE), &exchange.connection) {
+        connection.keep_date(date);
+    }
     if exchange.route.pipeline.changes_bodies() {
         exchange.open_response(request, &mut head)?;
     }
