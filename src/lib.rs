@@ -238,6 +238,10 @@
 //! | What is hedged may be sent twice, comes out of the budget, and is answered whole by one endpoint | `tests/gateway/hedging.rs` |
 //! | Of one endpoint of four that fails half of its requests clients see less than one error in a thousand, and of one that is ten times slower no more than half as much again at the 99th percentile | `tests/gateway/figures.rs`; `loadtest/upstreams` |
 //! | Each way to choose shares as the weights say, of 3 to 1,000 endpoints and while they come and go; few keys move when one leaves | `src/upstream/balance/tests.rs`; `src/upstream/balance/maglev.rs`: `few_keys_move_when_one_leaves` |
+//! | What is kept is served as RFC 9111 and its relatives say, over both protocols, and nobody gets what is somebody else's | `tests/cache/` |
+//! | Nothing older than an acknowledged purge is served, whatever happens at the same time, after a restart, and by other gateways once they have heard of it | `tests/gateway/cache_stress.rs`; `tests/gateway/cache_disk.rs`; `tests/gateway/cache_fleet.rs`; `src/cache/marks/stress_tests.rs` |
+//! | Who asks for what is being fetched is no second request to the upstream, and a slow reader slows nobody | `tests/gateway/cache_collapse.rs`; `tests/cache/crowds.rs` |
+//! | What is torn on the cache's disk is a miss, whenever the process was killed | `src/cache/disk/crash_tests.rs`; `tests/gateway/cache_disk.rs`: `what_is_torn_is_a_miss` |
 //! | With every endpoint failing, an upstream gets at most 1.2 times what clients ask for | `tests/gateway/retries.rs`: `a_retry_storm_cannot_happen`; `src/upstream/retry/budget.rs` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!

@@ -14,8 +14,7 @@ use super::load::{Files, Loaded, base, load, load_on};
 use super::plans::{Classes, classes, overload, plans};
 use super::quarantine::{Quarantine, Quarantined};
 use super::routes::{self, CompiledRoute, Upstreams};
-use super::warnings;
-use super::{GatewayConfig, SandboxConfig};
+use super::{GatewayConfig, SandboxConfig, caching, warnings};
 use crate::actions::Action;
 use crate::admin;
 use crate::cache::Cache;
@@ -201,10 +200,8 @@ fn compile_on(
         let kept = view.map(|view| kept::routes(document, view));
         kept.into_iter().flatten().collect::<Vec<_>>()
     };
-    let caching = {
-        let beside = (state_dir.as_deref(), &*stores);
-        super::caching::settings(document, sources, beside, diagnostics)
-    };
+    let beside = (state_dir.as_deref(), &*stores);
+    let caching = caching::settings(document, sources, beside, diagnostics);
     let overload = overload(&gateway, before, metrics);
     let classes = classes(&plans);
     let fallback_metrics = Arc::new(metrics.route(FALLBACK));
