@@ -148,10 +148,10 @@ fn stats(shown: &CacheShown) -> String {
             corrupt,
             errors,
         } = disk;
-        let _ = write!(
+        let _ = writeln!(
             text,
             "disk: {objects} objects, {bytes} of {bound} bytes; {hits} found, {writes} written, {dropped} not written, \
-             {evicted} evicted; {corrupt} damaged, {errors} errors\n"
+             {evicted} evicted; {corrupt} damaged, {errors} errors"
         );
     }
     if let Some(broadcast) = broadcast {
