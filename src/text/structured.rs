@@ -59,7 +59,7 @@ pub enum Bare<'a> {
     Display(String),
 }
 
-/// What is done about a key that stands in a dictionary twice.
+/// What is done about a key that stands twice, in a dictionary or among parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Twice {
     /// For what is signed: nobody takes it for something else than the signer did.
@@ -70,7 +70,7 @@ pub enum Twice {
 
 /// Reads a dictionary (section 4.2.2). Several header lines are joined by commas before.
 pub fn dictionary(text: &str, twice: Twice) -> Result<Dictionary<'_>, Malformed> {
-    let mut reader = Reader(text.trim_matches(' '));
+    let mut reader = Reader(text.trim_matches(' '), twice);
     let mut members = Dictionary::new();
     while !reader.0.is_empty() {
         let key = reader.key()?;
@@ -118,8 +118,8 @@ fn bounded(length: usize) -> Result<(), Malformed> {
     }
 }
 
-/// What is left to read.
-struct Reader<'a>(&'a str);
+/// What is left to read, and how.
+struct Reader<'a>(&'a str, Twice);
 
 impl<'a> Reader<'a> {
     fn peek(&self) -> Option<char> {
@@ -197,8 +197,12 @@ impl<'a> Reader<'a> {
                 true => self.bare()?,
                 false => Bare::Boolean(true),
             };
-            if parameters.iter().any(|(known, _)| *known == key) {
-                return Err(Malformed("a parameter stands twice"));
+            match self.1 {
+                Twice::LastCounts => parameters.retain(|(known, _)| *known != key),
+                Twice::Refused if parameters.iter().any(|(known, _)| *known == key) => {
+                    return Err(Malformed("a parameter stands twice"));
+                }
+                Twice::Refused => {}
             }
             bounded(parameters.len())?;
             parameters.push((key, value));

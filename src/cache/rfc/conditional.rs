@@ -77,9 +77,14 @@ fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether the client wants a part of just what is kept (RFC 9110 section 13.1.5): by a strong tag, or by the very date.
 pub fn is_same_range(request: &HeaderMap, stored: &HeaderMap) -> bool {
-    let Some(condition) = request.get(IF_RANGE) else {
+    let mut lines = request.get_all(IF_RANGE).iter();
+    let Some(condition) = lines.next() else {
         return true;
     };
+    // Of two that differ one is not met.
+    if lines.any(|other| other != condition) {
+        return false;
+    }
     let condition = condition.as_bytes().trim_ascii();
     if condition.starts_with(b"\"") || condition.starts_with(b"W/") {
         let tag = stored.get(ETAG).map(|tag| tag.as_bytes().trim_ascii());

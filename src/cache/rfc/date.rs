@@ -5,13 +5,13 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use http::header::HeaderName;
 
-/// The date in a field; `None` where there is none, more than one, or none that can be read.
+/// The date in a field; `None` where there is none, more than one that are not the same, or none that can be read.
 pub fn date(headers: &HeaderMap, field: &HeaderName) -> Option<SystemTime> {
     let mut values = headers.get_all(field).iter();
     let value = values.next()?;
-    match values.next() {
-        Some(other) if other != value => None,
-        _ => parse(value.to_str().ok()?),
+    match values.all(|other| other == value) {
+        true => parse(value.to_str().ok()?),
+        false => None,
     }
 }
 
@@ -52,6 +52,7 @@ mod tests {
         assert_eq!(date(&headers, &field), None);
         let first = "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap();
         headers.append(&field, first);
+        headers.append(&field, headers[&field].clone());
         assert!(date(&headers, &field).is_some());
         headers.append(&field, "Sun, 06 Nov 1994 08:49:38 GMT".parse().unwrap());
         assert_eq!(date(&headers, &field), None);

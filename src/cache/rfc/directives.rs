@@ -180,46 +180,44 @@ fn seconds(value: &[u8]) -> Option<u64> {
 fn each(headers: &HeaderMap, field: &HeaderName, mut take: impl FnMut(&[u8], Option<&[u8]>)) {
     for line in headers.get_all(field) {
         let mut rest = line.as_bytes();
-        // Where a quote has no end, nothing is in quotes: what is hidden there might forbid something.
-        let is_open = is_open(rest);
+        // Otherwise nothing is in quotes: what others do not take to be hidden there might forbid something.
+        let divide: fn(&[u8]) -> (&[u8], &[u8]) = match are_quotes_sound(rest) {
+            true => split,
+            false => split_plainly,
+        };
         while !rest.is_empty() {
-            let (element, after) = match is_open {
-                true => split_plainly(rest),
-                false => split(rest),
-            };
+            let (element, after) = divide(rest);
             rest = after;
-            let equals = element.iter().position(|&byte| byte == b'=');
-            let (name, value) = match equals {
-                None => (element, None),
-                Some(at) => (&element[..at], element.get(at + 1..)),
-            };
-            let name = name.trim_ascii();
+            let (name, value) = name_and_value(element);
             if name.is_empty() {
                 continue;
             }
-            match value.map(<[u8]>::trim_ascii) {
-                None => take(name, None),
-                Some(value) => match value.strip_prefix(b"\"") {
-                    None => take(name, Some(value)),
-                    Some(quoted) => take(name, Some(&unquoted(quoted))),
-                },
-            }
+            let quoted = value.and_then(|value| value.strip_prefix(b"\""));
+            // Half of a quoted string is no value of anything, and what cannot be read is taken for the strictest.
+            take(name, quoted.and_then(unquoted).as_deref().or(value));
         }
     }
 }
 
-/// Whether a quote has no end.
-fn is_open(text: &[u8]) -> bool {
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    for &byte in text {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if is_quoted => is_escaped = true,
-            b'"' => is_quoted = !is_quoted,
-            _ => {}
+fn name_and_value(element: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let parts = element.splitn(2, |&byte| byte == b'=');
+    let mut parts = parts.map(<[u8]>::trim_ascii);
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// Whether all quotes stand about whole values, as they do in all that is legal.
+fn are_quotes_sound(mut line: &[u8]) -> bool {
+    while !line.is_empty() {
+        let (element, rest) = split(line);
+        line = rest;
+        let (name, value) = name_and_value(element);
+        let quoted = value.and_then(|value| value.strip_prefix(b"\""));
+        let is_quoted = !name.contains(&b'"') && quoted.and_then(unquoted).is_some();
+        if element.contains(&b'"') && !is_quoted {
+            return false;
         }
     }
-    is_quoted
+    true
 }
 
 /// To the next comma, and what follows it.
@@ -246,18 +244,18 @@ pub(super) fn split(text: &[u8]) -> (&[u8], &[u8]) {
     (text, &[])
 }
 
-/// Of a quoted string, behind its first quote.
-fn unquoted(text: &[u8]) -> SmallVec<[u8; 32]> {
+/// Of a quoted string, behind its first quote. `None` where it does not end, or something follows.
+fn unquoted(text: &[u8]) -> Option<SmallVec<[u8; 32]>> {
     let mut plain = SmallVec::new();
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {
         match byte {
-            b'"' => break,
+            b'"' => return bytes.as_slice().is_empty().then_some(plain),
             b'\\' => plain.extend(bytes.next().copied()),
             _ => plain.push(byte),
         }
     }
-    plain
+    None
 }
 
 /// Of a field that is a dictionary of RFC 8941. `None` where it is not there, says nothing, or cannot be read: then it is as
@@ -355,6 +353,8 @@ mod tests {
         check("xmax-age=5", None);
         check("foo=\"a, max-age=5\"", None);
         check("foo=\"a, max-age=5", Some(5));
+        check("foo=a\"b, max-age=5, c\"", Some(5));
+        check("foo=\"a\"b, c=\", max-age=5\"", Some(0));
         check("foo=\"a\\\", max-age=5\"", None);
     }
 
@@ -372,6 +372,8 @@ mod tests {
             ["x-a", "x-b"]
         );
         assert_eq!(of("no-cache=x-a, no-cache").no_cache, Extent::All);
+        assert_eq!(of("private=\"set-cookie, x-a").private, Extent::All);
+        assert_eq!(of("private=\"x-a\", foo=\"").private.fields(), ["x-a"]);
         let two = headers(&[
             ("cache-control", "no-store"),
             ("cache-control", "max-age=1"),
@@ -411,6 +413,7 @@ mod tests {
             Some(0)
         );
         assert!(!of(&[("cdn-cache-control", "no-store=?0")]).no_store);
+        assert!(of(&[("cdn-cache-control", "max-age=1;x;x, no-store")]).no_store);
         assert_eq!(of(&[("cdn-cache-control", "private")]).private, Extent::All);
     }
 

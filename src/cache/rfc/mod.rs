@@ -7,6 +7,8 @@ mod conditional;
 mod date;
 mod directives;
 mod freshness;
+#[cfg(test)]
+mod fuzz;
 mod ranges;
 mod status;
 mod storing;

@@ -70,11 +70,8 @@ pub fn said(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>
             said.push(b',');
         }
         match is_list {
-            // In these neither case nor white space means anything (RFC 9110 section 12.5).
-            true => {
-                let bytes = line.as_bytes().iter().filter(|byte| !b" \t".contains(byte));
-                said.extend(bytes.map(u8::to_ascii_lowercase));
-            }
+            // In these case means nothing (RFC 9110 section 12.5).
+            true => trim_all(line.as_bytes(), &mut said),
             false => trim(line.as_bytes(), &mut said),
         }
     }
@@ -97,19 +94,26 @@ fn trim(mut line: &[u8], said: &mut SmallVec<[u8; 64]>) {
     }
 }
 
+/// In lower case, without white space about commas and semicolons. That within a word stays: an upstream does not take `d e`
+/// for German, and what it says to that must not come to those who want German.
+fn trim_all(line: &[u8], said: &mut SmallVec<[u8; 64]>) {
+    for part in line.split_inclusive(|byte| b",;".contains(byte)) {
+        let (word, end) = match part.split_last() {
+            Some((end, word)) if b",;".contains(end) => (word, Some(*end)),
+            _ => (part, None),
+        };
+        said.extend(word.trim_ascii().iter().map(u8::to_ascii_lowercase));
+        said.extend(end);
+    }
+}
+
 /// The codings that are wanted, in order of their names: in which order they are preferred is for whoever has a choice, and
-/// there are few who use it. Those that are refused stay.
+/// there are few who use it. Those that are refused stay, and what cannot be read stays as it is.
 fn codings(said: &[u8]) -> SmallVec<[u8; 64]> {
-    let is_zero = |weight: &[u8]| weight.iter().all(|byte| b"0.".contains(byte));
     let mut codings: SmallVec<[(&[u8], bool); 8]> = said
         .split(|&byte| byte == b',')
         .filter(|element| !element.is_empty())
-        .map(|element| {
-            let mut parts = element.split(|&byte| byte == b';');
-            let name = parts.next().unwrap_or_default();
-            let weight = parts.find_map(|part| part.strip_prefix(b"q="));
-            (name, weight.is_some_and(is_zero))
-        })
+        .map(|element| weighed(element).unwrap_or((element, false)))
         .collect();
     codings.sort_unstable();
     codings.dedup();
@@ -122,6 +126,25 @@ fn codings(said: &[u8]) -> SmallVec<[u8; 64]> {
         normal.push(b',');
     }
     normal
+}
+
+/// A coding with its weight, and whether that is zero. `None` where it has none that is one (RFC 9110 section 12.4.2).
+fn weighed(element: &[u8]) -> Option<(&[u8], bool)> {
+    let semicolon = element.iter().position(|&byte| byte == b';')?;
+    let (name, weight) = element.split_at_checked(semicolon)?;
+    let (is_below, parts) = match weight.strip_prefix(b";q=")? {
+        [b'0', parts @ ..] => (true, parts),
+        [b'1', parts @ ..] => (false, parts),
+        _ => return None,
+    };
+    let digits = match parts {
+        [] => parts,
+        [b'.', digits @ ..] => digits,
+        _ => return None,
+    };
+    let is_nought = digits.iter().all(|&digit| digit == b'0');
+    let are_digits = is_nought || is_below && digits.iter().all(u8::is_ascii_digit);
+    (digits.len() <= 3 && are_digits).then_some((name, is_below && is_nought))
 }
 
 #[cfg(test)]
@@ -192,5 +215,11 @@ mod tests {
         same("accept-encoding", &["gzip, br;q=0"], &["gzip"], false);
         same("accept-encoding", &["gzip;q=0.0"], &["gzip"], false);
         same("accept-encoding", &["identity"], &[], false);
+        // What an upstream may read in another way is not the same.
+        same("accept-language", &["d e"], &["de"], false);
+        same("accept-encoding", &["gz ip"], &["gzip"], false);
+        same("accept-encoding", &["gzip;q="], &["gzip;q=0"], false);
+        same("accept-encoding", &["gzip;q=x"], &["gzip"], false);
+        same("accept-encoding", &["gzip;x;q=0"], &["gzip;q=0"], false);
     }
 }
