@@ -28,6 +28,8 @@ mod config;
 mod entry;
 mod fill;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod key;
 mod key_hash;
 mod meta;

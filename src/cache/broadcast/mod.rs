@@ -20,6 +20,8 @@
 //!
 //! A message may be told twice, and purges then what has come in between as well.
 
+#[cfg(test)]
+mod fuzz;
 mod hear;
 mod outbox;
 mod stream;

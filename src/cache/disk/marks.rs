@@ -201,7 +201,7 @@ fn replace(folder: &Path, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn header(identity: u64) -> Vec<u8> {
+pub(super) fn header(identity: u64) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&identity.to_le_bytes());
@@ -210,7 +210,7 @@ fn header(identity: u64) -> Vec<u8> {
     bytes
 }
 
-fn encode(records: &[Vec<u8>]) -> io::Result<Vec<u8>> {
+pub(super) fn encode(records: &[Vec<u8>]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for record in records {
         let length = u32::try_from(record.len()).map_err(io::Error::other)?;
@@ -230,7 +230,7 @@ fn crc_of_length(length: u32) -> u32 {
 }
 
 /// Its identity, the records, and where the last of them ends.
-fn read(bytes: &[u8]) -> Result<(u64, Vec<Vec<u8>>, usize), &'static str> {
+pub(super) fn read(bytes: &[u8]) -> Result<(u64, Vec<Vec<u8>>, usize), &'static str> {
     let identity = u64_at(bytes, 12).unwrap_or_default();
     if bytes.get(..HEADER) != Some(&header(identity)) {
         return Err("it does not begin as it should");

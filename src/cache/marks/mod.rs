@@ -39,6 +39,8 @@
 //! are too many of those as well, of tags for one: then they become one about everything, which is logged. In either case too
 //! much is purged, but nothing too little.
 
+#[cfg(test)]
+mod fuzz;
 mod parts;
 mod purge;
 mod sign;
