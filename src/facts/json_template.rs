@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::answers::{Gathered, PartField};
+use super::hole::Form;
 use super::template::{Template, TemplateError, Variables, View};
 
 /// Compiled JSON. Rendering costs one buffer, and one for each string with a variable in it.
@@ -28,20 +30,54 @@ impl JsonTemplate {
 
     /// The JSON. A string that names a fact that is absent is `null`.
     pub fn render(&self, view: View<'_>) -> Bytes {
+        self.fill(view.into(), Form::Plain)
+    }
+
+    /// The JSON of an aggregation. A string that is nothing but something of a part's body is that, of whatever type; one
+    /// that names what is absent is `null`.
+    pub fn gather(&self, gathered: Gathered<'_>) -> Bytes {
+        self.fill(gathered, Form::Decoded)
+    }
+
+    fn fill(&self, gathered: Gathered<'_>, form: Form) -> Bytes {
         let mut out = Vec::with_capacity(256);
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::String(template) => {
+                    if let Some(json) = template.as_hole().and_then(|hole| hole.json(gathered)) {
+                        out.extend_from_slice(json.as_bytes());
+                        continue;
+                    }
                     let mut text = Vec::with_capacity(64);
-                    let rendered = template.render(view, &mut text);
-                    let text = rendered.map(|()| String::from_utf8_lossy(&text));
+                    let filled = template.fill(gathered, form, &mut text);
+                    let text = filled.ok().map(|()| String::from_utf8_lossy(&text));
                     // Writing text to a Vec cannot fail.
                     drop(serde_json::to_writer(&mut out, &text));
                 }
             }
         }
         out.into()
+    }
+
+    /// What of an aggregation's parts it names.
+    pub fn parts(&self) -> impl Iterator<Item = &PartField> {
+        self.0.iter().flat_map(|piece| {
+            match piece {
+                Piece::String(template) => Some(template.parts()),
+                Piece::Text(_) => None,
+            }
+            .into_iter()
+            .flatten()
+        })
+    }
+
+    /// Whether it says who the client is.
+    pub fn names_the_caller(&self) -> bool {
+        self.0.iter().any(|piece| match piece {
+            Piece::String(template) => template.names_the_caller(),
+            Piece::Text(_) => false,
+        })
     }
 }
 

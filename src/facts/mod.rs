@@ -5,7 +5,10 @@
 //! them in configuration. There are no string keys and no `Any` maps here: what policies tell each other is a field.
 
 mod affinity;
+mod answers;
+mod asked;
 mod expression;
+mod hole;
 mod ids;
 mod json_template;
 mod key_by;
@@ -22,7 +25,9 @@ use crate::identity::{ClientCertificate, Identity};
 use crate::limits::{Criticality, Taken};
 
 pub use affinity::Affinity;
+pub use answers::{Answers, Gathered, Key, PartField, What};
 pub use expression::{Answer, EvaluationError, Expression, ExpressionError, Problem};
+pub use hole::{Form, Missing};
 pub use ids::{RequestId, TraceContext};
 pub use json_template::JsonTemplate;
 pub use key_by::{KEY_WORDS, KeyBy, UnknownKey};

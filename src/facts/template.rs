@@ -1,6 +1,5 @@
 //! Text with the facts of a request in it: `"/v1/orders/{path.id}"`, `"{client.ip}"`.
 
-use std::io::Write;
 use std::ops::Range;
 
 use http::HeaderValue;
@@ -8,8 +7,9 @@ use pingora::http::RequestHeader;
 use thiserror::Error;
 
 use super::Facts;
-use crate::identity::CertificateField;
-use crate::text::{Spanned, Subject, nearest};
+use super::answers::{Gathered, PartField};
+use super::hole::{self, Form, Hole, Missing};
+use crate::text::{Spanned, Subject};
 
 /// Why a template cannot be compiled, and which of its bytes are to blame.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -38,20 +38,11 @@ pub enum TemplateProblem {
     CaptureOutsideRoute(Box<str>),
     #[error("control characters are not allowed in a header value")]
     Control,
+    #[error("there is no part `{0}`")]
+    UnknownPart(Box<str>),
+    #[error("`{{parts.{0}}}` names nothing that a part has")]
+    PartField(Box<str>),
 }
-
-/// Every variable that has one name, those of the client's certificate apart; `identity.` and `path.` are followed
-/// by names of the user's.
-const PLAIN: [(&str, Part); 8] = [
-    ("client.ip", Part::ClientIp),
-    ("request.id", Part::RequestId),
-    ("request.method", Part::Method),
-    ("request.scheme", Part::Scheme),
-    ("request.host", Part::Host),
-    ("request.path", Part::Path),
-    ("request.query", Part::Query),
-    ("trace.id", Part::TraceId),
-];
 
 /// Which variables may be used where a template stands.
 #[derive(Clone, Copy, Debug)]
@@ -62,25 +53,19 @@ pub enum Variables<'a> {
     Route(&'a [Box<str>]),
     /// In a rewrite or redirect: also `{NAME}` alone for a path parameter.
     Target(&'a [Box<str>]),
+    /// In an aggregation of a route: also what its parts have answered, and what the client has sent by name, as
+    /// `{parts.PART.body.FIELD}`, `{query.NAME}` and `{headers.NAME}`.
+    Parts {
+        parameters: &'a [Box<str>],
+        parts: &'a [Box<str>],
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
     Text(Box<str>),
-    Capture(usize),
-    ClientIp,
-    RequestId,
-    Method,
-    Scheme,
-    Host,
-    Path,
-    Query,
-    TraceId,
-    Certificate(CertificateField),
-    Identity(Box<str>),
+    Hole(Hole),
 }
-
-const CERTIFICATE: &str = "client.certificate.";
 
 /// Compiled text. Rendering costs one buffer and no look-ups by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +83,7 @@ pub struct View<'a> {
 impl Template {
     pub fn compile(text: &str, variables: Variables<'_>) -> Result<Template, TemplateError> {
         let fail = |at: Range<usize>, problem| {
-            let help = help(&problem, variables).map(Into::into);
+            let help = hole::help(&problem, variables).map(Into::into);
             Err(TemplateError { at, problem, help })
         };
         if let Some((at, control)) = text.char_indices().find(|(_, one)| one.is_control()) {
@@ -126,8 +111,8 @@ impl Template {
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal).into()));
             }
-            match Part::named(name, variables) {
-                Ok(part) => parts.push(part),
+            match Hole::named(name, variables) {
+                Ok(hole) => parts.push(Part::Hole(hole)),
                 Err(problem) => return fail(at..at + name.len() + 2, problem),
             }
             rest = after;
@@ -167,8 +152,8 @@ impl Template {
 
     /// Whether it says who the client is: what an upstream may take for proven.
     pub fn names_the_caller(&self) -> bool {
-        let is_proof = |part: &Part| matches!(part, Part::Certificate(_) | Part::Identity(_));
-        self.parts.iter().any(is_proof)
+        let is_proof = |hole: &Hole| matches!(hole, Hole::Certificate(_) | Hole::Identity(_));
+        self.holes().any(is_proof)
     }
 
     /// The text itself where it has no variables.
@@ -180,24 +165,60 @@ impl Template {
         }
     }
 
+    /// Whether no request makes another text of it.
+    pub fn is_static(&self) -> bool {
+        self.holes().next().is_none()
+    }
+
+    /// What of an aggregation's parts it names.
+    pub fn parts(&self) -> impl Iterator<Item = &PartField> {
+        self.holes().filter_map(|hole| match hole {
+            Hole::Part(field) => Some(field),
+            _ => None,
+        })
+    }
+
+    fn holes(&self) -> impl Iterator<Item = &Hole> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Hole(hole) => Some(hole),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The variable, where it is the whole text.
+    pub(super) fn as_hole(&self) -> Option<&Hole> {
+        match &*self.parts {
+            [Part::Hole(hole)] => Some(hole),
+            _ => None,
+        }
+    }
+
     /// Appends the text to `out`; `None` where a fact that it names is absent (an anonymous caller has no
     /// identity), so that nobody sends half a value.
     pub fn render(&self, view: View<'_>, out: &mut Vec<u8>) -> Option<()> {
-        self.parts
-            .iter()
-            .try_for_each(|part| part.render(view, out))
+        self.fill(view.into(), Form::Plain, out).ok()
     }
 
     /// As [`Template::render`], for a target: what comes from an identity is percent-encoded, since it may have any
     /// character, and none of them may mean anything there.
     pub fn render_target(&self, view: View<'_>, out: &mut Vec<u8>) -> Option<()> {
+        self.fill(view.into(), Form::Target, out).ok()
+    }
+
+    /// Appends the text to `out`, written as what it is part of needs it. Where something that it names is missing, what
+    /// has been appended is of no use.
+    pub fn fill(
+        &self,
+        gathered: Gathered<'_>,
+        form: Form,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Missing> {
         self.parts.iter().try_for_each(|part| match part {
-            Part::Identity(name) => {
-                let text = view.facts.identity.as_ref()?.text(name)?;
-                text.bytes().for_each(|byte| push_encoded(out, byte));
-                Some(())
+            Part::Text(text) => {
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
             }
-            part => part.render(view, out),
+            Part::Hole(hole) => hole.fill(gathered, form, out),
         })
     }
 
@@ -209,126 +230,31 @@ impl Template {
     }
 }
 
-impl Part {
-    fn named(name: &str, variables: Variables<'_>) -> Result<Part, TemplateProblem> {
-        let capture = |wanted: &str| {
-            let place = variables.names().iter().position(|it| **it == *wanted);
-            place.map(Part::Capture)
-        };
-        if let Some((_, part)) = PLAIN.iter().find(|(known, _)| *known == name) {
-            return Ok(part.clone());
-        }
-        if let Some(wanted) = name.strip_prefix(CERTIFICATE) {
-            let mut fields = CertificateField::ALL.iter();
-            let field = fields.find(|(known, _)| *known == wanted);
-            return match field {
-                Some((_, field)) => Ok(Part::Certificate(*field)),
-                None => Err(TemplateProblem::UnknownVariable(name.into())),
-            };
-        }
-        match (name.split_once('.'), variables) {
-            (Some(("identity", claim)), _) if !claim.is_empty() => Ok(Part::Identity(claim.into())),
-            (Some(("path", wanted)), Variables::Shared) => {
-                Err(TemplateProblem::CaptureOutsideRoute(wanted.into()))
-            }
-            (Some(("path", wanted)), _) => {
-                capture(wanted).ok_or(TemplateProblem::UnknownParameter(wanted.into()))
-            }
-            (None, Variables::Target(_)) if !name.is_empty() => {
-                capture(name).ok_or(TemplateProblem::UnknownParameter(name.into()))
-            }
-            _ => Err(TemplateProblem::UnknownVariable(name.into())),
-        }
-    }
-
-    fn render(&self, View { facts, request }: View<'_>, out: &mut Vec<u8>) -> Option<()> {
-        match self {
-            Part::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Part::Capture(index) => {
-                let &(start, end) = facts.captures.get(*index)?;
-                out.extend_from_slice(
-                    request
-                        .uri
-                        .path()
-                        .as_bytes()
-                        .get(start as usize..end as usize)?,
-                );
-            }
-            Part::ClientIp => write!(out, "{}", facts.client).ok()?,
-            Part::RequestId => out.extend_from_slice(facts.request_id.as_bytes()),
-            Part::Method => out.extend_from_slice(request.method.as_str().as_bytes()),
-            Part::Scheme => out.extend_from_slice(facts.scheme.as_str().as_bytes()),
-            Part::Host => out.extend_from_slice(host(request)?.as_bytes()),
-            Part::Path => out.extend_from_slice(request.uri.path().as_bytes()),
-            Part::Query => {
-                out.extend_from_slice(request.uri.query().unwrap_or_default().as_bytes())
-            }
-            Part::TraceId => out.extend_from_slice(facts.trace.trace_id()),
-            Part::Certificate(field) => facts.certificate.as_ref()?.write(*field, out)?,
-            Part::Identity(name) => {
-                out.extend_from_slice(facts.identity.as_ref()?.text(name)?.as_bytes())
-            }
-        }
-        Some(())
-    }
-}
-
 impl<'a> Variables<'a> {
     /// The parameters of the route's path.
     pub(super) fn names(self) -> &'a [Box<str>] {
         match self {
             Variables::Shared => &[],
             Variables::Route(names) | Variables::Target(names) => names,
+            Variables::Parts { parameters, .. } => parameters,
         }
     }
 
-    fn parameter(self, name: &str) -> String {
+    /// The parts of an aggregation.
+    pub(super) fn parts(self) -> &'a [Box<str>] {
+        match self {
+            Variables::Parts { parts, .. } => parts,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn parameter(self, name: &str) -> String {
         match self {
             Variables::Target(_) => format!("`{{{name}}}`"),
-            Variables::Route(_) | Variables::Shared => format!("`{{path.{name}}}`"),
+            Variables::Route(_) | Variables::Shared | Variables::Parts { .. } => {
+                format!("`{{path.{name}}}`")
+            }
         }
-    }
-}
-
-fn help(problem: &TemplateProblem, variables: Variables<'_>) -> Option<String> {
-    let names = variables.names().iter().map(|name| &**name);
-    let parameters = || names.clone().map(|name| variables.parameter(name));
-    match problem {
-        TemplateProblem::UnknownParameter(wanted) => Some(match nearest(wanted, names.clone()) {
-            Some(near) => format!("did you mean {}?", variables.parameter(near)),
-            None if names.len() == 0 => "its path has no parameters at all".to_owned(),
-            None => format!("it has {}", parameters().collect::<Vec<_>>().join(", ")),
-        }),
-        TemplateProblem::UnknownVariable(wanted) if names.clone().any(|it| *it == **wanted) => {
-            Some(format!("write {}", variables.parameter(wanted)))
-        }
-        TemplateProblem::UnknownVariable(wanted) => {
-            let plain = PLAIN.iter().map(|(name, _)| *name);
-            let fields = CertificateField::ALL.map(|(name, _)| format!("{CERTIFICATE}{name}"));
-            let all = plain.clone().chain(fields.iter().map(String::as_str));
-            Some(match nearest(wanted, all) {
-                Some(near) => format!("did you mean `{{{near}}}`?"),
-                None => {
-                    let plain = plain.map(|name| format!("`{{{name}}}`"));
-                    let known: Vec<_> = parameters().chain(plain).collect();
-                    format!(
-                        "known are {}, `{{client.certificate.FIELD}}` and `{{identity.NAME}}`",
-                        known.join(", ")
-                    )
-                }
-            })
-        }
-        _ => None,
-    }
-}
-
-/// Only unreserved characters stand for themselves (RFC 3986 section 2.3).
-fn push_encoded(out: &mut Vec<u8>, byte: u8) {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-        out.push(byte);
-    } else {
-        let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value & 15)];
-        out.extend([b'%', digit(byte >> 4), digit(byte)]);
     }
 }
 
@@ -352,135 +278,5 @@ pub(crate) fn host(request: &RequestHeader) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::facts::{RequestId, Scheme};
-    use crate::identity::Identity;
-
-    fn facts() -> Facts {
-        let mut facts = Facts::new("192.0.2.7".parse().unwrap(), Scheme::Https);
-        facts.request_id = RequestId::from_random([0xab; 16]);
-        facts.captures.push((8, 10));
-        facts
-    }
-
-    fn render(text: &str, facts: &Facts) -> Result<Option<String>, TemplateError> {
-        let names = [Box::from("id")];
-        let template = Template::compile(text, Variables::Target(&names))?;
-        let mut request = RequestHeader::build("GET", b"/orders/42?a=1", None).unwrap();
-        request.insert_header("host", "shop.example:80").unwrap();
-        let mut out = Vec::new();
-        Ok(template
-            .render(
-                View {
-                    facts,
-                    request: &request,
-                },
-                &mut out,
-            )
-            .map(|()| String::from_utf8(out).unwrap()))
-    }
-
-    #[test]
-    fn variables_stand_for_facts() {
-        let check = |text: &str, expected: &str| {
-            assert_eq!(render(text, &facts()), Ok(Some(expected.into())), "{text}")
-        };
-        check("plain", "plain");
-        check("", "");
-        check("/v1/{id}/x", "/v1/42/x");
-        check("/v1/{path.id}", "/v1/42");
-        check("{client.ip}", "192.0.2.7");
-        check(
-            "{request.method} {request.scheme}://{request.host}{request.path}?{request.query}",
-            "GET https://shop.example:80/orders/42?a=1",
-        );
-        check("{{id}}", "{id}");
-        check("{request.id}", &"ab".repeat(16));
-    }
-
-    #[test]
-    fn an_absent_fact_makes_no_text() {
-        assert_eq!(render("a{identity.subject}", &facts()), Ok(None));
-        let claims = serde_json::json!({ "tenant": "acme", "level": 3, "groups": ["a"] });
-        let mut known = facts();
-        known.identity = Some(Arc::new(Identity {
-            subject: "u1".into(),
-            claims: claims.as_object().unwrap().clone(),
-            ..Identity::default()
-        }));
-        assert_eq!(
-            render(
-                "{identity.subject}/{identity.tenant}/{identity.level}",
-                &known
-            ),
-            Ok(Some("u1/acme/3".into()))
-        );
-        assert_eq!(render("{identity.plan}", &known), Ok(None));
-        assert_eq!(render("{identity.nothing}", &known), Ok(None));
-    }
-
-    #[test]
-    fn mistakes_are_found_at_load() {
-        let check = |text: &str, at: Range<usize>, problem: TemplateProblem, help: &str| {
-            let error = render(text, &facts()).expect_err(text);
-            let said = error.help.as_deref().unwrap_or("");
-            assert_eq!((error.at, error.problem, said), (at, problem, help));
-        };
-        let variable = |name: &str| TemplateProblem::UnknownVariable(name.into());
-        let parameter = |name: &str| TemplateProblem::UnknownParameter(name.into());
-        check("a{id", 1..4, TemplateProblem::Unclosed, "");
-        check("id}", 2..3, TemplateProblem::Unopened, "");
-        check("{path.x}", 0..8, parameter("x"), "it has `{id}`");
-        check("/{di}", 1..5, parameter("di"), "did you mean `{id}`?");
-        check(
-            "{client.pi}",
-            0..11,
-            variable("client.pi"),
-            "did you mean `{client.ip}`?",
-        );
-        check(
-            "{client.certificate.fingerprnt}",
-            0..31,
-            variable("client.certificate.fingerprnt"),
-            "did you mean `{client.certificate.fingerprint}`?",
-        );
-        let all = "known are `{id}`, `{client.ip}`, `{request.id}`, `{request.method}`, `{request.scheme}`, \
-                   `{request.host}`, `{request.path}`, `{request.query}`, `{trace.id}`, `{client.certificate.FIELD}` and \
-                   `{identity.NAME}`";
-        check("{}", 0..2, variable(""), all);
-        check("é\nb", 2..3, TemplateProblem::Control, "");
-        let names = [Box::from("id")];
-        let check = |text: &str, variables: Variables<'_>, problem: TemplateProblem, help: &str| {
-            let error = Template::compile(text, variables).expect_err(text);
-            let said = error.help.as_deref().unwrap_or("");
-            assert_eq!((error.problem, said), (problem, help));
-        };
-        check(
-            "{path.id}",
-            Variables::Shared,
-            TemplateProblem::CaptureOutsideRoute("id".into()),
-            "",
-        );
-        check(
-            "{id}",
-            Variables::Route(&names),
-            variable("id"),
-            "write `{path.id}`",
-        );
-        check(
-            "{path.x}",
-            Variables::Route(&[]),
-            parameter("x"),
-            "its path has no parameters at all",
-        );
-    }
-
-    #[test]
-    fn a_stand_in_takes_the_place_of_variables() {
-        let template = Template::compile("{request.host}:80{{", Variables::Shared).unwrap();
-        assert_eq!(template.with_stand_in("x"), "x:80{");
-    }
-}
+#[path = "template_tests.rs"]
+mod tests;

@@ -20,6 +20,7 @@
 //! | `path` | by name alone | `path.tenant`: the route's parameter, percent-decoded; absent where that is not UTF-8 |
 //! | `client.ip` | `string` | |
 //! | `client.certificate` | by name alone | `subject`, `issuer`, `serial`, `fingerprint`, `not_after`: `string`; `dns`, `uri`, `email`, `ip`: `list(string)` |
+//! | `parts.PART.status`, `.headers`, `.body` | `int`, by name alone, anything | of an aggregation: what a part has answered; absent where it has not |
 //!
 //! `has(NAME)` tells whether something is there: `has(identity.claims.tenant)`, `has(client.certificate)`.
 //!
@@ -40,6 +41,7 @@ mod check;
 mod functions;
 mod lower;
 mod parse;
+mod parts;
 mod token;
 mod typing;
 mod values;
@@ -62,7 +64,7 @@ use thiserror::Error;
 
 use self::check::Checked;
 use self::variables::{Bindings, Slot};
-use super::{Variables, View};
+use super::{Gathered, PartField, Variables, View};
 use crate::text::{Spanned, Subject};
 
 /// The longest expression, in bytes.
@@ -176,15 +178,25 @@ impl<T: Answer> Expression<T> {
 
     /// The answer for a request. An error is for the log, and is never to be taken for a yes.
     pub fn evaluate(&self, view: View<'_>) -> Result<T, EvaluationError> {
+        self.gather(view.into())
+    }
+
+    /// As [`Expression::evaluate`], with what an aggregation's parts have answered.
+    pub fn gather(&self, gathered: Gathered<'_>) -> Result<T, EvaluationError> {
         let bindings = Bindings {
             slots: &self.slots,
-            view,
+            gathered,
         };
         let mut context = Context::with_env(functions::environment());
         context.set_variable_resolver(&bindings);
         let value = Value::resolve_val(&self.root, &context);
         let value = value.map_err(|error| EvaluationError::of(error, &self.slots))?;
         T::of(value.as_ref()).ok_or(EvaluationError::Answer(T::NAME))
+    }
+
+    /// What of an aggregation's parts it names.
+    pub fn parts(&self) -> impl Iterator<Item = &PartField> {
+        self.slots.iter().filter_map(|slot| slot.variable.part())
     }
 
     /// The expression as written.
@@ -263,6 +275,8 @@ pub enum Problem {
         "`path.{0}` can be used only where the route is known, not in a policy that routes inherit"
     )]
     CaptureOutsideRoute(Box<str>),
+    #[error("there is no part `{0}`")]
+    UnknownPart(Box<str>),
     #[error("`{0}` can only be asked for by a name in quotes")]
     ByNameAlone(Box<str>),
     #[error("{0:?} is no header name")]

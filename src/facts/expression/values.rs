@@ -77,18 +77,64 @@ pub(super) fn json(claim: Claim<'_>) -> Option<CowVal<'_, '_>> {
     }))
 }
 
-fn one<'v>(value: &'v Value, budget: &mut Budget, depth: usize) -> Option<Box<dyn Val + 'v>> {
-    let bytes = value.as_str().map_or(0, str::len);
-    budget.spend(bytes)?;
+/// JSON of which nothing is kept elsewhere. `None` for what is too large or too deep.
+pub(super) fn parsed<'v>(text: &str) -> Option<CowVal<'v, 'v>> {
+    // What it takes as text is about what it takes as values.
+    let value: Value = (text.len() <= LONGEST_TEXT).then(|| serde_json::from_str(text).ok())??;
+    owned(value, &mut Budget::default(), DEEPEST).map(CowVal::Owned)
+}
+
+fn owned<'v>(value: Value, budget: &mut Budget, depth: usize) -> Option<Box<dyn Val + 'v>> {
     let depth = depth.checked_sub(1)?;
     Some(match value {
-        Value::Null => Box::new(CelNull),
+        Value::String(text) => {
+            budget.spend(text.len())?;
+            Box::new(CelString::from(text))
+        }
+        Value::Array(elements) => {
+            budget.spend(0)?;
+            let elements = elements
+                .into_iter()
+                .map(|element| owned(element, budget, depth));
+            let elements: Option<Vec<_>> = elements.collect();
+            Box::new(CelList::from(elements?))
+        }
+        Value::Object(fields) => {
+            budget.spend(0)?;
+            let fields = fields.into_iter().map(|(name, value)| {
+                budget.spend(name.len())?;
+                let value = owned(value, budget, depth)?;
+                Some((CelMapKey::from(name), value))
+            });
+            let fields: Option<HashMap<_, _>> = fields.collect();
+            Box::new(CelMap::from(fields?))
+        }
+        scalar => {
+            budget.spend(0)?;
+            scalar_of(&scalar)?
+        }
+    })
+}
+
+/// What is no text and has nothing in it.
+fn scalar_of<'v>(value: &Value) -> Option<Box<dyn Val + 'v>> {
+    Some(match value {
         Value::Bool(truth) => Box::new(CelBool::from(*truth)),
         Value::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(number), _) => Box::new(CelInt::from(number)),
             (None, Some(number)) => Box::new(CelUInt::from(number)),
             (None, None) => Box::new(CelDouble::from(number.as_f64()?)),
         },
+        _ => Box::new(CelNull),
+    })
+}
+
+fn one<'v>(value: &'v Value, budget: &mut Budget, depth: usize) -> Option<Box<dyn Val + 'v>> {
+    let bytes = value.as_str().map_or(0, str::len);
+    budget.spend(bytes)?;
+    let depth = depth.checked_sub(1)?;
+    Some(match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => scalar_of(value)?,
         Value::String(text) => Box::new(CelString::from(text.as_str())),
         Value::Array(elements) => {
             let elements = elements.iter().map(|element| one(element, budget, depth));

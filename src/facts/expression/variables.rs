@@ -10,10 +10,12 @@ use serde_json::{Map, Value};
 
 use super::chain::Step;
 use super::functions::Pattern;
+use super::parts;
 use super::typing::Type;
 use super::values::{self, LONGEST_TEXT};
 use super::{ExpressionError, Problem};
-use crate::facts::{Variables, View, host};
+use crate::facts::asked::{decode, header, parameter, query};
+use crate::facts::{Gathered, PartField, Variables, View, host};
 use crate::identity::{CertificateField, Identity};
 use crate::text::nearest;
 
@@ -41,6 +43,8 @@ pub(super) enum Variable {
     ClientIp,
     Certificate,
     CertificateField(CertificateField),
+    /// Something of an aggregation's part.
+    Part(PartField),
     /// Whether another is there.
     Has(Box<Variable>),
     Pattern(Pattern),
@@ -99,11 +103,11 @@ pub(super) fn named(
         ExpressionError::new(step.at.clone(), problem(step.name.clone()))
     };
     let Some(first) = steps.first() else {
-        return Err(if ROOTS.contains(&&*root.name) {
+        return Err(if roots(variables).contains(&&*root.name) {
             fail(root, Problem::Object).help(fields_of(&root.name, variables))
         } else {
             let error = fail(root, Problem::UnknownName);
-            unknown(error, &root.name, &ROOTS)
+            unknown(error, &root.name, &roots(variables))
         });
     };
     let one = |variable, of| Named {
@@ -171,20 +175,21 @@ pub(super) fn named(
         },
         ("path", name) => match variables {
             Variables::Shared => Err(fail(first, Problem::CaptureOutsideRoute)),
-            Variables::Route(names) | Variables::Target(names) => {
+            _ => {
+                let names = variables.names();
                 match names.iter().position(|known| **known == *name) {
                     Some(index) => Ok(one(Variable::Capture(index), Type::Text)),
                     None => {
                         let known: Vec<_> = names.iter().map(|name| &**name).collect();
-                        Err(unknown(
-                            fail(first, Problem::UnknownParameter),
-                            name,
-                            &known,
-                        ))
+                        let error = fail(first, Problem::UnknownParameter);
+                        Err(unknown(error, name, &known))
                     }
                 }
             }
         },
+        ("parts", _) if matches!(variables, Variables::Parts { .. }) => {
+            parts::named(steps, variables)
+        }
         ("client", "ip") => Ok(one(Variable::ClientIp, Type::Text)),
         ("client", "certificate") => match steps.get(1) {
             None => Ok(one(Variable::Certificate, Type::Null)),
@@ -219,9 +224,14 @@ pub(super) fn named(
         _ => Err(unknown(
             fail(root, Problem::UnknownName),
             &root.name,
-            &ROOTS,
+            &roots(variables),
         )),
     }
+}
+
+fn roots(variables: Variables<'_>) -> Vec<&'static str> {
+    let parts = matches!(variables, Variables::Parts { .. }).then_some("parts");
+    ROOTS.into_iter().chain(parts).collect()
 }
 
 fn fields_of(root: &str, variables: Variables<'_>) -> String {
@@ -244,6 +254,7 @@ fn fields_of(root: &str, variables: Variables<'_>) -> String {
             names(&mut REQUEST.iter().map(|(name, _)| *name).chain(maps))
         }
         "path" => names(&mut variables.names().iter().map(|name| &**name)),
+        "parts" => names(&mut variables.parts().iter().map(|name| &**name)),
         _ => names(&mut ["ip", "certificate.FIELD"].into_iter()),
     }
 }
@@ -283,25 +294,27 @@ impl IdentityField {
 /// The values of an expression's slots for one request.
 pub(super) struct Bindings<'a> {
     pub(super) slots: &'a [Slot],
-    pub(super) view: View<'a>,
+    pub(super) gathered: Gathered<'a>,
 }
 
 impl VariableResolver for Bindings<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
         // Slots go by their number, which no name of the user's begins with.
         let slot = self.slots.get(name.parse::<usize>().ok()?)?;
-        slot.variable.value(self.view)
+        slot.variable.value(self.gathered)
     }
 }
 
 impl Variable {
     /// The value; `None` where there is none that an expression could use.
-    fn value<'v>(&'v self, view: View<'v>) -> Option<CowVal<'v, 'v>> {
+    fn value<'v>(&'v self, gathered: Gathered<'v>) -> Option<CowVal<'v, 'v>> {
+        let view = gathered.view;
         let View { facts, request } = view;
         let text = match self {
             Variable::Pattern(pattern) => return Some(CowVal::Borrowed(pattern)),
-            Variable::Has(variable) => return variable.is_present(view).map(values::truth),
+            Variable::Has(variable) => return variable.is_present(gathered).map(values::truth),
             Variable::Certificate => return None,
+            Variable::Part(field) => return parts::value(field, gathered),
             Variable::Identity(field) => {
                 return identity_field(facts.identity.as_deref()?, *field);
             }
@@ -324,14 +337,7 @@ impl Variable {
             Variable::Host => Cow::Owned(normal_host(host(request)?)),
             Variable::Path => Cow::Borrowed(request.uri.path()),
             Variable::Header(name) => header(view, name)?,
-            Variable::Query(name) => {
-                let mut values = query(view, name);
-                let value = values.next()?;
-                match values.next() {
-                    None => decode(value, true)?,
-                    Some(_) => return None,
-                }
-            }
+            Variable::Query(name) => parameter(view, name)?,
             Variable::Capture(index) => {
                 let &(start, end) = facts.captures.get(*index)?;
                 decode(request.uri.path().get(start as usize..end as usize)?, false)?
@@ -343,7 +349,8 @@ impl Variable {
 
     /// Whether it is there, also where it is nothing that an expression could use. `None` for a field of what is not
     /// there, or has no fields: by CEL that is an error.
-    fn is_present(&self, view: View<'_>) -> Option<bool> {
+    fn is_present(&self, gathered: Gathered<'_>) -> Option<bool> {
+        let view = gathered.view;
         let View { facts, request } = view;
         Some(match self {
             Variable::Claim(path) => {
@@ -363,7 +370,8 @@ impl Variable {
             Variable::Query(name) => query(view, name).next().is_some(),
             Variable::Certificate => facts.certificate.is_some(),
             Variable::Capture(index) => facts.captures.get(*index).is_some(),
-            other => other.value(view).is_some(),
+            Variable::Part(field) => parts::is_present(field, gathered),
+            other => other.value(gathered).is_some(),
         })
     }
 }
@@ -396,54 +404,6 @@ fn claim<'c>(claims: &'c Map<String, Value>, path: &[Box<str>]) -> Option<values
         value = value.as_object()?.get(&**name)?;
     }
     Some(values::Claim::One(value))
-}
-
-/// Lines of one name are one list (RFC 9110 section 5.3).
-fn header<'v>(view: View<'v>, name: &HeaderName) -> Option<Cow<'v, str>> {
-    let mut lines = view.request.headers.get_all(name).iter();
-    let first = lines.next()?.to_str().ok()?;
-    let mut all = Cow::Borrowed(first);
-    for line in lines {
-        let all = all.to_mut();
-        all.push_str(", ");
-        all.push_str(line.to_str().ok()?);
-    }
-    Some(all)
-}
-
-/// The values of a parameter, not decoded yet.
-fn query<'v>(view: View<'v>, name: &str) -> impl Iterator<Item = &'v str> {
-    let query = view.request.uri.query().unwrap_or_default();
-    let pairs = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let named = pairs.filter(move |(own, _)| decode(own, true).is_some_and(|own| own == name));
-    named.map(|(_, value)| value)
-}
-
-/// Percent-decodes; in a query a plus is a space, as forms have it. `None` for what is not UTF-8.
-fn decode(text: &str, is_query: bool) -> Option<Cow<'_, str>> {
-    if !text
-        .bytes()
-        .any(|byte| byte == b'%' || (is_query && byte == b'+'))
-    {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
-    while let [first, rest @ ..] = bytes {
-        let digits = rest
-            .get(..2)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        (bytes, _) = match (first, byte) {
-            (b'%', Some(byte)) => (rest.get(2..).unwrap_or_default(), decoded.push(byte)),
-            (b'+', _) if is_query => (rest, decoded.push(b' ')),
-            _ => (rest, decoded.push(*first)),
-        };
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
 /// In lower case, without a port and without the dot of the root.

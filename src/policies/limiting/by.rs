@@ -238,7 +238,11 @@ impl Counted {
 fn part(key: &KeyBy, variables: Variables<'_>) -> Result<KeyPart, String> {
     let (part, is_shared) = match variables {
         Variables::Shared => (key.part(&[]), true),
-        Variables::Route(names) | Variables::Target(names) => (key.part(names), false),
+        Variables::Route(names)
+        | Variables::Target(names)
+        | Variables::Parts {
+            parameters: names, ..
+        } => (key.part(names), false),
     };
     part.ok_or_else(|| match (key, is_shared) {
         (KeyBy::Path(name), false) => {
