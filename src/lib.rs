@@ -76,14 +76,15 @@
 //! | | [`listener`] | sockets, the accept loop, TLS, deadlines of clients |
 //! | 6 | [`upstream`] | endpoints, balancing, health, attempts and their deadlines |
 //! | | [`cache`] | responses that are kept, and what was purged of them |
-//! | 7 | [`policies`] | declared behaviour: scopes, order, hooks, pipelines |
+//! | 7 | [`aggregation`] | one answer made of what several upstreams say |
+//! | 8 | [`policies`] | declared behaviour: scopes, order, hooks, pipelines |
 //! | | [`actions`] | what answers a request: forward, redirect, respond |
-//! | 8 | [`routing`] | matchers, precedence, the table; the snapshot |
-//! | 9 | [`config`] | from files to a snapshot; the only room that names the configs of all others |
+//! | 9 | [`routing`] | matchers, precedence, the table; the snapshot |
+//! | 10 | [`config`] | from files to a snapshot; the only room that names the configs of all others |
 //! | | [`proxy`] | the engine's callbacks, one request's context, the one reply function |
 //! | | [`admin`] | health, metrics and state for operators |
-//! | 10 | [`gateway`] | start, signals, end |
-//! | 11 | [`cli`] | one file per command |
+//! | 11 | [`gateway`] | start, signals, end |
+//! | 12 | [`cli`] | one file per command |
 //! | – | [`demo`] | the sample shop: it uses no room, and only [`cli`] uses it |
 //!
 //! Beyond the rows: [`config`] may use [`admin`], and only [`gateway`] and [`cli`] may use [`config`].
@@ -264,6 +265,7 @@ pub mod routing;
 
 // What a route does with a request.
 pub mod actions;
+pub mod aggregation;
 pub mod cache;
 pub mod discovery;
 pub mod policies;

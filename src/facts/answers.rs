@@ -127,7 +127,7 @@ fn part_of<'t>(text: &'t str, parts: &[Box<str>]) -> Result<(usize, &'t str), Te
         let rest = text.strip_prefix(name)?;
         match rest.is_empty() {
             true => Some(""),
-            false => rest.strip_prefix('.'),
+            false => rest.strip_prefix('.').filter(|rest| !rest.is_empty()),
         }
     };
     let found = parts.iter().enumerate();

@@ -54,8 +54,10 @@ pub enum Form {
     Target,
     /// One segment of a path. Nothing in it ends the segment, but what the request has in its path already, which is as it is.
     Segment,
-    /// A name or a value of a query.
+    /// A query, or a piece of one, in which a variable is a name or a value.
     Query,
+    /// One value of a query, what is written around variables as well.
+    Value,
     /// As it is, and what is percent-encoded in the request is not.
     Decoded,
 }
@@ -121,11 +123,25 @@ impl Hole {
         form: Form,
         out: &mut Vec<u8>,
     ) -> Result<(), Missing> {
+        let before = out.len();
         if !self.is_encoded(form) {
-            return self.write(gathered, form == Form::Decoded, out);
+            self.write(gathered, form == Form::Decoded, out)?;
+            let is_empty = out.len() == before;
+            return match form == Form::Segment && is_empty {
+                false => Ok(()),
+                // `/users/` is something else than a user without a name.
+                true => Err(Missing::Absent),
+            };
         }
         let mut text = Vec::with_capacity(64);
-        self.write(gathered, form == Form::Query, &mut text)?;
+        self.write(
+            gathered,
+            matches!(form, Form::Query | Form::Value),
+            &mut text,
+        )?;
+        if form == Form::Segment && text.is_empty() {
+            return Err(Missing::Absent);
+        }
         text.iter().for_each(|byte| push_encoded(out, *byte));
         Ok(())
     }
@@ -137,6 +153,7 @@ impl Hole {
             Form::Segment => !matches!(self, Hole::Capture(_) | Hole::Path),
             // The whole query is one already.
             Form::Query => !matches!(self, Hole::Query),
+            Form::Value => true,
         }
     }
 
@@ -317,7 +334,7 @@ fn known(wanted: &str, variables: Variables<'_>) -> String {
 }
 
 /// Only unreserved characters stand for themselves (RFC 3986 section 2.3).
-fn push_encoded(out: &mut Vec<u8>, byte: u8) {
+pub(super) fn push_encoded(out: &mut Vec<u8>, byte: u8) {
     if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
         out.push(byte);
     } else {

@@ -1,6 +1,7 @@
 //! JSON whose strings have the facts of a request in them: `{ "id": "{request.id}" }`.
 
 use bytes::Bytes;
+use http::HeaderName;
 use serde_json::Value;
 
 use super::answers::{Gathered, PartField};
@@ -62,21 +63,23 @@ impl JsonTemplate {
 
     /// What of an aggregation's parts it names.
     pub fn parts(&self) -> impl Iterator<Item = &PartField> {
-        self.0.iter().flat_map(|piece| {
-            match piece {
-                Piece::String(template) => Some(template.parts()),
-                Piece::Text(_) => None,
-            }
-            .into_iter()
-            .flatten()
-        })
+        self.templates().flat_map(Template::parts)
+    }
+
+    /// The client's headers that it names.
+    pub fn client_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.templates().flat_map(Template::client_headers)
     }
 
     /// Whether it says who the client is.
     pub fn names_the_caller(&self) -> bool {
-        self.0.iter().any(|piece| match piece {
-            Piece::String(template) => template.names_the_caller(),
-            Piece::Text(_) => false,
+        self.templates().any(Template::names_the_caller)
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::String(template) => Some(template),
+            Piece::Text(_) => None,
         })
     }
 }
@@ -91,7 +94,7 @@ impl Draft {
     fn add(&mut self, value: &Value, variables: Variables<'_>) -> Result<(), TemplateError> {
         match value {
             Value::String(text) => {
-                let template = Template::compile(text, variables)?;
+                let template = Template::compile_body(text, variables)?;
                 match template.as_static() {
                     Some(text) => self.text.push_str(&Value::from(text).to_string()),
                     None => {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use thiserror::Error;
 
@@ -82,13 +82,22 @@ pub struct View<'a> {
 
 impl Template {
     pub fn compile(text: &str, variables: Variables<'_>) -> Result<Template, TemplateError> {
+        if let Some((at, control)) = text.char_indices().find(|(_, one)| one.is_control()) {
+            return Err(TemplateError {
+                at: at..at + control.len_utf8(),
+                problem: TemplateProblem::Control,
+                help: None,
+            });
+        }
+        Template::compile_body(text, variables)
+    }
+
+    /// As [`Template::compile`], for a body, which may have any characters.
+    pub fn compile_body(text: &str, variables: Variables<'_>) -> Result<Template, TemplateError> {
         let fail = |at: Range<usize>, problem| {
             let help = hole::help(&problem, variables).map(Into::into);
             Err(TemplateError { at, problem, help })
         };
-        if let Some((at, control)) = text.char_indices().find(|(_, one)| one.is_control()) {
-            return fail(at..at + control.len_utf8(), TemplateProblem::Control);
-        }
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -178,6 +187,14 @@ impl Template {
         })
     }
 
+    /// The client's headers that it names.
+    pub fn client_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.holes().filter_map(|hole| match hole {
+            Hole::Header(name) => Some(name),
+            _ => None,
+        })
+    }
+
     fn holes(&self) -> impl Iterator<Item = &Hole> {
         self.parts.iter().filter_map(|part| match part {
             Part::Hole(hole) => Some(hole),
@@ -214,6 +231,10 @@ impl Template {
         out: &mut Vec<u8>,
     ) -> Result<(), Missing> {
         self.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) if form == Form::Value => {
+                text.bytes().for_each(|byte| hole::push_encoded(out, byte));
+                Ok(())
+            }
             Part::Text(text) => {
                 out.extend_from_slice(text.as_bytes());
                 Ok(())

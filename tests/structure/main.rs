@@ -13,7 +13,7 @@ use self::lexer::{blank_items, contains_token, is_trait_implementation, line_of,
 use self::source::{SourceFile, files};
 
 /// From the lowest to the highest; a room may use every room of a lower tier.
-const TIERS: [&[&str]; 12] = [
+const TIERS: [&[&str]; 13] = [
     &["text"],
     &["response", "observability", "trust"],
     &["stores"],
@@ -21,6 +21,7 @@ const TIERS: [&[&str]; 12] = [
     &["facts", "http1"],
     &["discovery", "listener"],
     &["upstream", "cache"],
+    &["aggregation"],
     &["policies", "actions"],
     &["routing"],
     &["config", "proxy", "admin"],

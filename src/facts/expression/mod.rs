@@ -60,6 +60,7 @@ use cel::common::ast::IdedExpr;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelString, CelUInt};
 use cel::common::value::Val;
 use cel::{Context, ExecutionError, Value};
+use http::HeaderName;
 use thiserror::Error;
 
 use self::check::Checked;
@@ -197,6 +198,18 @@ impl<T: Answer> Expression<T> {
     /// What of an aggregation's parts it names.
     pub fn parts(&self) -> impl Iterator<Item = &PartField> {
         self.slots.iter().filter_map(|slot| slot.variable.part())
+    }
+
+    /// The client's headers that it names.
+    pub fn client_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.variable.client_header())
+    }
+
+    /// Whether its answer can be another one for another caller.
+    pub fn names_the_caller(&self) -> bool {
+        self.slots.iter().any(|slot| slot.variable.is_of_caller())
     }
 
     /// The expression as written.

@@ -106,4 +106,24 @@ impl Variable {
             _ => None,
         }
     }
+
+    /// The client's header that it names.
+    pub(super) fn client_header(&self) -> Option<&HeaderName> {
+        match self {
+            Variable::Header(name) => Some(name),
+            Variable::Has(inner) => inner.client_header(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_of_caller(&self) -> bool {
+        match self {
+            Variable::Identity(_)
+            | Variable::Claim(_)
+            | Variable::Certificate
+            | Variable::CertificateField(_) => true,
+            Variable::Has(inner) => inner.is_of_caller(),
+            _ => false,
+        }
+    }
 }

@@ -1,0 +1,45 @@
+//! Aggregation: one answer made of what several upstreams say, without what is asked of them.
+//!
+//! In: `aggregate` of a route's configuration; per request its facts, and how each part has ended. Out: what to ask for and
+//! when, and the document with the headers that fit it. This room must never know a session, a socket or a clock: it is told
+//! what has happened, and says what follows from it. The proxy room asks, and keeps the time.
+//!
+//! ```toml
+//! [routes.home.aggregate]
+//! timeout = "250ms"
+//! parts.profile         = { upstream = "users",    path = "/users/{identity.subject}", required = true }
+//! parts.recommendations = { upstream = "products", path = "/recommendations", timeout = "120ms", default = [] }
+//! parts.promotions      = { upstream = "products", path = "/promotions", cache = "60s", pick = ["id", "title"] }
+//! parts.cart            = { upstream = "orders",   path = "/carts/{parts.profile.body.cart_id}" }
+//! ```
+//!
+//! # Order
+//! A part whose request or condition names another waits for it; all others start at once. What has failed fails those whose
+//! requests name it, unless it has a default, which stands for its body; a condition that names it is asked all the same. What
+//! is left out by its condition leaves out those whose requests name it: neither is a failure.
+//!
+//! # Answers
+//! | | |
+//! |---|---|
+//! | every part has an answer, or is left out | 200 |
+//! | a part has failed that is not `required` | 200 with `"degraded": true` and `"degraded_parts": [{ "part", "reason" }]`, its default where it has one (`"default": true`), and `X-Northgate-Degraded`; never to be stored |
+//! | a part has failed that is `required` | 504 where it took too long, else 502, naming it |
+//!
+//! A part's answer is one with a status that it accepts, and a body that is what the part takes it for.
+
+pub mod config;
+mod graph;
+pub mod json;
+mod plan;
+mod reason;
+mod request;
+mod statuses;
+#[cfg(test)]
+mod testing;
+
+pub use config::Config;
+pub use graph::{Cycle, Graph};
+pub use plan::{Contract, Kept, Limits, Part, Plan};
+pub use reason::Reason;
+pub use request::{Outgoing, Request};
+pub use statuses::{NoStatuses, Statuses};

@@ -1,0 +1,363 @@
+//! An aggregation, compiled.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderName;
+
+use super::config::{Config, LimitsConfig, PartCache, PartConfig};
+use super::graph::{Cycle, Graph};
+use super::request::Request;
+use super::statuses::Statuses;
+use crate::facts::{Expression, PartField, Variables};
+use crate::text::{Bounded, ByteSize, Name, Setting, Span, Spanned, Subject};
+use crate::upstream::Retry;
+
+/// As many parts as an aggregation may have.
+pub const MOST_PARTS: usize = 32;
+/// As many as may come one after the other.
+const DEEPEST: usize = 8;
+
+const USUAL_TIMEOUT: Duration = Duration::from_secs(2);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// An aggregation, compiled. Its parts go by their places in the order of their names.
+#[derive(Debug)]
+pub struct Plan {
+    parts: Box<[Part]>,
+    graph: Graph,
+    pub timeout: Duration,
+    pub limits: Limits,
+}
+
+/// One part, compiled.
+#[derive(Debug)]
+pub struct Part {
+    name: Name,
+    upstream: Name,
+    pub request: Request,
+    /// Less than that of the whole.
+    pub timeout: Option<Duration>,
+    /// Where it is not as the upstream has it.
+    pub retry: Option<Retry>,
+    pub cache: Option<Kept>,
+    when: Option<Expression<bool>>,
+    contract: Contract,
+    accept: Box<[Statuses]>,
+    /// Those that its request names, in order; those that its condition names are needed for that alone.
+    inputs: Box<[usize]>,
+}
+
+/// What it means that a part has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contract {
+    /// There is no answer.
+    Required,
+    /// It is absent.
+    Optional,
+    /// This stands for it, as JSON.
+    Default(Bytes),
+}
+
+/// How long an answer is kept, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub ttl: Option<Duration>,
+    pub while_revalidate: Option<Duration>,
+    pub if_error: Option<Duration>,
+    /// How long to wait for what is being fetched already; `None` is not at all.
+    pub collapse: Option<Duration>,
+    /// The headers of its request that are not the same for all. What is kept is for requests with the same of these.
+    pub vary_by: Box<[HeaderName]>,
+}
+
+/// How much of anything there may be, in bytes and in levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub part_bytes: usize,
+    pub response_bytes: usize,
+    pub depth: usize,
+}
+
+impl Plan {
+    /// Compiles an aggregation. `parameters` are those of the route's path. `is_upstream` is asked for each part once, in their
+    /// order, whether there is its upstream, and says itself where there is none. `None` after diagnostics.
+    pub fn build(
+        config: &Spanned<Config>,
+        parameters: &[Box<str>],
+        mut is_upstream: impl FnMut(&Spanned<Name>, &mut Subject<'_>) -> bool,
+        subject: &mut Subject<'_>,
+    ) -> Option<Plan> {
+        let before = subject.error_count();
+        let timeout = whole_timeout(config, subject);
+        let limits = Limits::build(&config.limits, &mut subject.key("limits"));
+        let count = config.parts.len();
+        if count == 0 {
+            let what = "has no parts";
+            let problem = subject.error(config.span, what);
+            problem.help("write parts.NAME = { upstream = \"…\", path = \"/…\" }");
+            return None;
+        }
+        if count > MOST_PARTS {
+            let what = format!("has {count} parts; there may be {MOST_PARTS}");
+            subject.key("parts").error(config.span, what);
+            return None;
+        }
+        let names = config.parts.keys();
+        let names: Vec<Box<str>> = names.map(|name| name.as_str().into()).collect();
+        let variables = Variables::Parts {
+            parameters,
+            parts: &names,
+        };
+        let mut parts = Vec::with_capacity(count);
+        for (name, part) in &config.parts {
+            let mut table = subject.key("parts");
+            let mut subject = table.key(name.as_str());
+            if !is_upstream(&part.upstream, &mut subject.key("upstream")) {
+                continue;
+            }
+            let built = Part::build(name, part, variables, &mut subject);
+            check_timeout(part, timeout, &mut subject);
+            parts.extend(built);
+        }
+        if subject.error_count() > before || parts.len() < count {
+            return None;
+        }
+        let places: Vec<Span> = config.parts.keys().map(|name| name.span).collect();
+        let graph = graph(&parts, &places, &mut subject.key("parts"))?;
+        Some(Plan {
+            parts: parts.into(),
+            graph,
+            timeout,
+            limits,
+        })
+    }
+
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+}
+
+impl Part {
+    fn build(
+        name: &Spanned<Name>,
+        config: &Spanned<PartConfig>,
+        variables: Variables<'_>,
+        subject: &mut Subject<'_>,
+    ) -> Option<Part> {
+        let request = Request::build(config, variables, subject);
+        let when = config
+            .when
+            .as_ref()
+            .map(|text| Expression::<bool>::build(text, variables, &mut subject.key("when")));
+        let retry = config
+            .retry
+            .as_ref()
+            .map(|retry| Retry::of_route(retry, &mut subject.key("retry")));
+        let contract = contract(config, subject);
+        let request = request?;
+        let cache = kept(config, &request, &mut subject.key("cache"));
+        let accept = match &config.accept {
+            None => [Statuses::SUCCESSFUL].into(),
+            Some(accept) => {
+                if accept.is_empty() {
+                    let what = "is empty, so that every answer is a failure";
+                    subject.key("accept").error(accept.span, what);
+                }
+                accept.iter().map(|one| one.value).collect()
+            }
+        };
+        let when = match when {
+            Some(None) => return None,
+            Some(compiled) => compiled,
+            None => None,
+        };
+        let inputs: BTreeSet<usize> = request.parts().map(|field| field.part).collect();
+        Some(Part {
+            name: name.value.clone(),
+            upstream: config.upstream.value.clone(),
+            request,
+            timeout: config.timeout.as_ref().map(|it| it.as_std()),
+            retry,
+            cache,
+            when,
+            contract: contract?,
+            accept,
+            inputs: inputs.into_iter().collect(),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn upstream(&self) -> &Name {
+        &self.upstream
+    }
+
+    pub fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    pub fn is_required(&self) -> bool {
+        self.contract == Contract::Required
+    }
+
+    /// Whether it is wanted, where that depends on anything.
+    pub fn when(&self) -> Option<&Expression<bool>> {
+        self.when.as_ref()
+    }
+
+    /// The parts that its request names, in order.
+    pub fn inputs(&self) -> &[usize] {
+        &self.inputs
+    }
+
+    /// Whether an answer with this status is one.
+    pub fn accepts(&self, status: http::StatusCode) -> bool {
+        self.accept.iter().any(|statuses| statuses.has(status))
+    }
+
+    /// What it names of other parts, in its request and its condition.
+    fn fields(&self) -> impl Iterator<Item = &PartField> {
+        let of_condition = self.when.iter().flat_map(Expression::parts);
+        self.request.parts().chain(of_condition)
+    }
+}
+
+impl Limits {
+    fn build(config: &LimitsConfig, subject: &mut Subject<'_>) -> Limits {
+        let mut bytes = |key, own: &Option<Spanned<ByteSize>>, usual, most| {
+            let Some(own) = own else { return usual };
+            if own.value > most {
+                let what = format!("must be at most \"{most}\", got \"{}\"", own.value);
+                subject.key(key).error(own.span, what);
+            }
+            own.value
+        };
+        let mib = ByteSize::from_mib;
+        let part = bytes("part_bytes", &config.part_bytes, mib(1), mib(16));
+        let response = bytes("response_bytes", &config.response_bytes, mib(4), mib(64));
+        Limits {
+            part_bytes: part.as_usize(),
+            response_bytes: response.as_usize(),
+            depth: config
+                .depth
+                .map_or(64, |depth| usize::from(Bounded::get(depth))),
+        }
+    }
+}
+
+fn whole_timeout(config: &Config, subject: &mut Subject<'_>) -> Duration {
+    let Some(own) = &config.timeout else {
+        return USUAL_TIMEOUT;
+    };
+    if own.as_std() > LONGEST_TIMEOUT {
+        let what = format!("must be at most \"5m\", got \"{}\"", own.value);
+        subject.key("timeout").error(own.span, what);
+    }
+    own.as_std()
+}
+
+fn check_timeout(config: &PartConfig, whole: Duration, subject: &mut Subject<'_>) {
+    if let Some(own) = config.timeout.as_ref().filter(|it| it.as_std() > whole) {
+        let what = format!(
+            "must be at most that of the whole, {}ms, got \"{}\"",
+            whole.as_millis(),
+            own.value
+        );
+        subject.key("timeout").error(own.span, what);
+    }
+}
+
+fn contract(config: &PartConfig, subject: &mut Subject<'_>) -> Option<Contract> {
+    let is_required = config.required.as_ref().is_some_and(|it| it.value);
+    match (&config.default, &config.required) {
+        (Some(serde_json::Value::Null), _) => {
+            let what = "must be a value; without a default the part is absent where it has failed";
+            subject.key("default").error(config.path.span, what);
+            None
+        }
+        (Some(_), Some(required)) if is_required => {
+            let what = "has a default, which is for parts that there can be an answer without";
+            let problem = subject.error(required.span, what);
+            problem.help("remove required or default");
+            None
+        }
+        (Some(default), _) => Some(Contract::Default(default.to_string().into())),
+        (None, _) if is_required => Some(Contract::Required),
+        (None, _) => Some(Contract::Optional),
+    }
+}
+
+fn kept(config: &PartConfig, request: &Request, subject: &mut Subject<'_>) -> Option<Kept> {
+    let cache: &Spanned<PartCache> = config.cache.as_ref()?.as_ref().on()?;
+    if *request.method() != http::Method::GET {
+        let what = "is for GET alone: what other methods answer is not kept";
+        subject.error(cache.span, what);
+    }
+    let seconds = |time: Option<crate::text::Duration>| time.map(|time| time.as_std());
+    let collapse = match &cache.collapse {
+        None => Some(PATIENCE),
+        Some(Setting::Off) => None,
+        Some(Setting::On(wait)) => Some(wait.as_std().min(LONGEST_PATIENCE)),
+    };
+    Some(Kept {
+        ttl: seconds(cache.ttl),
+        while_revalidate: seconds(cache.stale_while_revalidate),
+        if_error: seconds(cache.stale_if_error),
+        collapse,
+        vary_by: request.varying_headers().cloned().collect(),
+    })
+}
+
+/// Who waits for whom, where nobody waits for itself.
+fn graph(parts: &[Part], places: &[Span], subject: &mut Subject<'_>) -> Option<Graph> {
+    let needs = parts
+        .iter()
+        .map(|part| part.fields().map(|field| field.part).collect());
+    let name = |part: &usize| parts.get(*part).map_or("", Part::name);
+    let place = |part: Option<&usize>| part.and_then(|part| places.get(*part).copied());
+    match Graph::new(needs.collect()) {
+        Ok(graph) if graph.depth() <= DEEPEST => Some(graph),
+        Ok(graph) => {
+            let deepest = (0..parts.len()).max_by_key(|part| graph.level(*part));
+            let what = format!(
+                "is the end of {} parts that wait for each other; there may be {DEEPEST}",
+                graph.depth()
+            );
+            let mut subject = subject.key(deepest.as_ref().map_or("", name));
+            subject.error(place(deepest.as_ref())?, what);
+            None
+        }
+        Err(Cycle(ring)) => {
+            let first = ring.first();
+            let mut names: Vec<&str> = ring.iter().map(name).collect();
+            let what = match *names {
+                [_] => "names itself, and would wait for its own answer".to_owned(),
+                [first, ..] => {
+                    names.push(first);
+                    format!("waits for itself: {}", names.join(" → "))
+                }
+                [] => return None,
+            };
+            let mut subject = subject.key(first.map_or("", name));
+            let problem = subject.error(place(first)?, what);
+            for part in ring.iter().skip(1) {
+                problem.also(place(Some(part))?, name(part));
+            }
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,80 @@
+//! Why a part has no answer.
+
+use http::StatusCode;
+
+use super::Plan;
+use crate::facts::Missing;
+use crate::response::Code;
+
+/// Why a part has no answer, or none that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The engine could not get one.
+    Failure(Code),
+    /// It took longer than the part may.
+    Timeout,
+    /// The time of the whole was over.
+    Budget,
+    /// A status that is no answer.
+    Status(StatusCode),
+    /// Or not what the part takes it for.
+    NotJson,
+    TooDeep,
+    /// The body is larger than that of a part may be, or does not fit into the answer.
+    TooLarge,
+    /// The body has not come to its end.
+    CutOff,
+    /// It has other types than what is to be made of it, or by its filter there is nothing.
+    Shape,
+    /// It needs another part, which has failed.
+    Needs(usize),
+    /// Something that its request names is absent.
+    Missing,
+    /// Something that its request names is not fit for where it stands there.
+    Unfit,
+    /// Whether it is wanted cannot be told.
+    Condition,
+}
+
+impl Reason {
+    /// For clients, metrics and logs: `timeout`, `status_503`, `needs_profile`, a slug of the error index. It says nothing of
+    /// where the upstream is or what it has said.
+    pub fn slug(self, plan: &Plan) -> String {
+        match self {
+            Reason::Failure(code) => code.slug().to_owned(),
+            Reason::Status(status) => format!("status_{}", status.as_u16()),
+            Reason::Needs(part) => {
+                let name = plan.parts().get(part).map(|part| part.name());
+                format!("needs_{}", name.unwrap_or_default())
+            }
+            Reason::Timeout => "timeout".into(),
+            Reason::Budget => "budget".into(),
+            Reason::NotJson => "not_json".into(),
+            Reason::TooDeep => "too_deep".into(),
+            Reason::TooLarge => "too_large".into(),
+            Reason::CutOff => "cut_off".into(),
+            Reason::Shape => "shape".into(),
+            Reason::Missing => "missing_value".into(),
+            Reason::Unfit => "unfit_value".into(),
+            Reason::Condition => "condition".into(),
+        }
+    }
+
+    /// Whether nobody has answered in time. Of a part that needs another, the other's reason says so.
+    pub fn is_timeout(self) -> bool {
+        match self {
+            Reason::Timeout | Reason::Budget => true,
+            Reason::Failure(code) => code.status() == StatusCode::GATEWAY_TIMEOUT,
+            _ => false,
+        }
+    }
+}
+
+impl From<Missing> for Reason {
+    fn from(missing: Missing) -> Reason {
+        match missing {
+            Missing::Unsent | Missing::Absent => Reason::Missing,
+            Missing::NoText => Reason::Unfit,
+        }
+    }
+}
