@@ -121,9 +121,6 @@ pub struct PartConfig {
     /// The fields that are left out.
     #[schemars(with = "Option<Vec<String>>")]
     pub drop: Option<Spanned<Vec<Spanned<String>>>>,
-    /// Arrays of arrays that become one: `["groups", "orders[].lines"]`; `"."` is the whole.
-    #[schemars(with = "Option<Vec<String>>")]
-    pub flatten: Option<Spanned<Vec<Spanned<String>>>>,
     /// Fields that go elsewhere in the part: `{ "user.address.city" = "city" }`. Not through arrays.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
@@ -132,6 +129,9 @@ pub struct PartConfig {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub rename: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// Arrays of arrays that become one: `["groups", "orders[].lines"]`; `"."` is the whole.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub flatten: Option<Spanned<Vec<Spanned<String>>>>,
     /// Where it lands in the answer: `"user.cart"`; `"."` puts the fields that it picks among those of the answer itself.
     /// Default: under its name.
     #[schemars(with = "Option<String>")]

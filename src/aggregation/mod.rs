@@ -27,19 +27,32 @@
 //!
 //! A part's answer is one with a status that it accepts, and a body that is what the part takes it for.
 
+mod answer;
+mod assemble;
 pub mod config;
+mod freshness;
 mod graph;
 pub mod json;
+mod layout;
+mod merge;
+mod order;
 mod plan;
 mod reason;
 mod request;
+mod run;
+mod shape;
 mod statuses;
 #[cfg(test)]
 mod testing;
 
+pub use answer::{Answer, Ended};
+pub use assemble::{Assembled, DEGRADED_HEADER, Whole};
 pub use config::Config;
 pub use graph::{Cycle, Graph};
-pub use plan::{Contract, Kept, Limits, Part, Plan};
+pub use layout::{Entry, Landing, Layout, Merging, Place};
+pub use plan::{Contract, Form, Kept, Limits, Part, Plan};
 pub use reason::Reason;
 pub use request::{Outgoing, Request};
+pub use run::{Outcome, Run};
+pub use shape::{InvalidPath, Path, Shape, Step};
 pub use statuses::{NoStatuses, Statuses};

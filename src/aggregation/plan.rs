@@ -3,21 +3,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderName;
 
 use super::config::{Config, LimitsConfig, PartCache, PartConfig};
-use super::graph::{Cycle, Graph};
+use super::graph::Graph;
+use super::layout::{DEGRADED, DEGRADED_PARTS, Lander, Layout};
+use super::order;
 use super::request::Request;
+use super::shape::Shape;
 use super::statuses::Statuses;
-use crate::facts::{Expression, PartField, Variables};
+use crate::facts::{Expression, JsonTemplate, PartField, Variables};
 use crate::text::{Bounded, ByteSize, Name, Setting, Span, Spanned, Subject};
 use crate::upstream::Retry;
 
 /// As many parts as an aggregation may have.
 pub const MOST_PARTS: usize = 32;
-/// As many as may come one after the other.
-const DEEPEST: usize = 8;
 
 const USUAL_TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
@@ -29,8 +29,20 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
 pub struct Plan {
     parts: Box<[Part]>,
     graph: Graph,
+    answer: Form,
+    /// The client's headers that it depends on, in order, each once.
+    varies_by: Box<[HeaderName]>,
     pub timeout: Duration,
     pub limits: Limits,
+}
+
+/// What the answer is made of.
+#[derive(Debug)]
+pub enum Form {
+    /// An object, in which each part lands somewhere.
+    Object(Layout),
+    /// Anything.
+    Response(JsonTemplate),
 }
 
 /// One part, compiled.
@@ -47,6 +59,7 @@ pub struct Part {
     when: Option<Expression<bool>>,
     contract: Contract,
     accept: Box<[Statuses]>,
+    shape: Shape,
     /// Those that its request names, in order; those that its condition names are needed for that alone.
     inputs: Box<[usize]>,
 }
@@ -59,7 +72,7 @@ pub enum Contract {
     /// It is absent.
     Optional,
     /// This stands for it, as JSON.
-    Default(Bytes),
+    Default(Box<str>),
 }
 
 /// How long an answer is kept, and for whom.
@@ -127,10 +140,13 @@ impl Plan {
             return None;
         }
         let places: Vec<Span> = config.parts.keys().map(|name| name.span).collect();
-        let graph = graph(&parts, &places, &mut subject.key("parts"))?;
+        let graph = order::graph(&parts, &places, &mut subject.key("parts"));
+        let answer = answer(config, &parts, variables, subject);
         Some(Plan {
+            graph: graph?,
+            answer: answer?,
+            varies_by: varies_by(&parts),
             parts: parts.into(),
-            graph,
             timeout,
             limits,
         })
@@ -142,6 +158,23 @@ impl Plan {
 
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    pub fn answer(&self) -> &Form {
+        &self.answer
+    }
+
+    /// What an object in which parts land has beside them, in bytes, about.
+    pub(super) fn overhead(&self) -> usize {
+        match &self.answer {
+            Form::Object(_) => self.parts.len() * 1024,
+            Form::Response(_) => 0,
+        }
+    }
+
+    /// The client's headers that the answer depends on, in order, each once.
+    pub fn varies_by(&self) -> &[HeaderName] {
+        &self.varies_by
     }
 }
 
@@ -162,6 +195,7 @@ impl Part {
             .as_ref()
             .map(|retry| Retry::of_route(retry, &mut subject.key("retry")));
         let contract = contract(config, subject);
+        let shape = Shape::build(config, subject);
         let request = request?;
         let cache = kept(config, &request, &mut subject.key("cache"));
         let accept = match &config.accept {
@@ -190,6 +224,7 @@ impl Part {
             when,
             contract: contract?,
             accept,
+            shape: shape?,
             inputs: inputs.into_iter().collect(),
         })
     }
@@ -210,6 +245,11 @@ impl Part {
         self.contract == Contract::Required
     }
 
+    /// What is made of its body.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     /// Whether it is wanted, where that depends on anything.
     pub fn when(&self) -> Option<&Expression<bool>> {
         self.when.as_ref()
@@ -225,8 +265,14 @@ impl Part {
         self.accept.iter().any(|statuses| statuses.has(status))
     }
 
+    /// Whether what it asks for, or whether it is asked for, depends on who calls.
+    pub fn names_the_caller(&self) -> bool {
+        let in_condition = self.when.as_ref().is_some_and(Expression::names_the_caller);
+        in_condition || self.request.names_the_caller()
+    }
+
     /// What it names of other parts, in its request and its condition.
-    fn fields(&self) -> impl Iterator<Item = &PartField> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = &PartField> {
         let of_condition = self.when.iter().flat_map(Expression::parts);
         self.request.parts().chain(of_condition)
     }
@@ -318,44 +364,66 @@ fn kept(config: &PartConfig, request: &Request, subject: &mut Subject<'_>) -> Op
     })
 }
 
-/// Who waits for whom, where nobody waits for itself.
-fn graph(parts: &[Part], places: &[Span], subject: &mut Subject<'_>) -> Option<Graph> {
-    let needs = parts
-        .iter()
-        .map(|part| part.fields().map(|field| field.part).collect());
-    let name = |part: &usize| parts.get(*part).map_or("", Part::name);
-    let place = |part: Option<&usize>| part.and_then(|part| places.get(*part).copied());
-    match Graph::new(needs.collect()) {
-        Ok(graph) if graph.depth() <= DEEPEST => Some(graph),
-        Ok(graph) => {
-            let deepest = (0..parts.len()).max_by_key(|part| graph.level(*part));
-            let what = format!(
-                "is the end of {} parts that wait for each other; there may be {DEEPEST}",
-                graph.depth()
-            );
-            let mut subject = subject.key(deepest.as_ref().map_or("", name));
-            subject.error(place(deepest.as_ref())?, what);
-            None
-        }
-        Err(Cycle(ring)) => {
-            let first = ring.first();
-            let mut names: Vec<&str> = ring.iter().map(name).collect();
-            let what = match *names {
-                [_] => "names itself, and would wait for its own answer".to_owned(),
-                [first, ..] => {
-                    names.push(first);
-                    format!("waits for itself: {}", names.join(" → "))
-                }
-                [] => return None,
-            };
-            let mut subject = subject.key(first.map_or("", name));
-            let problem = subject.error(place(first)?, what);
-            for part in ring.iter().skip(1) {
-                problem.also(place(Some(part))?, name(part));
+/// Where parts land, or what is made of them.
+fn answer(
+    config: &Spanned<Config>,
+    parts: &[Part],
+    variables: Variables<'_>,
+    subject: &mut Subject<'_>,
+) -> Option<Form> {
+    let landers = config.parts.iter().zip(parts);
+    let landers: Vec<_> = landers
+        .map(|((name, config), part)| Lander {
+            name,
+            config,
+            shape: &part.shape,
+        })
+        .collect();
+    let Some(response) = &config.response else {
+        return Layout::build(&landers, &mut subject.key("parts")).map(Form::Object);
+    };
+    let before = subject.error_count();
+    for (name, part) in &config.parts {
+        let needless = [
+            ("at", part.at.as_ref().map(|own| own.span)),
+            ("merge", part.merge.as_ref().map(|own| own.span)),
+        ];
+        let mut table = subject.key("parts");
+        let mut subject = table.key(name.as_str());
+        for (key, span) in needless {
+            if let Some(span) = span {
+                let what = "is of no use beside response, which says where everything is";
+                subject.key(key).error(span, what);
             }
+        }
+    }
+    let mut subject = subject.key("response");
+    if let serde_json::Value::Object(fields) = response
+        && let Some(own) = [DEGRADED, DEGRADED_PARTS]
+            .into_iter()
+            .find(|own| fields.contains_key(*own))
+    {
+        let what = format!("has a field `{own}`, where the gateway says what is missing");
+        subject.error(config.span, what);
+    }
+    match JsonTemplate::compile(response, variables) {
+        Ok(template) => (subject.error_count() == before).then_some(Form::Response(template)),
+        Err(error) => {
+            subject.error(config.span, error.problem).help = error.help.map(Into::into);
             None
         }
     }
+}
+
+fn varies_by(parts: &[Part]) -> Box<[HeaderName]> {
+    let mut names: Vec<HeaderName> = Vec::new();
+    for part in parts {
+        let of_condition = part.when.iter().flat_map(Expression::client_headers);
+        names.extend(part.request.client_headers().chain(of_condition).cloned());
+    }
+    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names.into()
 }
 
 #[cfg(test)]

@@ -227,3 +227,185 @@ fn what_is_kept_is_for_the_same_request() {
         (None, Some(Duration::from_secs(60)))
     );
 }
+
+#[test]
+fn fields_that_can_never_be_there_are_found() {
+    let second = |first: &str| {
+        let b = "parts.b = { upstream = \"u\", path = \"/{parts.a.body.id}\" }";
+        format!("parts.a = {{ upstream = \"u\", path = \"/\", {first} }}\n{b}")
+    };
+    check(
+        &second("default = []"),
+        &["2:7 aggregate.parts.b: names `parts.a.body.id`, and the default of `a` is an array"],
+    );
+    check(
+        &second("as = \"text\""),
+        &[
+            "2:7 aggregate.parts.b: names `parts.a.body.id`, and `a` is taken for text, which has no fields",
+        ],
+    );
+    check(&second("default = {}"), &[]);
+    check(&second("as = \"array\""), &[]);
+}
+
+/// Of parts `a` and `b` with these beside their upstreams.
+fn check_two(a: &str, b: &str, expected: &[&str]) {
+    let toml = format!(
+        "parts.a = {{ upstream = \"u\", path = \"/\"{a} }}\nparts.b = {{ upstream = \"u\", path = \"/\"{b} }}"
+    );
+    check(&toml, expected);
+}
+
+#[test]
+fn no_two_parts_land_in_one_place() {
+    let help = "(write at = \"…\" with another name, or merge where both are meant to be one)";
+    let problem =
+        |place: &str, what: &str| format!("{place} aggregate.parts.b: lands at {what} {help}");
+    check_two(
+        "",
+        ", at = \"a\"",
+        &[&problem("2:46", "`a`, and so does `a`")],
+    );
+    check_two(
+        ", at = \"x.y\"",
+        ", at = \"x\"",
+        &[&problem("2:46", "`x`, which does not go with `a` at `x.y`")],
+    );
+    check_two(
+        ", at = \"x\"",
+        ", at = \"x.y\"",
+        &[&problem("2:46", "`x.y`, which does not go with `a` at `x`")],
+    );
+    check_two(", at = \"x.z\"", ", at = \"x.y\"", &[]);
+    // Also by what fields are called in the end.
+    check_two(
+        "",
+        ", at = \".\", pick = [\"x\", \"y\"], rename = { x = \"a\" }",
+        &[&problem("2:46", "`a`, and so does `a`")],
+    );
+    check_two(
+        "",
+        ", at = \".\", pick = [\"x\", \"y\"], move = { \"y.z\" = \"a.b\" }",
+        &[&problem("2:46", "`a`, and so does `a`")],
+    );
+    check_two(
+        "",
+        ", at = \".\", pick = [\"a\"], rename = { a = \"b\" }",
+        &[],
+    );
+    check_two(
+        "",
+        ", at = \".\"",
+        &[
+            "2:46 aggregate.parts.b.at: puts fields into the answer itself, so it has to say which (write pick = [\"…\"], or \
+             let it land under a name of its own)",
+        ],
+    );
+    check_two(
+        "",
+        ", at = \".\", pick = [\"x\"], default = { y = 1 }",
+        &["2:46 aggregate.parts.b.default must be an object with no other fields than it picks"],
+    );
+    check_two(
+        "",
+        ", at = \"degraded.x\"",
+        &[
+            "2:46 aggregate.parts.b: lands at `degraded`, where the gateway says what is missing (write at = \"…\" with \
+             another name)",
+        ],
+    );
+    check_two(
+        "",
+        ", at = \"x[]\"",
+        &[
+            "2:46 aggregate.parts.b.at must be a field such as \"cart\" or \"user.cart\", got \"x[]\"",
+        ],
+    );
+}
+
+#[test]
+fn who_merges_has_somebody_to_merge_with() {
+    check_two("", ", at = \"a\", merge = \"concat\"", &[]);
+    check_two("", ", at = \"a.items\", merge = { by = \"id\" }", &[]);
+    let help = "(write at = \"…\" where another part without merge lands, or in what that has)";
+    check_two(
+        "",
+        ", merge = \"fields\"",
+        &[&format!(
+            "2:7 aggregate.parts.b: merges with what lands at `b`, and no other part does {help}"
+        )],
+    );
+    check_two(
+        ", at = \"b.x\"",
+        ", merge = \"fields\"",
+        &[&format!(
+            "2:7 aggregate.parts.b: merges with what lands at `b`, and no other part does {help}"
+        )],
+    );
+    check_two(
+        "",
+        ", at = \".\", merge = \"fields\"",
+        &[&format!(
+            "2:46 aggregate.parts.b: merges with the answer itself; it can do so with another part alone {help}"
+        )],
+    );
+    check_two(
+        "",
+        ", merge = \"sum\"",
+        &[
+            "2:49 aggregate.parts.b.merge must be \"concat\", \"fields\", \"by\" or \"union\", got \"sum\"",
+        ],
+    );
+}
+
+#[test]
+fn shapes_are_checked() {
+    check_part(
+        r#"path = "/", pick = ["a..b", "c", "c"]"#,
+        &[
+            "aggregate.parts.a.pick[0] must be a field such as \"id\" or \"items[].price\", got \"a..b\"",
+            "aggregate.parts.a.pick[2] is there twice",
+        ],
+    );
+    check_part(
+        r#"path = "/", as = "text", pick = ["c"]"#,
+        &["aggregate.parts.a.pick is for fields, and what the part is taken for has none"],
+    );
+    check_part(
+        r#"path = "/", pick = []"#,
+        &["aggregate.parts.a.pick is empty; name a field, or leave it out"],
+    );
+    check_part(
+        r#"path = "/", move = { "a" = "x", "b" = "x.y", "c[].d" = "z" }"#,
+        &[
+            "aggregate.parts.a.move.b: goes where another goes as well, to \"x.y\"",
+            "aggregate.parts.a.move.\"c[].d\" must be a field that is in no array, got \"c[].d\"",
+        ],
+    );
+    check_part(
+        r#"path = "/", move = { "a" = "x", "a.b" = "y" }"#,
+        &["aggregate.parts.a.move.\"a.b\" is in what goes elsewhere as well, or has that in it"],
+    );
+    check_part(
+        r#"path = "/", rename = { "a.b" = "x", "a.c" = "x", "c.d" = "x", "." = "y" }"#,
+        &[
+            "aggregate.parts.a.rename.\"a.c\": gets a name that another gets as well, \"x\"",
+            "aggregate.parts.a.rename.\".\" must be a field, got \".\"",
+        ],
+    );
+}
+
+#[test]
+fn a_response_says_where_everything_is() {
+    check(
+        "response = { degraded = 1 }\nparts.a = { upstream = \"u\", path = \"/\", at = \"x\" }",
+        &[
+            "0:1 aggregate.response has a field `degraded`, where the gateway says what is missing",
+            "2:46 aggregate.parts.a.at is of no use beside response, which says where everything is",
+        ],
+    );
+    check(
+        "response = \"{parts.b}\"\nparts.a = { upstream = \"u\", path = \"/\" }",
+        &["0:1 aggregate.response: there is no part `b` (there are `a`)"],
+    );
+}

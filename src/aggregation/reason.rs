@@ -17,8 +17,11 @@ pub enum Reason {
     Budget,
     /// A status that is no answer.
     Status(StatusCode),
-    /// Or not what the part takes it for.
     NotJson,
+    /// It is taken for text, and is none.
+    NotText,
+    /// It has a content encoding.
+    Encoded,
     TooDeep,
     /// The body is larger than that of a part may be, or does not fit into the answer.
     TooLarge,
@@ -50,6 +53,8 @@ impl Reason {
             Reason::Timeout => "timeout".into(),
             Reason::Budget => "budget".into(),
             Reason::NotJson => "not_json".into(),
+            Reason::NotText => "not_text".into(),
+            Reason::Encoded => "encoded".into(),
             Reason::TooDeep => "too_deep".into(),
             Reason::TooLarge => "too_large".into(),
             Reason::CutOff => "cut_off".into(),

@@ -2,7 +2,14 @@
 
 use crate::text::{Diagnostics, Sources, Spanned, Subject, Table};
 
-use super::{Config, Plan};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, StatusCode};
+use pingora::http::RequestHeader;
+
+use super::{Config, Ended, Outgoing, Plan, Reason, Run};
+use crate::facts::{Facts, Scheme, View};
 
 /// The parameters of the path `/api/{id}/{*rest}`.
 pub(super) fn parameters() -> Vec<Box<str>> {
@@ -49,4 +56,74 @@ pub(super) fn plan(toml: &str) -> Result<Plan, Vec<String>> {
             Err(problems)
         }
     }
+}
+
+/// Does something with a request that is like any other.
+pub(super) fn with_view<T>(look: impl FnOnce(View<'_>) -> T) -> T {
+    let mut request = RequestHeader::build("GET", b"/api/7/x?page=2", None).expect("a request");
+    request
+        .insert_header("accept-language", "de")
+        .expect("a header");
+    let mut facts = Facts::new("192.0.2.7".parse().expect("an address"), Scheme::Https);
+    facts.captures.extend([(5, 6), (7, 8)]);
+    look(View {
+        facts: &facts,
+        request: &request,
+    })
+}
+
+/// A response with this status, these headers and this body.
+pub(super) fn response(status: u16, headers: &[&str], body: &str) -> Ended {
+    let mut all = HeaderMap::new();
+    for line in headers {
+        let (name, value) = line.split_once(": ").expect("a header");
+        let name: HeaderName = name.parse().expect("a name");
+        all.append(name, value.parse().expect("a value"));
+    }
+    Ended::Complete {
+        status: StatusCode::from_u16(status).expect("a status"),
+        headers: all,
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}
+
+/// A good one.
+pub(super) fn ok(body: &str) -> Ended {
+    response(200, &[], body)
+}
+
+pub(super) fn failed(reason: Reason) -> Ended {
+    Ended::Failed(reason)
+}
+
+/// Runs to the end, with this for each part that is asked for; `None` never comes. What is under way ends in the order that
+/// `next` chooses by: it is given how many there are. Also what was asked for.
+pub(super) fn run(
+    plan: &Arc<Plan>,
+    answers: &[Option<Ended>],
+    mut next: impl FnMut(usize) -> usize,
+) -> (Run, Vec<(usize, Outgoing)>) {
+    with_view(|view| {
+        let mut run = Run::new(plan.clone());
+        let mut asked = run.start(view);
+        let mut open: Vec<usize> = asked.iter().map(|(part, _)| *part).collect();
+        let has_answer = |part: &usize| matches!(answers.get(*part), Some(Some(_)));
+        open.retain(has_answer);
+        while !open.is_empty() {
+            let part = open.swap_remove(next(open.len()));
+            let ended = answers[part].clone().expect("it has an answer");
+            let more = run.end(part, ended, view);
+            open.extend(
+                more.iter()
+                    .map(|(part, _)| *part)
+                    .filter(|part| has_answer(part)),
+            );
+            asked.extend(more);
+        }
+        if run.is_over() {
+            let all = 0..plan.parts().len();
+            assert!(all.into_iter().all(|part| run.outcome(part).is_some()));
+        }
+        (run, asked)
+    })
 }

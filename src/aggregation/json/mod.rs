@@ -10,4 +10,4 @@ mod node;
 
 pub use check::{NotJson, check};
 pub use look::{Kind, elements, find, kind, members, name_of, text_of};
-pub use node::Node;
+pub use node::{Node, write_members, written};
