@@ -5,6 +5,7 @@
 //! where that cannot, and where a copy goes. An action must never know sessions: the proxy room writes its reply.
 
 mod affinity;
+mod aggregate;
 mod fallback;
 mod login;
 mod mirror;
@@ -22,6 +23,7 @@ use crate::response::{Code, Reply};
 use crate::upstream::{Retry, Upstream};
 
 pub use affinity::Affinities;
+pub use aggregate::Aggregate;
 pub use fallback::{Answer, Config as FallbackConfig, Fallback, Step, Why};
 pub use login::Login;
 pub use mirror::{Config as MirrorConfig, Mirror, Original};
@@ -42,6 +44,8 @@ pub enum Action {
     Respond(Respond),
     /// Answers what logins at a provider need; see [`Action::later`].
     Login(Login),
+    /// Puts an answer together of what several upstreams say.
+    Aggregate(Aggregate),
     /// Answers that the route has mistakes, and is not served for that.
     Quarantined,
     /// Nothing: the fallback, which never gets as far as its action.
@@ -138,13 +142,24 @@ impl Proxy {
 }
 
 impl Action {
+    /// Every upstream that its requests may come to.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let (one, several) = match self {
+            Action::Proxy(proxy) => (Some(proxy), None),
+            Action::Aggregate(aggregate) => (None, Some(aggregate.proxies())),
+            _ => (None, None),
+        };
+        let several = several.into_iter().flatten();
+        one.into_iter().chain(several).flat_map(Proxy::upstreams)
+    }
+
     /// The reply of an action that needs no upstream.
     pub fn reply(&self, view: View<'_>) -> Option<Reply> {
         match self {
             Action::Redirect(redirect) => Some(redirect.reply(view)),
             Action::Respond(respond) => Some(respond.reply()),
             Action::Quarantined => Some(Reply::failure(Code::Quarantined)),
-            Action::Proxy(_) | Action::Login(_) | Action::Nothing => None,
+            Action::Proxy(_) | Action::Login(_) | Action::Aggregate(_) | Action::Nothing => None,
         }
     }
 
@@ -160,6 +175,7 @@ impl Action {
     pub fn details(&self) -> Vec<String> {
         match self {
             Action::Proxy(proxy) => proxy.details(),
+            Action::Aggregate(aggregate) => aggregate.details(),
             _ => Vec::new(),
         }
     }
@@ -171,6 +187,7 @@ impl Action {
             Action::Redirect(redirect) => format!("redirect {}", redirect.status()),
             Action::Respond(respond) => format!("respond {}", respond.status()),
             Action::Login(login) => format!("login {}", login.provider().core().name()),
+            Action::Aggregate(aggregate) => aggregate.describe(),
             Action::Quarantined => "quarantined".into(),
             Action::Nothing => "nothing".into(),
         }

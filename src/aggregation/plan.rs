@@ -1,6 +1,7 @@
 //! An aggregation, compiled.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -54,7 +55,7 @@ pub struct Part {
     /// Less than that of the whole.
     pub timeout: Option<Duration>,
     /// Where it is not as the upstream has it.
-    pub retry: Option<Retry>,
+    pub retry: Option<Arc<Retry>>,
     pub cache: Option<Kept>,
     when: Option<Expression<bool>>,
     contract: Contract,
@@ -193,7 +194,7 @@ impl Part {
         let retry = config
             .retry
             .as_ref()
-            .map(|retry| Retry::of_route(retry, &mut subject.key("retry")));
+            .map(|retry| Arc::new(Retry::of_route(retry, &mut subject.key("retry"))));
         let contract = contract(config, subject);
         let shape = Shape::build(config, subject);
         let request = request?;

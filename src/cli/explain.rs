@@ -222,7 +222,10 @@ fn elsewhere(text: &mut String, view: &View, views: &[View], parts: &RequestPart
 }
 
 fn policies(text: &mut String, route: &Route, loaded: &Loaded) {
-    let is_forwarded = matches!(route.action.as_ref(), Action::Proxy(_));
+    let is_forwarded = matches!(
+        route.action.as_ref(),
+        Action::Proxy(_) | Action::Aggregate(_)
+    );
     let on = route.pipeline.origins().iter();
     let on: Vec<_> = on
         .filter(|origin| is_forwarded || !origin.is_for_upstream)

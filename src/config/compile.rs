@@ -11,21 +11,21 @@ use super::kept::{self, Running, Stale};
 use super::last_good::{self, Origin};
 use super::listeners::{self, Group};
 use super::load::{Files, Loaded, base, load, load_on};
-use super::plans::{Classes, classes, overload, plans};
+use super::plans::{classes, overload, plans};
 use super::quarantine::{Quarantine, Quarantined};
-use super::routes::{self, CompiledRoute, Upstreams};
+use super::routes::{self, Upstreams};
+use super::tables::{fallback, pipelines, table};
 use super::{GatewayConfig, SandboxConfig, caching, warnings};
-use crate::actions::Action;
 use crate::admin;
 use crate::cache::Cache;
 use crate::facts::Variables;
 use crate::identity::{self, Directory};
-use crate::limits::{self, Criticality, Overload};
-use crate::observability::{AccessLogConfig, Metrics, RouteMetrics};
+use crate::limits;
+use crate::observability::{AccessLogConfig, Metrics};
 use crate::policies::{Layer, References, Scope};
-use crate::routing::{FALLBACK, Matcher, Route, Snapshot, Table, TableBuilder, View};
+use crate::routing::{FALLBACK, Route, Snapshot, Table, View};
 use crate::stores::Stores;
-use crate::text::{Diagnostics, Name, Sources, Span, Subject, give_way};
+use crate::text::{Diagnostics, Sources, Span, Subject, give_way};
 use crate::upstream::{self, Room, Upstream};
 
 /// A configuration that can run.
@@ -211,7 +211,8 @@ fn compile_on(
         .map(|group| {
             let load = (classes.as_ref(), overload.as_ref());
             let routes = pipelines(
-                (group, load),
+                (group, &cache),
+                load,
                 &routes,
                 &mut quarantine,
                 &mut told,
@@ -397,104 +398,4 @@ fn compile_upstreams(
 struct Shared {
     table: Arc<Table<Arc<Route>>>,
     fallback: Arc<Route>,
-}
-
-/// Why a route cannot do what its own definition and the policies that it inherits say together, and what to write.
-fn problem(route: &Route) -> Option<(String, String)> {
-    if let Some(problem) = route.pipeline.gate_problem() {
-        return Some((problem.to_string(), problem.help()));
-    }
-    let mut policies = route.pipeline.origins().iter();
-    let is_locked = route.action.later().is_some() && policies.any(|it| it.policy == "oidc");
-    is_locked.then(|| {
-        let what = "has the policy oidc in force: whoever has not logged in could not log in";
-        (what.to_owned(), "write policies.oidc = \"off\"".to_owned())
-    })
-}
-
-/// The routes of a group's table, each with its pipeline.
-fn pipelines<'r>(
-    (group, (classes, overload)): (&Group, (Option<&Classes>, Option<&Overload>)),
-    routes: &'r [CompiledRoute],
-    quarantine: &mut Quarantine,
-    told: &mut BTreeSet<Name>,
-    diagnostics: &mut Diagnostics,
-) -> Vec<(&'r str, &'r Matcher, Arc<Route>)> {
-    let mut all = Vec::with_capacity(routes.len());
-    for (step, route) in routes.iter().enumerate() {
-        give_way(step);
-        let mut on = route.listeners.iter();
-        let is_on = route.listeners.is_empty() || on.any(|name| group.members.contains(name));
-        if !is_on {
-            continue;
-        }
-        let mut compiled = Route {
-            name: route.name.as_str().into(),
-            span: Some(route.span),
-            written: route.written,
-            pipeline: route.layer.over(&group.layer).pipeline(&route.name),
-            action: route.action.clone(),
-            timeout: route.timeout,
-            criticality: route.criticality,
-            metrics: route.metrics.clone(),
-        };
-        if let Some((problem, help)) = problem(&compiled) {
-            // Once: it may be in the tables of several groups, and may be out of service for something else already.
-            if told.insert(route.name.clone()) && !quarantine.has(Kind::Route, &route.name) {
-                let mut routes = Subject::new(diagnostics, "routes");
-                let mut subject = routes.key(&route.name);
-                subject.error(route.span, problem).help(help);
-            }
-            if !quarantine.contain(Kind::Route, &route.name, 1) {
-                continue;
-            }
-            compiled.pipeline = Layer::default().pipeline(&route.name);
-            compiled.action = Arc::new(Action::Quarantined);
-            compiled.written = None;
-        }
-        if let Some(classes) = classes {
-            compiled.pipeline.rank(classes);
-        }
-        if let Some(overload) = overload {
-            let class = compiled.criticality;
-            compiled.pipeline.shed(&overload.shedder, class);
-        }
-        all.push((route.name.as_str(), &route.matcher, Arc::new(compiled)));
-    }
-    all
-}
-
-fn table<'r>(
-    mut all: Vec<(&'r str, &'r Matcher, Arc<Route>)>,
-    kept: &[(&'r str, &'r Matcher, &'r Arc<Route>)],
-) -> Table<Arc<Route>> {
-    let copies = kept
-        .iter()
-        .map(|&(name, matcher, route)| (name, matcher, route.clone()));
-    all.extend(copies);
-    // In an order that does not depend on what was taken over.
-    all.sort_by_key(|(name, _, _)| *name);
-    let mut table = TableBuilder::new();
-    for (step, (name, matcher, route)) in all.into_iter().enumerate() {
-        give_way(step);
-        table.insert(name, matcher.clone(), route);
-    }
-    table.build()
-}
-
-fn fallback(layer: &Layer, overload: Option<&Overload>, metrics: &Arc<RouteMetrics>) -> Route {
-    let mut pipeline = layer.pipeline(FALLBACK);
-    if let Some(overload) = overload {
-        pipeline.shed(&overload.shedder, Criticality::default());
-    }
-    Route {
-        name: FALLBACK.into(),
-        span: None,
-        written: None,
-        pipeline,
-        action: Arc::new(Action::Nothing),
-        timeout: None,
-        criticality: Criticality::default(),
-        metrics: metrics.clone(),
-    }
 }

@@ -12,7 +12,6 @@ use ahash::RandomState;
 
 use super::document::Document;
 use super::routes::Upstreams;
-use crate::actions::Action;
 use crate::routing::{Matcher, Route, Snapshot, View};
 use crate::text::{Fingerprint, Name};
 
@@ -89,10 +88,7 @@ pub(super) fn check(
         let now = upstreams.get(upstream.name()).and_then(Option::as_ref);
         now.is_some_and(|now| Arc::ptr_eq(now, upstream))
     };
-    let is_kept = |route: &Arc<Route>| match &*route.action {
-        Action::Proxy(proxy) => proxy.upstreams().all(is_same),
-        _ => true,
-    };
+    let is_kept = |route: &Arc<Route>| route.action.upstreams().all(is_same);
     let routes = views.iter().take(1).flat_map(|view| view.table.routes());
     let kept = routes.filter(|(name, _, _)| document.kept.contains_key(*name));
     let mut usable = 0;

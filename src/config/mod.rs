@@ -17,11 +17,13 @@ mod kept;
 mod last_good;
 mod listeners;
 mod load;
+mod parts;
 mod plans;
 mod quarantine;
 mod routes;
 mod schema;
 mod secrets;
+mod tables;
 mod warnings;
 
 #[cfg(test)]

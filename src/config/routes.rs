@@ -7,9 +7,10 @@ use super::changes::Kind;
 use super::document::Document;
 use super::quarantine::Quarantine;
 use crate::actions::{
-    Action, Affinities, Canaries, Fallback, Guards, Login, Mirror, Proxy, Redirect, Respond,
-    Rewrite, Split, To,
+    Action, Affinities, Aggregate, Canaries, Fallback, Guards, Login, Mirror, Proxy, Redirect,
+    Respond, Rewrite, Split, To,
 };
+use crate::aggregation::{self, Plan};
 use crate::facts::Variables;
 use crate::identity::Directory;
 use crate::limits::{Bulkhead, Criticality, Limit};
@@ -164,6 +165,7 @@ fn names(listeners: &[Spanned<Name>]) -> Vec<Name> {
 enum Wanted<'d> {
     /// `None` where there is an upstream with errors or an unknown one.
     Proxy(Option<To>),
+    Aggregate(&'d Spanned<aggregation::Config>),
     Redirect(&'d crate::actions::RedirectConfig),
     Respond(&'d Spanned<crate::actions::RespondConfig>),
     Login(&'d Spanned<Name>),
@@ -178,6 +180,7 @@ fn resolve_action<'d>(
     let places = [
         ("upstream", config.upstream.as_ref().map(|it| it.span)),
         ("split", config.split.as_ref().map(|it| it.span)),
+        ("aggregate", config.aggregate.as_ref().map(|it| it.span)),
         ("redirect", config.redirect.as_ref().map(|it| it.span)),
         ("respond", config.respond.as_ref().map(|it| it.span)),
         ("login", config.login.as_ref().map(|it| it.span)),
@@ -205,6 +208,9 @@ fn resolve_action<'d>(
     if let Some(login) = &config.login {
         return Some(Wanted::Login(login));
     }
+    if let Some(aggregate) = &config.aggregate {
+        return Some(Wanted::Aggregate(aggregate));
+    }
     if let Some(split) = &config.split {
         let find = |named: &_, subject: &mut Subject<'_>| find(named, upstreams, subject);
         let split = Split::build(split, guards, find, &mut subject.key("split"));
@@ -219,7 +225,7 @@ fn resolve_action<'d>(
         (.., Some(respond)) => Some(Wanted::Respond(respond)),
         (None, None, None) => {
             let problem = subject.error(span, "has no action");
-            problem.help("give it upstream, split, redirect, respond or login");
+            problem.help("give it upstream, split, aggregate, redirect, respond or login");
             None
         }
     }
@@ -376,6 +382,16 @@ impl Wanted<'_> {
                 proxy.affinities = Affinities::build(proxy.upstreams(), path, &mut subject);
                 Some(Action::Proxy(proxy))
             }
+            Wanted::Aggregate(wanted) => {
+                let mut subject = subject.key("aggregate");
+                aggregate(
+                    wanted,
+                    (parameters, config.r#match.span),
+                    upstreams,
+                    &mut subject,
+                )
+                .map(Action::Aggregate)
+            }
             Wanted::Redirect(redirect) => {
                 Redirect::build(redirect, parameters, &mut subject.key("redirect"))
                     .map(Action::Redirect)
@@ -386,6 +402,42 @@ impl Wanted<'_> {
             }
         }
     }
+}
+
+/// An aggregation, with where its parts are forwarded to.
+fn aggregate(
+    config: &Spanned<aggregation::Config>,
+    (parameters, span): (&[Box<str>], Span),
+    upstreams: &Upstreams,
+    subject: &mut Subject<'_>,
+) -> Option<Aggregate> {
+    let mut found = Vec::with_capacity(config.parts.len());
+    let is_upstream = |named: &Spanned<Name>, subject: &mut Subject<'_>| {
+        let upstream = find(named, upstreams, subject);
+        let is_there = upstream.is_some();
+        found.extend(upstream);
+        is_there
+    };
+    let plan = Plan::build(config, parameters, is_upstream, subject)?;
+    let parts: Vec<Proxy> = found
+        .into_iter()
+        .zip(plan.parts())
+        .map(|(upstream, part)| {
+            let to = To::One(upstream);
+            let mut proxy = Proxy {
+                to,
+                rewrite: None,
+                affinities: Affinities::default(),
+                retry: part.retry.clone(),
+                bulkhead: None,
+                fallback: Fallback::default(),
+                mirror: None,
+            };
+            proxy.affinities = Affinities::build(proxy.upstreams(), (parameters, span), subject);
+            proxy
+        })
+        .collect();
+    Some(Aggregate::new(plan, parts))
 }
 
 fn unknown<'a>(

@@ -26,11 +26,8 @@ pub(super) fn of_unused(
     let views = before.map_or(&[][..], |before| &before.listeners);
     let views = views.iter().take(usize::from(!document.kept.is_empty()));
     let kept = views.flat_map(|view| kept::routes(document, view));
-    let kept = kept.filter_map(|(_, _, route)| match &*route.action {
-        Action::Proxy(proxy) => Some(proxy.upstreams()),
-        _ => None,
-    });
-    let kept = kept.flatten().map(|upstream| upstream.name());
+    let kept = kept.flat_map(|(_, _, route)| route.action.upstreams());
+    let kept = kept.map(|upstream| upstream.name());
     let used: HashSet<&str, RandomState> = named.chain(kept).collect();
     // A route that names an upstream that is not there was probably meant for one of the unused; what routes with
     // mistakes name is not known.
@@ -105,7 +102,8 @@ pub(super) fn of_open_routes<'t>(
         off.any(|origin| is_authenticator(origin.policy))
     };
     let is_forgotten = |route: &Route| {
-        is_open(route) && matches!(*route.action, Action::Proxy(_)) && !is_meant(route)
+        let is_forwarded = matches!(*route.action, Action::Proxy(_) | Action::Aggregate(_));
+        is_open(route) && is_forwarded && !is_meant(route)
     };
     let open = routes().filter(|(_, _, route)| is_forgotten(route));
     let open: BTreeMap<&str, Option<Span>> = open.map(|(name, _, it)| (name, it.span)).collect();

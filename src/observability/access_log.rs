@@ -288,6 +288,7 @@ mod tests {
             retry_stop: None,
             hedge: None,
             cache: None,
+            parts: None,
             code: None,
             fault: None,
             flag: None,

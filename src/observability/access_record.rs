@@ -50,6 +50,8 @@ pub struct AccessRecord<'a> {
     pub hedge: Option<&'static str>,
     /// What the cache has done about it: `hit`, `stale`, `revalidated`, `miss`, `collapsed`, `pass`.
     pub cache: Option<&'static str>,
+    /// How the parts of an aggregation have ended, and after how long: `profile=ok:12ms,cart=timeout:120ms`.
+    pub parts: Option<&'a str>,
     /// The gateway's own code, where it replied or gave up.
     pub code: Option<&'static str>,
     pub fault: Option<&'static str>,
@@ -120,6 +122,7 @@ impl AccessRecord<'_> {
         quoted(out, b",\"retry_stop\":", self.retry_stop);
         quoted(out, b",\"hedge\":", self.hedge);
         quoted(out, b",\"cache\":", self.cache);
+        quoted(out, b",\"parts\":", self.parts);
         number(out, b",\"status\":", u64::from(self.status));
         number(out, b",\"bytes_in\":", self.bytes_in);
         number(out, b",\"bytes_out\":", self.bytes_out);
@@ -342,6 +345,7 @@ mod tests {
             retry_stop: None,
             hedge: None,
             cache: None,
+            parts: None,
             code: None,
             fault: None,
             flag: None,

@@ -220,6 +220,24 @@ impl Pipeline {
         }
     }
 
+    /// Of the route of a part of an aggregation: what it does to requests to upstreams, and how their answers are kept.
+    pub fn of_part(&self, route: &str, cache: Option<Arc<Rules>>) -> Pipeline {
+        let hooks = Hooks {
+            route: route.into(),
+            upstream_request: self.upstream_request.to_vec(),
+            reserved: self.reserved.to_vec(),
+            managed: self.managed.to_vec(),
+            cache,
+            ..Hooks::default()
+        };
+        Pipeline::new(hooks, Origins::default())
+    }
+
+    /// Whether requests to upstreams say something that clients have not sent, as who calls.
+    pub fn changes_upstream_requests(&self) -> bool {
+        !self.upstream_request.is_empty()
+    }
+
     /// Has requests refused before anything else looks at them, while there is too much to do for those that matter as
     /// little as they do; and once it is known who calls, for those of callers that matter less.
     pub fn shed(&mut self, shedder: &Arc<Shedder>, class: Criticality) {

@@ -14,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
+use super::aggregate::Asked;
 use super::bodies::Bodies;
 use super::cache::Cached;
 use super::copying::{Copy, is_error};
@@ -83,6 +84,10 @@ pub struct Exchange {
     pub(super) cached: Option<Box<Cached>>,
     /// What takes in the response, where this is an exchange of the cache's own, which has no client.
     pub(super) filler: Option<Arc<Filler>>,
+    /// Where it is told how it has ended, where this is an exchange for a part of an aggregation.
+    pub(super) part: Option<Arc<Asked>>,
+    /// How the parts have ended, where its route puts some together.
+    pub(super) parts: Option<Box<str>>,
     /// What the log says of a reply of the gateway's own.
     pub(super) cause: Option<Cow<'static, str>>,
     /// The failure that the gateway reported, or noticed too late to report.
@@ -123,6 +128,8 @@ impl Exchange {
             falls_for: None,
             cached: None,
             filler: None,
+            part: None,
+            parts: None,
             cause: None,
             outcome: None,
         }
@@ -454,8 +461,9 @@ impl Exchange {
 /// An exchange whose task was aborted has had no end.
 impl Drop for Exchange {
     fn drop(&mut self) {
+        let is_own = self.is_own();
         if let Some(connection) = self.connection.take()
-            && self.filler.is_none()
+            && !is_own
         {
             connection.exchange_ended(Instant::now());
         }

@@ -5,15 +5,22 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
+use super::aggregate;
+use super::cache::Fills;
 use super::deadline::{Allowance, Deadline};
 use super::exchange::Exchange;
+use crate::actions::Action;
 use crate::response::{Code, Reply};
 
 /// For the whole body. None of these is large.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The reply of the route's action.
-pub(super) async fn reply(session: &mut Session, exchange: &Exchange) -> Reply {
+pub(super) async fn reply(session: &mut Session, exchange: &mut Exchange, fills: &Fills) -> Reply {
+    let action = exchange.route.action.clone();
+    if let Action::Aggregate(aggregate) = &*action {
+        return aggregate::reply(session, exchange, aggregate, fills).await;
+    }
     let Some(action) = exchange.route.action.later() else {
         return Reply::failure(Code::Internal);
     };

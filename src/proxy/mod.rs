@@ -11,6 +11,7 @@
 
 mod admission;
 mod affinity;
+mod aggregate;
 mod bodies;
 mod bodiless;
 mod cache;
@@ -30,6 +31,7 @@ mod kept;
 mod later;
 mod multiplexed;
 mod names;
+mod own;
 mod passing;
 mod permission;
 mod record;
@@ -102,10 +104,20 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
-        let reply = match cache::begun(&session.downstream_session) {
-            Some(fill) => {
-                *exchange = fill;
-                exchange.act(session.req_header(), None)
+        let reply = match own::begun(&session.downstream_session) {
+            Some(own) => {
+                *exchange = own;
+                match exchange.rules_of_part() {
+                    Some(rules) => {
+                        let answer = cache::answer(session, exchange, rules, &self.fills);
+                        match Box::pin(answer).await? {
+                            Answer::Written => return Ok(true),
+                            Answer::Reply(reply) => Some(reply),
+                            Answer::None => exchange.act(session.req_header(), None),
+                        }
+                    }
+                    None => exchange.act(session.req_header(), None),
+                }
             }
             None => match exchange.begin(session, &self.snapshot.load()) {
                 ControlFlow::Break(reply) => {
@@ -133,7 +145,7 @@ impl ProxyHttp for Proxy {
         let reply = match reply {
             // Boxed, as above.
             None if exchange.attempt.is_none() => {
-                Some(Box::pin(later::reply(session, exchange)).await)
+                Some(Box::pin(later::reply(session, exchange, &self.fills)).await)
             }
             None if exchange.has_doors() => fallback::enter(session, exchange).await,
             reply => reply,

@@ -19,8 +19,8 @@ use crate::upstream::Attempt;
 /// Says what happened, once.
 pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&Error>) {
     let now = Instant::now();
-    if exchange.filler.is_some() {
-        return finish_fill(exchange, error.is_some());
+    if exchange.is_own() {
+        return finish_own(exchange, error.is_some());
     }
     let total = now - exchange.began;
     let request = session.req_header();
@@ -109,6 +109,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             retry_stop: attempt.and_then(|attempt| attempt.retried().1),
             hedge: attempt.and_then(|attempt| attempt.hedged()),
             cache: exchange.cached.as_ref().map(|it| it.word),
+            parts: exchange.parts.as_deref(),
             code: code.map(Code::slug),
             fault: code.map(|code| code.fault().as_str()),
             flag: code.map(Code::flag),
@@ -141,8 +142,8 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
     }
 }
 
-/// The end of an exchange of the cache's own: what it did is told of the client's that it was made for.
-fn finish_fill(exchange: &mut Exchange, has_failed: bool) {
+/// The end of an exchange of the gateway's own: what it did is told of the client's that it was made for.
+fn finish_own(exchange: &mut Exchange, has_failed: bool) {
     exchange.end_copy(!has_failed && exchange.degraded.is_none());
     exchange.blame_canary();
     if let Some(mut attempt) = exchange.attempt.take() {
@@ -154,6 +155,9 @@ fn finish_fill(exchange: &mut Exchange, has_failed: bool) {
     // It was never one of the connection's.
     exchange.connection = None;
     exchange.filler = None;
+    if let Some(part) = exchange.part.take() {
+        part.ends(exchange.outcome);
+    }
 }
 
 /// Counts what an upstream has done, and says how long that took.

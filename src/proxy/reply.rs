@@ -28,6 +28,11 @@ pub(super) async fn write(
         exchange.fill_with(reply);
         return Ok(());
     }
+    if exchange.part.is_some() {
+        // Whoever puts the parts together is told why, and nobody reads the reply.
+        exchange.outcome = reply.code.or(exchange.outcome);
+        return Ok(());
+    }
     let request = session.req_header();
     let is_head = request.method == Method::HEAD;
     let dialect = Dialect::of(request.headers.get(http::header::CONTENT_TYPE));

@@ -194,6 +194,11 @@ error_index! {
     /// So many requests to the upstream have failed, or took so long, that it is left alone for a while (`breaker`); or an
     /// operator has said so. `Retry-After` says when to try again.
     CircuitOpen = 503 "circuit_open" "The upstream is left alone for a while", UNAVAILABLE Upstream "UO";
+    /// A part of an aggregation that is `required` has no answer that counts, or the parts do not fit together. `part` and
+    /// `reason` say which and why.
+    PartFailed = 502 "part_failed" "A part of the answer cannot be had", UNAVAILABLE Upstream "UF";
+    /// A part of an aggregation that is `required` had no answer in its time, or in that of the whole. `part` says which.
+    PartTimeout = 504 "part_timeout" "A part of the answer did not come in time", DEADLINE_EXCEEDED Upstream "UT";
     /// The client wants a response that is kept, and no other (`Cache-Control: only-if-cached`), and there is none that is
     /// good enough.
     NotCached = 504 "not_cached" "There is nothing in the cache that would do", UNAVAILABLE Client "NC";

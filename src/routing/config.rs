@@ -14,6 +14,7 @@ use crate::actions::{
     FallbackConfig, MirrorConfig, RedirectConfig, RespondConfig, RewriteConfig, SplitConfig,
     some_upstream,
 };
+use crate::aggregation;
 use crate::limits::{Criticality, QueueConfig};
 use crate::policies;
 use crate::text::{
@@ -21,8 +22,8 @@ use crate::text::{
 };
 use crate::upstream::RetryConfig;
 
-/// What a request must be like, and what happens to it then. Exactly one action: `upstream`, `split`, `redirect` or
-/// `respond`.
+/// What a request must be like, and what happens to it then. Exactly one action: `upstream`, `split`, `aggregate`,
+/// `redirect` or `respond`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -44,6 +45,8 @@ pub struct Config {
     pub mirror: Option<Box<Spanned<MirrorConfig>>>,
     /// What the upstream is asked for instead.
     pub rewrite: Option<Spanned<RewriteConfig>>,
+    /// Answers with what several upstreams say, as one JSON document.
+    pub aggregate: Option<Box<Spanned<aggregation::Config>>>,
     /// Sends the client elsewhere.
     pub redirect: Option<Box<Spanned<RedirectConfig>>>,
     /// Answers with fixed content.
@@ -78,7 +81,9 @@ impl Config {
         let split = self.split.iter().flat_map(|split| split.to.iter());
         let fallback = self.fallback.iter().flat_map(|steps| steps.iter());
         let one = self.upstream.iter();
+        let parts = self.aggregate.iter().flat_map(|it| it.parts.values());
         one.chain(split.map(|branch| &branch.upstream))
+            .chain(parts.map(|part| &part.upstream))
             .chain(self.mirror.iter().map(|mirror| &mirror.upstream))
             .chain(fallback.filter_map(|step| step.upstream.as_ref()))
     }

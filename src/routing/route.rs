@@ -27,4 +27,8 @@ pub struct Route {
     /// How much its requests matter.
     pub criticality: Criticality,
     pub metrics: Arc<RouteMetrics>,
+    /// Of an aggregation: how its parts are asked for, in their order. They match nothing.
+    pub parts: Box<[Arc<Route>]>,
+    /// Of such a part: the largest body that is taken in, in bytes.
+    pub largest_part: usize,
 }

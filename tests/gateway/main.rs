@@ -6,6 +6,7 @@ mod origins;
 mod acl;
 mod actions;
 mod adaptive_concurrency;
+mod aggregate;
 mod any_of;
 mod api_key;
 mod balance;

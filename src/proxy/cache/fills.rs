@@ -34,16 +34,25 @@ impl Fills {
         let _ = self.engine.set(Arc::downgrade(engine));
     }
 
-    /// Has the engine serve this session of the gateway's own.
+    /// Has the engine serve this session of the gateway's own. It ends where what is given is dropped.
+    pub(in crate::proxy) fn serve(
+        &self,
+        session: ServerSession,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let engine = self.engine.get().and_then(Weak::upgrade)?;
+        let never = self.never.clone();
+        Some(async move {
+            engine.process_new_http(session, &never).await;
+        })
+    }
+
+    /// As [`Fills::serve`], on a task of its own.
     pub(super) fn begin(&self, session: ServerSession) {
-        let Some(engine) = self.engine.get().and_then(Weak::upgrade) else {
+        let Some(served) = self.serve(session) else {
             return;
         };
-        let never = self.never.clone();
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
-            engine.process_new_http(session, &never).await;
-        });
+        tasks.spawn(served);
     }
 }

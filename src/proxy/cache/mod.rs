@@ -12,6 +12,7 @@ mod tell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, EXPECT, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
@@ -21,7 +22,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::exchange::{Exchange, take_request};
-use super::forwarding;
+use super::{forwarding, own};
 use crate::actions::Action;
 use crate::cache::rfc::{Forward, ask_whether_same};
 use crate::cache::{
@@ -31,7 +32,8 @@ use crate::facts::{host, host_header};
 use crate::response::{Code, Reply};
 use crate::upstream::Attempt;
 
-pub(super) use filling::begun;
+use filling::Filling;
+
 pub(super) use fills::Fills;
 pub(super) use tell::Cached;
 
@@ -201,7 +203,8 @@ fn fetch(
             let request = asking(request, &target, stale.as_deref(), wants_part);
             let filler: Arc<Filler> = filler.into();
             let exchange = Box::new(exchange.for_cache(filler.clone()));
-            fills.begin(filling::session(request, exchange, filler));
+            let filling = Box::new(Filling::new(filler));
+            fills.begin(own::session((request, Bytes::new()), exchange, filling));
             Some((pending, true))
         }
         Joined::Waits(pending) => rules.collapse.is_some().then_some((pending, false)),

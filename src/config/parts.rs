@@ -1,0 +1,35 @@
+//! The parts of aggregations, each as a route of its own that matches nothing.
+
+use std::sync::Arc;
+
+use crate::actions::Action;
+use crate::cache::Cache;
+use crate::routing::Route;
+
+/// How the parts of a route are asked for; none where it puts nothing together. Of the route's policies they have what is done to
+/// requests to upstreams.
+pub(super) fn routes(route: &Route, cache: &Arc<Cache>) -> Box<[Arc<Route>]> {
+    let Action::Aggregate(aggregate) = &*route.action else {
+        return Box::default();
+    };
+    let plan = aggregate.plan();
+    let parts = plan.parts().iter().zip(aggregate.parts()).enumerate();
+    let routes = parts.map(|(index, (part, action))| {
+        let name = format!("{}.parts.{}", route.name, part.name());
+        let tells_who_calls = route.pipeline.changes_upstream_requests();
+        let rules = aggregate.rules(index, cache, tells_who_calls);
+        Arc::new(Route {
+            pipeline: route.pipeline.of_part(&name, rules.map(Arc::new)),
+            name: name.into(),
+            span: route.span,
+            written: None,
+            action: action.clone(),
+            timeout: Some(part.timeout.unwrap_or(plan.timeout)),
+            criticality: route.criticality,
+            metrics: route.metrics.clone(),
+            parts: Box::default(),
+            largest_part: plan.limits.part_bytes,
+        })
+    });
+    routes.collect()
+}

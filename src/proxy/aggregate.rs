@@ -1,0 +1,329 @@
+//! Asks for the parts of an aggregation, and answers with what is put together of them.
+//!
+//! Each part is an exchange of the gateway's own on a route of its own, so that balancing, tries, breakers, limits of upstreams
+//! and the cache are those of any other. Parts end with the reply: with the budget of the whole, with a required part that has
+//! failed, and where the client leaves, those that are under way are dropped and their connections closed.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, Method, StatusCode, Version};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::cache::Fills;
+use super::exchange::Exchange;
+use super::fallback::Degraded;
+use super::own::{self, Taker, Unwanted};
+use crate::actions::Aggregate;
+use crate::aggregation::{Assembled, DEGRADED_HEADER, Ended, Outcome, Outgoing, Plan, Reason, Run};
+use crate::cache::Rules;
+use crate::cache::rfc::{is_not_modified, strip_for_304};
+use crate::facts::host_header;
+use crate::response::{Code, Reply};
+use crate::routing::Route;
+
+/// Within this the engine ends a part by its own deadline, which says more of why.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// How asking for a part goes.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    response: Mutex<Taken>,
+    /// The failure that the engine has reported.
+    failure: OnceLock<Code>,
+}
+
+/// What has come.
+#[derive(Debug, Default)]
+struct Taken {
+    head: Option<(StatusCode, HeaderMap)>,
+    body: BytesMut,
+    is_too_large: bool,
+    is_whole: bool,
+}
+
+/// Takes a part's response in, up to so many bytes.
+struct Collecting {
+    asked: Arc<Asked>,
+    most: usize,
+}
+
+/// A part that has ended.
+struct Part {
+    index: usize,
+    ended: Ended,
+    took: Duration,
+}
+
+impl Asked {
+    fn response(&self) -> MutexGuard<'_, Taken> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The exchange is over.
+    pub(super) fn ends(&self, failure: Option<Code>) {
+        if let Some(code) = failure {
+            // There is one end.
+            let _ = self.failure.set(code);
+        }
+    }
+
+    fn ended(&self) -> Ended {
+        let taken = std::mem::take(&mut *self.response());
+        match taken.head {
+            _ if taken.is_too_large => Ended::Failed(Reason::TooLarge),
+            Some((status, headers)) if taken.is_whole => Ended::Complete {
+                status,
+                headers,
+                body: taken.body.freeze(),
+            },
+            Some(_) => Ended::Failed(match self.failure.get() {
+                Some(code) if code.status() == StatusCode::GATEWAY_TIMEOUT => Reason::Timeout,
+                _ => Reason::CutOff,
+            }),
+            None => Ended::Failed(match self.failure.get() {
+                Some(Code::UpstreamTimeout | Code::ExchangeTimeout) => Reason::Timeout,
+                Some(code) => Reason::Failure(*code),
+                None => Reason::CutOff,
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Taker for Collecting {
+    fn begin(&mut self, status: StatusCode, headers: HeaderMap) {
+        let length = headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let mut taken = self.asked.response();
+        taken.is_too_large = length.is_some_and(|length: usize| length > self.most);
+        taken.head = Some((status, headers));
+    }
+
+    async fn push(&mut self, part: Bytes) -> Result<(), Unwanted> {
+        let mut taken = self.asked.response();
+        taken.is_too_large |= taken.body.len() + part.len() > self.most;
+        match taken.is_too_large {
+            true => Err(Unwanted),
+            false => {
+                taken.body.extend_from_slice(&part);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.asked.response().is_whole = true;
+    }
+}
+
+impl Exchange {
+    /// Whether it is one of the gateway's own, which has no client.
+    pub(super) fn is_own(&self) -> bool {
+        self.filler.is_some() || self.part.is_some()
+    }
+
+    /// How the answer of a part is kept; `None` for exchanges of anything else.
+    pub(super) fn rules_of_part(&self) -> Option<Arc<Rules>> {
+        self.part.as_ref()?;
+        self.route.pipeline.cache().cloned()
+    }
+
+    fn for_part(&self, route: &Arc<Route>, asked: Arc<Asked>) -> Exchange {
+        let mut exchange = Exchange::on(route.clone(), self.facts.again());
+        exchange.connection = self.connection.clone();
+        exchange.part = Some(asked);
+        exchange
+    }
+}
+
+/// Asks for all parts, and gives what is made of them.
+pub(super) async fn reply(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    aggregate: &Aggregate,
+    fills: &Fills,
+) -> Reply {
+    let plan = aggregate.plan();
+    let budget = tokio::time::sleep(plan.timeout);
+    tokio::pin!(budget);
+    let mut run = Run::new(plan.clone());
+    let mut under_way: JoinSet<Part> = JoinSet::new();
+    let mut told = String::new();
+    let first = run.start(exchange.view(session.req_header()));
+    ask(first, session, exchange, &mut under_way, fills);
+    // A client that still sends is not heard: what it sends is none of the parts' business.
+    let mut is_heard = session.downstream_session.is_body_done();
+    while !run.is_over() && !run.has_failed() {
+        let ended = tokio::select! {
+            biased;
+            Some(ended) = under_way.join_next() => ended,
+            () = &mut budget => break,
+            left = session.downstream_session.read_body_or_idle(true), if is_heard => match left {
+                Ok(_) => {
+                    is_heard = false;
+                    continue;
+                }
+                Err(_) => return Reply::failure(Code::ClientClosed),
+            },
+        };
+        // A task of ours that has panicked was told; the part has no end, and the budget ends it.
+        let Ok(Part { index, ended, took }) = ended else {
+            continue;
+        };
+        let view = exchange.view(session.req_header());
+        let next = run.end(index, ended, view);
+        tell(&mut told, plan, (index, run.outcome(index)), took);
+        ask(next, session, exchange, &mut under_way, fills);
+    }
+    under_way.abort_all();
+    run.give_up();
+    exchange.parts = Some(told.into());
+    let request = session.req_header();
+    let assembled = run.finish(exchange.view(request));
+    answer(assembled, plan, exchange, request)
+}
+
+/// Has the engine ask for these parts.
+fn ask(
+    parts: Vec<(usize, Outgoing)>,
+    session: &Session,
+    exchange: &Exchange,
+    under_way: &mut JoinSet<Part>,
+    fills: &Fills,
+) {
+    for (index, outgoing) in parts {
+        let began = Instant::now();
+        let asked: Arc<Asked> = Arc::default();
+        let part = |ended| Part {
+            index,
+            ended,
+            took: began.elapsed(),
+        };
+        let served = exchange.route.parts.get(index).and_then(|route| {
+            let own = Box::new(exchange.for_part(route, asked.clone()));
+            let collecting = Box::new(Collecting {
+                asked: asked.clone(),
+                most: route.largest_part,
+            });
+            let request = request(outgoing, session.req_header());
+            let served = fills.serve(own::session(request, own, collecting))?;
+            Some((served, route.timeout))
+        });
+        let Some((served, timeout)) = served else {
+            let failed = part(Ended::Failed(Reason::Failure(Code::Internal)));
+            under_way.spawn(async { failed });
+            continue;
+        };
+        under_way.spawn(async move {
+            let is_in_time = match timeout {
+                Some(timeout) => tokio::time::timeout(timeout + GRACE, served).await.is_ok(),
+                None => {
+                    served.await;
+                    true
+                }
+            };
+            let ended = match is_in_time {
+                true => asked.ended(),
+                false => Ended::Failed(Reason::Timeout),
+            };
+            Part {
+                index,
+                ended,
+                took: began.elapsed(),
+            }
+        });
+    }
+}
+
+/// As the engine has it.
+fn request(outgoing: Outgoing, client: &RequestHeader) -> (RequestHeader, Bytes) {
+    let mut parts = http::Request::new(()).into_parts().0;
+    parts.method = outgoing.method;
+    parts.version = Version::HTTP_11;
+    parts.uri = outgoing.target.into();
+    parts.headers = outgoing.headers;
+    if let Some(host) = host_header(client)
+        && !parts.headers.contains_key(HOST)
+    {
+        parts.headers.insert(HOST, host);
+    }
+    if !outgoing.body.is_empty() {
+        parts
+            .headers
+            .insert(CONTENT_LENGTH, outgoing.body.len().into());
+    }
+    (parts.into(), outgoing.body)
+}
+
+/// For the log: `profile=ok:12ms,cart=timeout:120ms`.
+fn tell(
+    told: &mut String,
+    plan: &Plan,
+    (part, outcome): (usize, Option<&Outcome>),
+    took: Duration,
+) {
+    let name = plan.parts().get(part).map_or("", |part| part.name());
+    let result = match outcome {
+        Some(Outcome::Failed(reason)) => reason.slug(plan),
+        Some(Outcome::LeftOut) => "left_out".to_owned(),
+        _ => "ok".to_owned(),
+    };
+    let comma = if told.is_empty() { "" } else { "," };
+    // Writing into a string does not fail.
+    let _ = write!(told, "{comma}{name}={result}:{}ms", took.as_millis());
+}
+
+fn answer(
+    assembled: Assembled,
+    plan: &Plan,
+    exchange: &mut Exchange,
+    request: &RequestHeader,
+) -> Reply {
+    let whole = match assembled {
+        Assembled::Whole(whole) => whole,
+        Assembled::Refused {
+            status,
+            part,
+            reason,
+        } => {
+            let code = match status {
+                StatusCode::GATEWAY_TIMEOUT => Code::PartTimeout,
+                _ => Code::PartFailed,
+            };
+            let slug = reason.slug(plan);
+            let reply = Reply::failure(code).member("reason", Value::String(slug.clone()));
+            let name = part.and_then(|part| plan.parts().get(part));
+            let Some(name) = name.map(|part| part.name()) else {
+                return reply.cause(slug);
+            };
+            let detail = format!("the part {name:?} has no answer");
+            let reply = reply.member("part", Value::String(name.to_owned()));
+            return reply.detail(detail).cause(format!("{name}: {slug}"));
+        }
+    };
+    let mut headers: HeaderMap = whole.headers.into_iter().collect();
+    if let Some(reason) = headers.remove(DEGRADED_HEADER) {
+        // It is told with everything else that is said of a response that is not as it should be.
+        let degraded = Degraded::told(reason, "aggregate".into());
+        exchange.degraded = Some(Box::new(degraded));
+    }
+    let is_read = [Method::GET, Method::HEAD].contains(&request.method);
+    let reply = |status, headers: HeaderMap, body| {
+        let headers = headers.into_iter();
+        let headers = headers.filter_map(|(name, value)| Some((name?, value)));
+        Reply::content(status, headers.collect(), body)
+    };
+    if is_read && is_not_modified(&request.headers, StatusCode::OK, &headers) {
+        strip_for_304(&mut headers);
+        return reply(StatusCode::NOT_MODIFIED, headers, Bytes::new());
+    }
+    reply(StatusCode::OK, headers, whole.body)
+}
