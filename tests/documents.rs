@@ -264,14 +264,27 @@ fn lacking(document: &Value, text: &str) -> BTreeMap<String, String> {
                 &format!("match = {{ path = \"{}\" }}", path_of(text)),
             );
         }
-        let has_action = ["upstream", "redirect", "respond", "login"]
-            .iter()
-            .any(|action| !route[*action].is_null());
+        let has_action = [
+            "upstream",
+            "split",
+            "aggregate",
+            "redirect",
+            "respond",
+            "login",
+        ]
+        .iter()
+        .any(|action| !route[*action].is_null());
         if !has_action {
             lack(table, "upstream = \"stub\"");
             named_upstreams.insert("stub".into());
         }
         named_upstreams.extend(route["upstream"].as_str().map(str::to_owned));
+        let parts = route["aggregate"]["parts"].as_object().cloned();
+        let of_parts = parts.unwrap_or_default();
+        let of_parts = of_parts
+            .values()
+            .filter_map(|part| part["upstream"].as_str());
+        named_upstreams.extend(of_parts.map(str::to_owned));
         let on = route["listeners"].as_array().cloned().unwrap_or_default();
         named_listeners.extend(on.iter().filter_map(Value::as_str).map(str::to_owned));
     }

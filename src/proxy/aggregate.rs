@@ -84,11 +84,8 @@ impl Asked {
                 headers,
                 body: taken.body.freeze(),
             },
-            Some(_) => Ended::Failed(match self.failure.get() {
-                Some(code) if code.status() == StatusCode::GATEWAY_TIMEOUT => Reason::Timeout,
-                _ => Reason::CutOff,
-            }),
-            None => Ended::Failed(match self.failure.get() {
+            // Whether its header has come before it broke off makes no difference.
+            _ => Ended::Failed(match self.failure.get() {
                 Some(Code::UpstreamTimeout | Code::ExchangeTimeout) => Reason::Timeout,
                 Some(code) => Reason::Failure(*code),
                 None => Reason::CutOff,

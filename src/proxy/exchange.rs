@@ -458,18 +458,6 @@ impl Exchange {
     }
 }
 
-/// An exchange whose task was aborted has had no end.
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let is_own = self.is_own();
-        if let Some(connection) = self.connection.take()
-            && !is_own
-        {
-            connection.exchange_ended(Instant::now());
-        }
-    }
-}
-
 /// Takes a request's header apart, leaving an empty one.
 ///
 /// The engine keeps the letter case of every HTTP/1.1 header name in a second map, which doubles the work of

@@ -142,6 +142,17 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
     }
 }
 
+/// An exchange whose task was aborted has had no end.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.is_own()
+            && let Some(connection) = self.connection.take()
+        {
+            connection.exchange_ended(Instant::now());
+        }
+    }
+}
+
 /// The end of an exchange of the gateway's own: what it did is told of the client's that it was made for.
 fn finish_own(exchange: &mut Exchange, has_failed: bool) {
     exchange.end_copy(!has_failed && exchange.degraded.is_none());

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+
 use crate::harness::*;
 
 const HOME: &str = r#"
@@ -53,6 +56,20 @@ async fn answer(seen: Seen) -> http::Response<Body> {
         "/text" => json("not json"),
         "/huge" => json(&format!("\"{}\"", "x".repeat(2000))),
         "/503" => status(503),
+        "/cut" => {
+            let first = Ok(Frame::data(bytes::Bytes::from_static(b"[1,")));
+            let parts = [first, Err(std::io::Error::other("cut off"))];
+            let body = StreamBody::new(futures_util::stream::iter(parts));
+            reply(200, &[("content-length", "9")], BodyExt::boxed(body))
+        }
+        "/echo" => {
+            let body = String::from_utf8_lossy(&seen.body).into_owned();
+            let method = seen.method.as_str();
+            let header = seen.header("x-user").unwrap_or_default();
+            json(&format!(
+                r#"{{"method":"{method}","user":"{header}","body":{body}}}"#
+            ))
+        }
         _ => status(404),
     }
 }
@@ -166,4 +183,116 @@ async fn without_what_is_required_there_is_no_answer() {
     assert_eq!(json["part"], "profile", "{json}");
     assert_eq!(json["reason"], "status_404", "{json}");
     assert_eq!(json["code"], "part_failed", "{json}");
+}
+
+/// Each way in which a part can fail, by what its failure means.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_failure_means_what_the_part_says() {
+    let setting = Setting::new();
+    let toml = |upstream: &str, path: &str, timeout: &str, contract: &str| {
+        format!(
+            r#"
+            [upstreams.orders]
+            endpoints = ["$origin"]
+            [upstreams.gone]
+            endpoints = ["$nobody"]
+            [routes.home]
+            match = {{ path = "/home" }}
+            [routes.home.aggregate]
+            timeout = "400ms"
+            limits = {{ part_bytes = "1KiB" }}
+            parts.sure = {{ upstream = "orders", path = "/tips" }}
+            parts.part = {{ upstream = "{upstream}", path = "{path}"{timeout}{contract} }}
+            "#
+        )
+    };
+    for (upstream, path, timeout, reason, status) in [
+        ("orders", "/tips", "", "", 200),
+        ("orders", "/never", ", timeout = \"100ms\"", "timeout", 504),
+        ("orders", "/never", "", "budget", 504),
+        ("gone", "/tips", "", "upstream_connect_failed", 502),
+        ("orders", "/404", "", "status_404", 502),
+        ("orders", "/503", "", "status_503", 502),
+        ("orders", "/text", "", "not_json", 502),
+        ("orders", "/huge", "", "too_large", 502),
+        ("orders", "/cut", "", "upstream_reset", 502),
+    ] {
+        for contract in ["", ", required = true", ", default = 7"] {
+            let what = format!("{path}{timeout}{contract}");
+            let draft = Gateway::draft(&toml(upstream, path, timeout, contract));
+            let draft = draft.with("origin", &setting.origin);
+            let gateway = draft.with("nobody", free_address()).start().await;
+            let answer = gateway.http1().send(get("/home")).await;
+            let json = answer.json();
+            let is_required = contract.contains("required");
+            let expected = if is_required { status } else { 200 };
+            assert_eq!(answer.status, expected, "{what}: {json}");
+            if reason.is_empty() {
+                assert_eq!(json["part"][0], "x", "{what}: {json}");
+                assert!(json["degraded"].is_null(), "{what}: {json}");
+                continue;
+            }
+            if is_required {
+                assert_eq!(json["part"], "part", "{what}: {json}");
+                assert_eq!(json["reason"], reason, "{what}: {json}");
+                continue;
+            }
+            assert_eq!(
+                json["degraded_parts"][0]["reason"], reason,
+                "{what}: {json}"
+            );
+            assert_eq!(json["sure"][0], "x", "{what}: {json}");
+            let stands = if contract.is_empty() {
+                serde_json::Value::Null
+            } else {
+                7.into()
+            };
+            assert_eq!(json["part"], stands, "{what}: {json}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_have_bodies_and_headers_of_their_own() {
+    let setting = Setting::new();
+    let toml = r#"
+        [upstreams.orders]
+        endpoints = ["$origin"]
+        [routes.home]
+        match = { path = "/home/{user}" }
+        [routes.home.aggregate]
+        parts.it = { upstream = "orders", path = "/echo", method = "POST", headers = { x-user = "{path.user}" }, json = { user = "{path.user}", page = "{query.page}" } }
+    "#;
+    let gateway = Gateway::draft(toml).with("origin", &setting.origin);
+    let gateway = gateway.start().await;
+    let answer = gateway.http1().send(get("/home/ada?page=2")).await;
+    let json = answer.json();
+    assert_eq!(json["it"]["method"], "POST", "{json}");
+    assert_eq!(json["it"]["user"], "ada", "{json}");
+    assert_eq!(json["it"]["body"]["user"], "ada", "{json}");
+    assert_eq!(json["it"]["body"]["page"], "2", "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_takes_its_parts_along() {
+    let setting = Setting::new();
+    let gateway = setting.start("orders", "/never").await;
+    let active = "northgate_endpoint_active_requests{northgate_upstream=\"orders\"";
+    let busy = async || {
+        let text = gateway.metrics().await;
+        let mut lines = text.lines().filter(|line| line.starts_with(active));
+        lines.any(|line| !line.ends_with(" 0"))
+    };
+    let client = gateway.http1();
+    let asked =
+        tokio::time::timeout(Duration::from_millis(100), client.send(get("/home/u1"))).await;
+    assert!(asked.is_err(), "it has left before the answer");
+    drop(client);
+    eventually("nothing is under way", async || {
+        (!busy().await).then_some(())
+    })
+    .await;
+    // What is asked for afterwards is served.
+    let gateway = setting.start("orders", "/tips").await;
+    assert_eq!(gateway.http1().send(get("/home/u1")).await.status, 200);
 }

@@ -88,10 +88,17 @@ pub fn files() -> Vec<SourceFile> {
     assert!(paths.len() > 50, "tests run in the crate's root");
     let files: Vec<SourceFile> = paths.into_iter().map(SourceFile::read).collect();
     let tests: BTreeSet<PathBuf> = files.iter().flat_map(test_modules).collect();
-    files
-        .into_iter()
-        .filter(|file| !tests.contains(&file.path))
-        .collect()
+    // With a folder goes all that is in there.
+    let folders: BTreeSet<&Path> = tests
+        .iter()
+        .filter(|path| path.ends_with("mod.rs"))
+        .filter_map(|path| path.parent())
+        .collect();
+    let is_test = |file: &SourceFile| {
+        let mut around = file.path.ancestors();
+        tests.contains(&file.path) || around.any(|folder| folders.contains(folder))
+    };
+    files.into_iter().filter(|file| !is_test(file)).collect()
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
