@@ -22,7 +22,7 @@ pub const DEGRADED_HEADER: HeaderName = HeaderName::from_static("x-northgate-deg
 pub enum Assembled {
     Whole(Whole),
     /// There is no answer, because of this part: 504 where nobody answered it in time, otherwise 502. Without a part it is the
-    /// answer itself that is larger than it may be.
+    /// answer itself that is larger than it may be, or that its filter makes nothing of.
     Refused {
         status: StatusCode,
         part: Option<usize>,
@@ -38,6 +38,17 @@ pub struct Whole {
     pub body: Bytes,
     /// The parts that have failed, in order. Where there are any, the answer is degraded.
     pub failures: Vec<(usize, Reason)>,
+}
+
+impl Assembled {
+    /// No answer, and no part is to blame.
+    fn without(reason: Reason) -> Assembled {
+        Assembled::Refused {
+            status: StatusCode::BAD_GATEWAY,
+            part: None,
+            reason,
+        }
+    }
 }
 
 impl Run {
@@ -70,12 +81,18 @@ impl Outcomes {
             return refused;
         }
         let failures = self.failures();
+        let body = match plan.filter() {
+            None => body,
+            Some(filter) => {
+                let text = std::str::from_utf8(&body).unwrap_or_default();
+                match filter.apply(text) {
+                    Some(made) => made.into_bytes(),
+                    None => return Assembled::without(Reason::Shape),
+                }
+            }
+        };
         if body.len() > plan.limits.response_bytes.saturating_add(plan.overhead()) {
-            return Assembled::Refused {
-                status: StatusCode::BAD_GATEWAY,
-                part: None,
-                reason: Reason::TooLarge,
-            };
+            return Assembled::without(Reason::TooLarge);
         }
         let body = match failures.is_empty() {
             true => body,
@@ -237,7 +254,7 @@ impl Outcomes {
 
     /// The answer with what is missing in it. What is no object has no place for that: the header says it alone.
     fn with_failures(&self, mut body: Vec<u8>, failures: &[(usize, Reason)]) -> Vec<u8> {
-        if let Form::Response(_) = self.plan.answer() {
+        if let (Form::Response(_), _) | (_, Some(_)) = (self.plan.answer(), self.plan.filter()) {
             // What upstreams say of themselves in these words is not what the gateway says.
             let text = String::from_utf8(body).unwrap_or_default();
             let mut node = Node::new(&text);

@@ -410,3 +410,24 @@ parts.b = { upstream = "u", path = "/b", when = 'request.headers["x-beta"] != "1
     );
     assert_eq!(tag(&[a, None]), None);
 }
+
+#[test]
+fn filters_make_parts_and_answers() {
+    let toml = r#"
+jq = '{n: (.a + (.b // 0)), a}'
+parts.a = { upstream = "u", path = "/a", jq = '[.[] | select(.n > 1) | .n] | add' }
+parts.b = { upstream = "u", path = "/b" }
+"#;
+    let a = || Some(ok(r#"[{"n":1},{"n":2},{"n":3}]"#));
+    check(toml, &[a(), Some(ok("5"))], r#"{"n":10,"a":5}"#, "");
+    check(
+        toml,
+        &[a(), None],
+        r#"{"n":5,"a":5,"degraded":true,"degraded_parts":[{"part":"b","reason":"budget"}]}"#,
+        "cache-control: no-store\nx-northgate-degraded: b;reason=budget",
+    );
+    check(toml, &[a(), Some(ok("[]"))], "502", ": shape");
+    let toml =
+        "parts.a = { upstream = \"u\", path = \"/a\", required = true, jq = 'last(repeat(1))' }";
+    check(toml, &[a()], "502", "a: shape");
+}

@@ -52,6 +52,9 @@ pub struct Merging {
     pub how: Merge,
 }
 
+/// A place, by the fields that lead there, and the part that fills it.
+type Filled = (usize, Box<[Box<str>]>);
+
 /// A part as far as it matters where it lands.
 pub(super) struct Lander<'c> {
     pub(super) name: &'c Spanned<Name>,
@@ -124,7 +127,7 @@ impl Layout {
         for lander in landers {
             landings.push(lander.landing(&mut subject.key(lander.name.as_str()))?);
         }
-        let mut filled: Vec<(usize, Box<[Box<str>]>)> = Vec::new();
+        let mut filled: Vec<Filled> = Vec::new();
         for (part, (lander, landing)) in landers.iter().zip(&landings).enumerate() {
             if landing.merge.is_some() {
                 continue;
@@ -160,7 +163,7 @@ impl Layout {
 /// Says so where a place is somebody else's, or the gateway's.
 fn check_free(
     landers: &[Lander<'_>],
-    filled: &[(usize, Box<[Box<str>]>)],
+    filled: &[Filled],
     lander: &Lander<'_>,
     place: &[Box<str>],
     subject: &mut Subject<'_>,
@@ -195,7 +198,7 @@ fn merging(
     part: usize,
     landing: &Landing,
     how: &Merge,
-    (filled, landings): (&[(usize, Box<[Box<str>]>)], &[Landing]),
+    (filled, landings): (&[Filled], &[Landing]),
 ) -> Option<Merging> {
     if landing.at.is_empty() {
         return None;

@@ -26,6 +26,15 @@
 //! | a part has failed that is `required` | 504 where it took too long, else 502, naming it |
 //!
 //! A part's answer is one with a status that it accepts, and a body that is what the part takes it for.
+//!
+//! Headers of parts go no further. `Cache-Control` is the strictest of what the answers say of themselves, with what is left of
+//! their time; an answer that was asked for in somebody's name is `private` unless it says otherwise. `Vary` has what any of
+//! them varies by, and the client's headers that requests and conditions name. `ETag` is of the bytes of the whole.
+//!
+//! # Bytes
+//! A body is looked through once, which tells whether it is JSON, and is then text: it is read into values only where something
+//! is made of it, and no deeper than that. Numbers of any size and names that are there twice stay as they are written where
+//! nobody looks at them.
 
 mod answer;
 mod assemble;
@@ -54,5 +63,5 @@ pub use plan::{Contract, Form, Kept, Limits, Part, Plan};
 pub use reason::Reason;
 pub use request::{Outgoing, Request};
 pub use run::{Outcome, Run};
-pub use shape::{InvalidPath, Path, Shape, Step};
+pub use shape::{Filter, FilterError, InvalidPath, Path, Shape, Step};
 pub use statuses::{NoStatuses, Statuses};

@@ -11,7 +11,7 @@ use super::graph::Graph;
 use super::layout::{DEGRADED, DEGRADED_PARTS, Lander, Layout};
 use super::order;
 use super::request::Request;
-use super::shape::Shape;
+use super::shape::{Filter, Shape};
 use super::statuses::Statuses;
 use crate::facts::{Expression, JsonTemplate, PartField, Variables};
 use crate::text::{Bounded, ByteSize, Name, Setting, Span, Spanned, Subject};
@@ -31,6 +31,7 @@ pub struct Plan {
     parts: Box<[Part]>,
     graph: Graph,
     answer: Form,
+    filter: Option<Filter>,
     /// The client's headers that it depends on, in order, each once.
     varies_by: Box<[HeaderName]>,
     pub timeout: Duration,
@@ -143,9 +144,14 @@ impl Plan {
         let places: Vec<Span> = config.parts.keys().map(|name| name.span).collect();
         let graph = order::graph(&parts, &places, &mut subject.key("parts"));
         let answer = answer(config, &parts, variables, subject);
+        let filter = match &config.jq {
+            None => None,
+            Some(text) => Some(Filter::build(text, &mut subject.key("jq"))?),
+        };
         Some(Plan {
             graph: graph?,
             answer: answer?,
+            filter,
             varies_by: varies_by(&parts),
             parts: parts.into(),
             timeout,
@@ -163,6 +169,11 @@ impl Plan {
 
     pub fn answer(&self) -> &Form {
         &self.answer
+    }
+
+    /// What makes the answer of what parts have made.
+    pub fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
     }
 
     /// What an object in which parts land has beside them, in bytes, about.

@@ -409,3 +409,19 @@ fn a_response_says_where_everything_is() {
         &["0:1 aggregate.response: there is no part `b` (there are `a`)"],
     );
 }
+
+#[test]
+fn filters_are_checked() {
+    check_part(
+        r#"path = "/", jq = ".x", pick = ["c"]"#,
+        &["aggregate.parts.a.pick is of no use beside jq, which says what is made of the part"],
+    );
+    check_part(
+        r#"path = "/", jq = "nothing""#,
+        &["aggregate.parts.a.jq: names `nothing`, which is not there"],
+    );
+    check(
+        "jq = \". |\"\nparts.a = { upstream = \"u\", path = \"/\" }",
+        &["1:6 aggregate.jq is no filter of jq from \"\" on"],
+    );
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::fields::Fields;
 use super::path::{Path, Step};
 use super::places::{Move, Rename};
-use super::{As, Shape};
+use super::{As, Filter, Shape};
 use crate::aggregation::config::PartConfig;
 use crate::text::{Span, Spanned, Subject, quoted};
 
@@ -29,7 +29,12 @@ impl Shape {
             Some(own) => paths(own, &mut subject.key("flatten")),
             None => Vec::new(),
         };
+        let filter = config.jq.as_ref().map(|text| {
+            check_alone(config, text, subject);
+            Filter::build(text, &mut subject.key("jq"))
+        });
         (subject.error_count() == before).then(|| Shape {
+            filter: filter.flatten(),
             pick,
             drop,
             moves,
@@ -40,8 +45,24 @@ impl Shape {
     }
 }
 
-/// What has no fields cannot be changed by them.
-fn check_kinds(config: &PartConfig, subject: &mut Subject<'_>) {
+impl Filter {
+    /// Compiles a value of the configuration. `None` after a diagnostic.
+    pub(in crate::aggregation) fn build(
+        text: &Spanned<String>,
+        subject: &mut Subject<'_>,
+    ) -> Option<Filter> {
+        match Filter::compile(&text.value) {
+            Ok(filter) => Some(filter),
+            Err(error) => {
+                subject.error(text.span, error);
+                None
+            }
+        }
+    }
+}
+
+/// The simple forms that there are, and where.
+fn simple(config: &PartConfig) -> impl Iterator<Item = (&'static str, Span)> {
     let first = |table: &BTreeMap<Spanned<String>, Spanned<String>>| {
         table.keys().next().map(|name| name.span)
     };
@@ -52,6 +73,20 @@ fn check_kinds(config: &PartConfig, subject: &mut Subject<'_>) {
         ("rename", first(&config.rename)),
         ("flatten", config.flatten.as_ref().map(|own| own.span)),
     ];
+    let named = |(key, span): (&'static str, Option<Span>)| Some((key, span?));
+    steps.into_iter().filter_map(named)
+}
+
+/// Says so where there are simple forms beside a filter, which can say all that they can.
+fn check_alone(config: &PartConfig, text: &Spanned<String>, subject: &mut Subject<'_>) {
+    for (key, span) in simple(config) {
+        let what = "is of no use beside jq, which says what is made of the part";
+        subject.key(key).error(span, what).also(text.span, "jq");
+    }
+}
+
+/// What has no fields cannot be changed by them.
+fn check_kinds(config: &PartConfig, subject: &mut Subject<'_>) {
     let is_text = |own: &&Spanned<As>| {
         matches!(
             own.value,
@@ -59,11 +94,9 @@ fn check_kinds(config: &PartConfig, subject: &mut Subject<'_>) {
         )
     };
     if let Some(own) = config.r#as.as_ref().filter(is_text) {
-        for (key, span) in steps {
-            if let Some(span) = span {
-                let what = "is for fields, and what the part is taken for has none";
-                subject.key(key).error(span, what).also(own.span, "as");
-            }
+        for (key, span) in simple(config) {
+            let what = "is for fields, and what the part is taken for has none";
+            subject.key(key).error(span, what).also(own.span, "as");
         }
     }
 }

@@ -5,9 +5,12 @@
 
 mod build;
 mod fields;
+mod filter;
+mod meter;
 mod path;
 mod places;
 mod scalars;
+mod tree;
 
 use std::borrow::Cow;
 
@@ -17,11 +20,13 @@ use super::reason::Reason;
 use fields::Fields;
 use places::{Move, Rename};
 
+pub use filter::{Filter, FilterError};
 pub use path::{InvalidPath, Path, Step};
 
 /// What is made of a part's body, compiled.
 #[derive(Debug, Default)]
 pub struct Shape {
+    filter: Option<Filter>,
     pick: Option<Fields>,
     drop: Option<Fields>,
     moves: Vec<Move>,
@@ -42,11 +47,17 @@ impl Shape {
     }
 
     fn has_no_steps(&self) -> bool {
-        self.pick.is_none()
+        self.filter.is_none()
+            && self.pick.is_none()
             && self.drop.is_none()
             && self.moves.is_empty()
             && self.renames.is_empty()
             && self.flatten.is_empty()
+    }
+
+    /// Whether making it can take some tenths of a second, without a pause.
+    pub fn is_slow(&self) -> bool {
+        self.filter.is_some()
     }
 
     /// The names that the outermost object has at most. `None` where it may have any.
@@ -84,7 +95,10 @@ impl Shape {
         if self.is_whole() {
             return Ok(Cow::Borrowed(json));
         }
-        let mut node = Node::new(json);
+        let mut node = match &self.filter {
+            None => Node::new(json),
+            Some(filter) => Node::Text(Cow::Owned(filter.apply(json).ok_or(Reason::Shape)?)),
+        };
         if let Some(fields) = &self.pick
             && !fields.pick(&mut node)
         {

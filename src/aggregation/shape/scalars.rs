@@ -41,7 +41,7 @@ fn scalar(to: As, node: Node<'_>) -> Option<Node<'_>> {
             // What is written in the string is what there is without its quotes, if that is one.
             let inner = check(text.as_bytes(), 0).ok()?.to_owned();
             let is_wanted = super::super::json::kind(&inner) == wanted;
-            is_wanted.then(|| Node::Text(Cow::Owned(inner)))
+            is_wanted.then_some(Node::Text(Cow::Owned(inner)))
         }
         _ => None,
     }
