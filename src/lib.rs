@@ -244,6 +244,9 @@
 //! | Who asks for what is being fetched is no second request to the upstream, and a slow reader slows nobody | `tests/gateway/cache_collapse.rs`; `tests/cache/crowds.rs` |
 //! | What is torn on the cache's disk is a miss, whenever the process was killed | `src/cache/disk/crash_tests.rs`; `tests/gateway/cache_disk.rs`: `what_is_torn_is_a_miss` |
 //! | With every endpoint failing, an upstream gets at most 1.2 times what clients ask for | `tests/gateway/retries.rs`: `a_retry_storm_cannot_happen`; `src/upstream/retry/budget.rs` |
+//! | What an aggregation answers depends on how its parts have ended, and not on the order | `src/aggregation/run_tests.rs`: `order_makes_no_difference` |
+//! | What other parts and clients have said is one segment of a path, one value of a query, one value of JSON | `src/aggregation/request_tests.rs` |
+//! | A filter of jq ends, whatever it is and whatever it is given | `src/aggregation/shape/filter_tests.rs`: `nothing_goes_on_for_ever`, `nothing_goes_deeper_than_its_stack` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
 //!
 //! # Where to start reading
