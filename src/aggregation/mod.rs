@@ -4,7 +4,7 @@
 //! when, and the document with the headers that fit it. This room must never know a session, a socket or a clock: it is told
 //! what has happened, and says what follows from it. The proxy room asks, and keeps the time.
 //!
-//! ```text
+//! ```toml
 //! [routes.home.aggregate]
 //! timeout = "250ms"
 //! parts.profile         = { upstream = "users",    path = "/users/{identity.subject}", required = true }

@@ -25,7 +25,7 @@ use crate::actions::Aggregate;
 use crate::aggregation::{Assembled, DEGRADED_HEADER, Ended, Outcome, Outgoing, Plan, Reason, Run};
 use crate::cache::Rules;
 use crate::cache::rfc::{is_not_modified, strip_for_304};
-use crate::facts::host_header;
+use crate::facts::{View, host_header};
 use crate::response::{Code, Reply};
 use crate::routing::Route;
 
@@ -175,17 +175,57 @@ pub(super) async fn reply(
         let Ok(Part { index, ended, took }) = ended else {
             continue;
         };
-        let view = exchange.view(session.req_header());
-        let next = run.end(index, ended, view);
+        let is_slow = plan
+            .parts()
+            .get(index)
+            .is_some_and(|part| part.shape().is_slow());
+        let (ran, next) = match is_slow {
+            false => {
+                let next = run.end(index, ended, exchange.view(session.req_header()));
+                (run, next)
+            }
+            true => {
+                let ending = beside(exchange, session, move |view| {
+                    let next = run.end(index, ended, view);
+                    (run, next)
+                });
+                let Some(ended) = ending.await else {
+                    return Reply::failure(Code::Internal);
+                };
+                ended
+            }
+        };
+        run = ran;
         tell(&mut told, plan, (index, run.outcome(index)), took);
         ask(next, session, exchange, &mut under_way, fills);
     }
     under_way.abort_all();
     run.give_up();
     exchange.parts = Some(told.into());
-    let request = session.req_header();
-    let assembled = run.finish(exchange.view(request));
-    answer(assembled, plan, exchange, request)
+    let assembled = match plan.filter() {
+        None => run.finish(exchange.view(session.req_header())),
+        Some(_) => match beside(exchange, session, move |view| run.finish(view)).await {
+            Some(assembled) => assembled,
+            None => return Reply::failure(Code::Internal),
+        },
+    };
+    answer(assembled, plan, exchange, session.req_header())
+}
+
+/// Does what takes long on a thread beside those that serve. `None` where it has panicked, which was told.
+async fn beside<T: Send + 'static>(
+    exchange: &Exchange,
+    session: &Session,
+    work: impl FnOnce(View<'_>) -> T + Send + 'static,
+) -> Option<T> {
+    let (facts, request) = (exchange.facts.again(), session.req_header().clone());
+    let done = tokio::task::spawn_blocking(move || {
+        work(View {
+            facts: &facts,
+            request: &request,
+        })
+    });
+    done.await.ok()
 }
 
 /// Has the engine ask for these parts.

@@ -274,6 +274,33 @@ async fn parts_have_bodies_and_headers_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filters_make_what_they_say() {
+    let setting = Setting::new();
+    let toml = r#"
+        [upstreams.orders]
+        endpoints = ["$origin"]
+        [routes.home]
+        match = { path = "/home" }
+        [routes.home.aggregate]
+        jq = "{ titles: .news, count: (.news | length) }"
+        parts.news = { upstream = "orders", path = "/news", jq = "map(.title)" }
+        [routes.text]
+        match = { path = "/text" }
+        [routes.text.aggregate]
+        response = { of = "{parts.news.body[0].title}", all = "{parts.news}" }
+        parts.news = { upstream = "orders", path = "/news", pick = ["[].title"] }
+    "#;
+    let gateway = Gateway::draft(toml).with("origin", &setting.origin);
+    let gateway = gateway.start().await;
+    let answer = gateway.http1().send(get("/home")).await;
+    let expected = serde_json::json!({ "titles": ["a", "c"], "count": 2 });
+    assert_eq!((answer.status, answer.json()), (200, expected));
+    let answer = gateway.http1().send(get("/text")).await;
+    let expected = serde_json::json!({ "of": "a", "all": [{ "title": "a" }, { "title": "c" }] });
+    assert_eq!((answer.status, answer.json()), (200, expected));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_takes_its_parts_along() {
     let setting = Setting::new();
     let gateway = setting.start("orders", "/never").await;
