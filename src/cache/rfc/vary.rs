@@ -130,8 +130,8 @@ fn codings(said: &[u8]) -> SmallVec<[u8; 64]> {
 
 /// A coding with its weight, and whether that is zero. `None` where it has none that is one (RFC 9110 section 12.4.2).
 fn weighed(element: &[u8]) -> Option<(&[u8], bool)> {
-    let semicolon = element.iter().position(|&byte| byte == b';')?;
-    let (name, weight) = element.split_at_checked(semicolon)?;
+    let semicolon = element.iter().position(|&byte| byte == b';');
+    let (name, weight) = element.split_at_checked(semicolon.filter(|&at| at > 0)?)?;
     let (is_below, parts) = match weight.strip_prefix(b";q=")? {
         [b'0', parts @ ..] => (true, parts),
         [b'1', parts @ ..] => (false, parts),

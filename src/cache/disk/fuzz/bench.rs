@@ -1,6 +1,7 @@
 //! Where regions are read that are bytes of a target's.
 
-use std::fs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -57,7 +58,12 @@ impl Bench {
     }
 
     pub(super) fn contents(&self, bytes: &[u8]) -> Option<(Arc<Region>, Contents)> {
-        fs::write(self.path(), bytes).unwrap();
+        // A file that is emptied first is written through to the disk by some file systems.
+        let mut file = File::options();
+        let file = file.write(true).create(true).truncate(false);
+        let file = file.open(self.path()).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        file.write_all_at(bytes, 0).unwrap();
         let region = Region::open(self.path(), 0).unwrap().ok()?;
         let contents = region.contents().unwrap();
         Some((Arc::new(region), contents))

@@ -165,7 +165,7 @@ fn plainly(lines: &[Vec<u8>]) -> Vec<u8> {
 /// Each once, whatever their order, and of their weights only whether they are zero; what cannot be read stays as it is.
 fn codings(lines: &[Vec<u8>]) -> Vec<u8> {
     static WEIGHED: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"(?s-u)^([^;]*);q=(?:(0(?:\.0{0,3})?)|0\.[0-9]{1,3}|1(?:\.0{0,3})?)$").unwrap()
+        Regex::new(r"(?s-u)^([^;]+);q=(?:(0(?:\.0{0,3})?)|0\.[0-9]{1,3}|1(?:\.0{0,3})?)$").unwrap()
     });
     let text = plainly(lines);
     let elements = text.split(|&byte| byte == b',').filter(|it| !it.is_empty());
