@@ -31,6 +31,9 @@ const WORDS: [&str; 20] = [
     "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20",
 ];
 
+/// What stands before the tags of a standing.
+const HEAD: usize = 28;
+
 /// A field a line.
 #[test]
 fn fuzz_tags() {
@@ -116,8 +119,19 @@ fn fuzz_kept_marks() {
             check_again(standing);
             let mut written = Vec::new();
             standing.write(&mut written);
-            // Tags that are not as they are written are put in order.
-            assert!(written.len() <= input.len());
+            let (tags, _) = input[HEAD..].as_chunks::<8>();
+            let count = u16::from_be_bytes([input[2], input[3]]);
+            assert_eq!(
+                (usize::from(count), 8 * tags.len()),
+                (tags.len(), input.len() - HEAD)
+            );
+            // Tags that are not as they are written are put in order, and each once.
+            if tags.is_sorted_by(|one, other| one < other)
+                && tags.len() <= MOST_TAGS
+                && input[1] == 0
+            {
+                assert_eq!(written, input);
+            }
         }
         (
             purge.map(|purge| (purge.kind(), purge.is_soft())).map(name),
