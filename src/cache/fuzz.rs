@@ -76,7 +76,7 @@ fn fuzz_keys() {
                 take(&format!("{}&{}", &url[..at], &url[at..]));
             }
         }
-        (rule.kind.to_owned(), rule.names.len().min(4), keys.len())
+        (rule.kind, rule.names.len().min(4), keys.len())
     });
 }
 
@@ -90,21 +90,21 @@ enum Counted {
     Pairs(BTreeMap<String, Vec<String>>),
 }
 
-struct Rule<'t> {
-    kind: &'t str,
+struct Rule {
+    kind: &'static str,
     names: Vec<String>,
     query: Query,
 }
 
-impl Rule<'_> {
-    fn of(line: &str) -> Rule<'_> {
+impl Rule {
+    fn of(line: &str) -> Rule {
         let (kind, names) = line.split_once(' ').unwrap_or((line, ""));
         let names = names.split(' ').filter(|name| !name.is_empty());
         let names: Vec<String> = names.map(str::to_owned).collect();
-        let query = match kind {
-            "only" => Query::only(&names),
-            "without" => Query::without(&names),
-            _ => Query::Whole,
+        let (kind, query) = match kind {
+            "only" => ("only", Query::only(&names)),
+            "without" => ("without", Query::without(&names)),
+            _ => ("whole", Query::Whole),
         };
         Rule { kind, names, query }
     }
@@ -147,7 +147,7 @@ impl Rule<'_> {
     }
 
     fn counted(&self, query: Option<&str>) -> Counted {
-        if !["only", "without"].contains(&self.kind) {
+        if self.kind == "whole" {
             return Counted::Whole(query.map(str::to_owned));
         }
         let mut pairs: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -177,10 +177,10 @@ impl Rule<'_> {
         // Of one name each stays behind the other.
         pairs.sort_by_key(|pair| std::cmp::Reverse(pair.split('=').next()));
         let turned = pairs.join("&");
-        let rule = if self.is_kept("zz") { "" } else { "zz=1&" };
+        let more = if self.is_kept("zz") { "" } else { "zz=1&" };
         vec![
             format!("{before}?{turned}"),
-            format!("{before}?&{rule}{query}&"),
+            format!("{before}?&{more}{query}&"),
         ]
     }
 }
