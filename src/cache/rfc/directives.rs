@@ -181,12 +181,12 @@ fn each(headers: &HeaderMap, field: &HeaderName, mut take: impl FnMut(&[u8], Opt
     for line in headers.get_all(field) {
         let mut rest = line.as_bytes();
         // Otherwise nothing is in quotes: what others do not take to be hidden there might forbid something.
-        let divide: fn(&[u8]) -> (&[u8], &[u8]) = match are_quotes_sound(rest) {
-            true => split,
-            false => split_plainly,
-        };
+        let are_sound = are_quotes_sound(rest);
         while !rest.is_empty() {
-            let (element, after) = divide(rest);
+            let (element, after) = match are_sound {
+                true => split(rest),
+                false => split_plainly(rest),
+            };
             rest = after;
             let (name, value) = name_and_value(element);
             if name.is_empty() {
