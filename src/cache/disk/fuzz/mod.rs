@@ -1,8 +1,12 @@
 //! What is written, damaged in any way and read again: it is what was written, or nothing.
 
+#[cfg(test)]
 mod bench;
+#[cfg(test)]
 mod mark_logs;
+#[cfg(test)]
 mod records;
+#[cfg(test)]
 mod regions;
 
 const WORDS: [&str; 24] = [

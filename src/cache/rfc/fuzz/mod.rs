@@ -1,8 +1,12 @@
 //! Any header to what reads it, and each reading against another one that is slow and simple.
 
+#[cfg(test)]
 mod conditions;
+#[cfg(test)]
 mod control;
+#[cfg(test)]
 mod ranges;
+#[cfg(test)]
 mod variants;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
