@@ -359,6 +359,7 @@ fn records(criterion: &mut Criterion) {
         retry_stop: None,
         hedge: None,
         cache: None,
+        parts: None,
         code: None,
         fault: None,
         flag: None,
