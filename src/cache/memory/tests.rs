@@ -93,11 +93,12 @@ fn what_is_replaced_again_and_again_takes_no_more() {
     );
 }
 
-/// Which of `count` things are asked for how often goes by Zipf's law; each `scan_every` steps somebody reads
-/// `scan_length` others in turn.
-fn hit_ratios(capacity: usize, alpha: f64, scan_every: usize, scan_length: u64) -> (f64, f64) {
+/// Which of so many things are asked for how often goes by Zipf's law; each so many steps somebody reads twice as many others
+/// in turn as there is room for. Gives the parts of what is not read in turn that were there, and what they are for LRU.
+fn hit_ratios(capacity: usize, alpha: f64) -> (f64, f64) {
     const COUNT: usize = 10_000;
-    const STEPS: usize = 120_000;
+    const STEPS: usize = 50_000;
+    const SCAN_EVERY: usize = 2500;
     let weights: Vec<f64> = (1..=COUNT).map(|rank| (rank as f64).powf(-alpha)).collect();
     let mut sums = Vec::with_capacity(COUNT);
     let mut sum = 0.0;
@@ -121,8 +122,8 @@ fn hit_ratios(capacity: usize, alpha: f64, scan_every: usize, scan_length: u64) 
             Some(()) => lru_hits += 1,
             None => drop(lru.put(number, ())),
         }
-        if step % scan_every == scan_every - 1 {
-            for _ in 0..scan_length {
+        if step % SCAN_EVERY == SCAN_EVERY - 1 {
+            for _ in 0..2 * capacity {
                 scanned += 1;
                 if memory.find(&key(scanned)).is_none() {
                     put(&memory, scanned, 100);
@@ -139,15 +140,18 @@ fn hit_ratios(capacity: usize, alpha: f64, scan_every: usize, scan_length: u64) 
 
 #[test]
 fn scans_push_out_nothing_that_is_asked_for_often() {
-    for alpha in [0.8, 1.0] {
-        for capacity in [100, 1000] {
-            let (quiet, _) = hit_ratios(capacity, alpha, usize::MAX, 0);
-            let (scanned, lru) = hit_ratios(capacity, alpha, 2000, 2 * capacity as u64);
-            let told =
-                format!("{alpha} {capacity}: {quiet:.3}, with scans {scanned:.3}, LRU {lru:.3}");
-            assert!(scanned > lru + 0.01, "{told}");
-            assert!(scanned > quiet - 0.08, "{told}");
-        }
+    // About a point below what is measured. Without ghosts, with one use remembered, with uses not counted, or with thrice the
+    // room for what is new it is less in one of them at least.
+    for (alpha, capacity, least) in [
+        (0.8, 100, 0.23),
+        (0.8, 1000, 0.48),
+        (1.0, 100, 0.465),
+        (1.0, 1000, 0.66),
+    ] {
+        let (scanned, lru) = hit_ratios(capacity, alpha);
+        let told = format!("{alpha} {capacity}: {scanned:.4}, LRU {lru:.4}");
+        assert!(scanned > least, "{told}");
+        assert!(scanned > lru + 0.05, "{told}");
     }
 }
 
