@@ -14,7 +14,7 @@
 //! # Bounds
 //! Memory is bound by bytes, headers and bookkeeping included ([`memory`]); bodies that are written or still read by somebody
 //! are bound together with those that are kept ([`body::Budget`]). A response that has no room is passed on and not kept.
-//! Behind the memory there may be a disk, which is larger and is still there after a restart ([`tier`]).
+//! Behind the memory there may be a disk, which is larger and is still there after a restart (`tier`).
 
 pub mod body;
 pub mod broadcast;
