@@ -56,6 +56,16 @@ pub enum Use {
     Not(Forward),
 }
 
+/// How many fields a response gets on its way out: those of the cache, of the gateway, and a few of policies.
+const ADDED: usize = 6;
+
+/// A header as it is kept: each copy of it has room for what is added, so that it need not be hashed anew, and what is kept has
+/// no room for itself.
+pub(super) fn kept(mut headers: HeaderMap) -> HeaderMap {
+    headers.reserve(ADDED);
+    headers.clone()
+}
+
 /// Of less use than this nothing is fetched ahead of its end.
 const HOT: u32 = 2;
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::Cache;
 use super::ask::Ask;
 use super::body::{Body, Reader};
-use super::entry::{Entry, Times};
+use super::entry::{Entry, Times, kept};
 use super::key_hash::Key;
 use super::marks::{Standing, Tags};
 use super::rfc::{
@@ -332,7 +332,7 @@ impl Filler {
         Entry {
             key,
             status,
-            headers,
+            headers: kept(headers),
             vary,
             lifetime,
             times,
@@ -384,7 +384,7 @@ impl Filler {
         let entry = Arc::new(Entry {
             key: stale.key,
             status: stale.status,
-            headers: merged,
+            headers: kept(merged),
             vary: stale.vary.clone(),
             lifetime,
             times,

@@ -17,7 +17,7 @@ use http::header::{ETAG, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::body::Body;
-use super::entry::{Entry, Times};
+use super::entry::{Entry, Times, kept};
 use super::key_hash::Key;
 use super::marks::Standing;
 use super::rfc::{Lifetime, Vary};
@@ -65,7 +65,7 @@ impl Kept {
         (is_of_use || can_be_confirmed).then(|| Entry {
             key,
             status: self.status,
-            headers: self.headers,
+            headers: kept(self.headers),
             vary: self.vary,
             lifetime: self.lifetime,
             times: Times {

@@ -5,13 +5,17 @@
 //! HTTP/2 nothing can be put back; there `Age` alone says how old the response is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use http::HeaderValue;
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
 const LENGTH: usize = 29;
+
+/// What stands before it in the engine's heads.
+const NAME: &[u8] = b"\r\nDate: ";
+static BEFORE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
 /// A date as it is written.
 pub(super) type Date = [u8; LENGTH];
@@ -55,8 +59,7 @@ pub(super) struct Dated {
 impl Dated {
     /// `None` where the head has no date.
     pub(super) fn new(head: &[u8], date: Date) -> Option<Dated> {
-        const NAME: &[u8] = b"\r\nDate: ";
-        let at = memmem::find(head, NAME)? + NAME.len();
+        let at = BEFORE.find(head)? + NAME.len();
         let mut head = head.to_vec();
         head.get_mut(at..at + LENGTH)?.copy_from_slice(&date);
         Some(Dated { head, written: 0 })

@@ -1,8 +1,7 @@
 //! `Cache-Status` (RFC 9211): what became of a request at this cache.
 
-use std::fmt::Write as _;
-
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
 
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -55,30 +54,34 @@ pub struct Status {
 impl Status {
     /// Adds it behind what other caches have said. `name` is what this one is called, a token of RFC 8941.
     pub fn add(&self, name: &str, headers: &mut HeaderMap) {
-        let mut text = String::with_capacity(64);
-        text.push_str(name);
+        // On the stack, as most are short; the value has room for no more than it needs.
+        let mut text = SmallVec::<[u8; 96]>::from_slice(name.as_bytes());
+        let mut say = |key: &str, value: &str| {
+            text.extend_from_slice(key.as_bytes());
+            text.extend_from_slice(value.as_bytes());
+        };
         match self.forward {
-            None => text.push_str("; hit"),
+            None => say("; hit", ""),
             Some(forward) => {
-                let _ = write!(text, "; fwd={}", forward.as_str());
+                say("; fwd=", forward.as_str());
                 if let Some(status) = self.forward_status {
-                    let _ = write!(text, "; fwd-status={}", status.as_u16());
+                    say("; fwd-status=", status.as_str());
                 }
                 if self.is_stored {
-                    text.push_str("; stored");
+                    say("; stored", "");
                 }
                 if self.is_collapsed {
-                    text.push_str("; collapsed");
+                    say("; collapsed", "");
                 }
             }
         }
         if let Some(ttl) = self.ttl {
-            let _ = write!(text, "; ttl={ttl}");
+            say("; ttl=", itoa::Buffer::new().format(ttl));
         }
         if let Some(detail) = self.detail {
-            let _ = write!(text, "; detail={detail}");
+            say("; detail=", detail);
         }
-        if let Ok(value) = HeaderValue::try_from(text) {
+        if let Ok(value) = HeaderValue::from_bytes(&text) {
             headers.append(CACHE_STATUS, value);
         }
     }

@@ -1,6 +1,5 @@
 //! Writes to a client what the cache has.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+use smallvec::{SmallVec, smallvec};
 
 use super::{Answer, Cached};
 use crate::cache::body::Reader;
@@ -27,10 +27,14 @@ use crate::response::Code;
 /// What follows the header.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    pieces: VecDeque<Piece>,
+    /// What is next stands last.
+    pieces: Pieces,
     /// In bytes; `None` where it is not known before it ends.
     length: Option<u64>,
 }
+
+/// Most contents are one piece.
+type Pieces = SmallVec<[Piece; 1]>;
 
 /// A part of a content.
 #[derive(Debug)]
@@ -44,7 +48,7 @@ impl Content {
     pub(super) fn whole(bytes: Bytes) -> Content {
         Content {
             length: Some(bytes.len() as u64),
-            pieces: VecDeque::from([Piece::Literal(bytes)]),
+            pieces: smallvec![Piece::Literal(bytes)],
         }
     }
 
@@ -58,7 +62,8 @@ impl Content {
     }
 
     /// Several pieces, which are `length` bytes together.
-    pub(super) fn of(pieces: VecDeque<Piece>, length: u64) -> Content {
+    pub(super) fn of(mut pieces: Pieces, length: u64) -> Content {
+        pieces.reverse();
         Content {
             pieces,
             length: Some(length),
@@ -138,7 +143,7 @@ fn response(method: &Method, request: &HeaderMap, entry: &Arc<Entry>) -> Option<
         let content = piece(entry, from, part.length())?;
         head.headers
             .insert(CONTENT_RANGE, ContentRange::write(part, length));
-        return Some((head, Content::of([content].into(), part.length())));
+        return Some((head, Content::of(smallvec![content], part.length())));
     }
     let Some(length) = entry.length().filter(|_| entry.status() == StatusCode::OK) else {
         return whole(head, entry);
@@ -157,18 +162,18 @@ fn response(method: &Method, request: &HeaderMap, entry: &Arc<Entry>) -> Option<
             head.headers
                 .insert(CONTENT_RANGE, ContentRange::write(part, length));
             let content = piece(entry, part.first, part.length())?;
-            Some((head, Content::of([content].into(), part.length())))
+            Some((head, Content::of(smallvec![content], part.length())))
         }
         Wanted::Several(parts) => {
             head.status = StatusCode::PARTIAL_CONTENT;
             let content_type = head.headers.get(CONTENT_TYPE);
             let frames = Frames::of(&parts, length, content_type, rand::random());
-            let mut pieces = VecDeque::with_capacity(2 * parts.len() + 1);
+            let mut pieces = Pieces::with_capacity(2 * parts.len() + 1);
             for (part, before) in parts.iter().zip(frames.before) {
-                pieces.push_back(Piece::Literal(before.into()));
-                pieces.push_back(piece(entry, part.first, part.length())?);
+                pieces.push(Piece::Literal(before.into()));
+                pieces.push(piece(entry, part.first, part.length())?);
             }
-            pieces.push_back(Piece::Literal(frames.after.into()));
+            pieces.push(Piece::Literal(frames.after.into()));
             head.headers.insert(CONTENT_TYPE, frames.content_type);
             Some((head, Content::of(pieces, frames.length)))
         }
@@ -199,9 +204,7 @@ pub(super) async fn write(
         head.status != StatusCode::NO_CONTENT && head.status != StatusCode::NOT_MODIFIED;
     let is_bodiless = !can_have_content || request.method == Method::HEAD;
     match content.length {
-        Some(length) if can_have_content => {
-            head.headers.insert(CONTENT_LENGTH, length.into());
-        }
+        Some(length) if can_have_content => tell_length(&mut head.headers, length),
         None if !is_bodiless && request.version == Version::HTTP_11 => {
             let chunked = HeaderValue::from_static("chunked");
             head.headers.insert(TRANSFER_ENCODING, chunked);
@@ -232,6 +235,17 @@ pub(super) async fn write(
     let written = session.write_response_header(header, false).await;
     written.map_err(|error| error.into_down())?;
     write_body(session, exchange, content).await
+}
+
+/// What is kept whole has said so already.
+fn tell_length(headers: &mut HeaderMap, length: u64) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(length);
+    let mut told = headers.get_all(CONTENT_LENGTH).iter();
+    let is_told = told.next().is_some_and(|told| told == digits) && told.next().is_none();
+    if !is_told {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
 }
 
 async fn write_body(
@@ -278,8 +292,8 @@ async fn listening<T>(session: &mut Session, awaited: impl Future<Output = T>) -
 }
 
 /// What comes next. The piece is gone once all of it has come.
-async fn next(pieces: &mut VecDeque<Piece>) -> std::result::Result<Option<Bytes>, ()> {
-    let Some(piece) = pieces.front_mut() else {
+async fn next(pieces: &mut Pieces) -> std::result::Result<Option<Bytes>, ()> {
+    let Some(piece) = pieces.last_mut() else {
         return Ok(None);
     };
     let (part, is_over) = match piece {
@@ -301,7 +315,7 @@ async fn next(pieces: &mut VecDeque<Piece>) -> std::result::Result<Option<Bytes>
         }
     };
     if is_over {
-        pieces.pop_front();
+        pieces.pop();
     }
     Ok(part)
 }
