@@ -326,9 +326,7 @@ impl Filler {
             let date = httpdate::fmt_http_date(times.received_at);
             place.insert(HeaderValue::try_from(date).expect("a date is ASCII"));
         }
-        for field in &self.rules.tag_fields {
-            headers.remove(&field.name);
-        }
+        self.strip_tags(&mut headers);
         Entry {
             key,
             status,
@@ -348,8 +346,20 @@ impl Filler {
         self.rules.tags(headers)
     }
 
+    /// They are for the cache alone.
+    fn strip_tags(&self, headers: &mut HeaderMap) {
+        for field in &self.rules.tag_fields {
+            headers.remove(&field.name);
+        }
+    }
+
     /// What is kept is good again, by what the upstream says now. It may say as well that it is not to be kept any more.
     fn confirm(&self, stale: &Arc<Entry>, mut headers: HeaderMap) -> Outcome {
+        // What was purged for good while it was asked for is not confirmed.
+        if !self.rules.cache.is_live(stale) {
+            self.rules.cache.forget(stale);
+            return Outcome::Again;
+        }
         let times = self.times(&headers);
         let cookies_are_shared = {
             let directives = self.directives(&headers);
@@ -359,6 +369,9 @@ impl Filler {
         if !cookies_are_shared {
             headers.remove(SET_COOKIE);
         }
+        // They may be others than before.
+        let tags = self.tags(&headers);
+        self.strip_tags(&mut headers);
         let mut merged = stale.headers.clone();
         update(&mut merged, &headers);
         let directives = self.directives(&merged);
@@ -388,14 +401,14 @@ impl Filler {
             vary: stale.vary.clone(),
             lifetime,
             times,
-            standing: stale.standing.confirmed(self.mark),
+            standing: stale.standing.confirmed(self.mark, tags),
             path: stale.path.clone(),
             body: stale.body.clone(),
             for_first: None,
             uses: AtomicU32::new(stale.uses.load(Ordering::Relaxed)),
         });
         match verdict {
-            Ok(()) => self.rules.cache.put_confirmed(&entry),
+            Ok(()) => self.rules.cache.put_confirmed(&entry, stale),
             Err(_) => self.rules.cache.forget(stale),
         }
         Outcome::Confirmed(entry)

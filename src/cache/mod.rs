@@ -30,6 +30,7 @@ mod fill;
 mod fleet;
 #[cfg(test)]
 mod fuzz;
+mod heir;
 mod key;
 mod key_hash;
 mod meta;
@@ -51,6 +52,7 @@ pub use ask::{Ask, Past};
 pub use config::{BroadcastConfig, Config, DiskConfig, Settings};
 pub use entry::{Entry, Use};
 pub use fill::{Failure, Filler, Framing, Once, Outcome, Pending, Purpose, Spared, Told};
+pub use heir::Purges;
 pub use key::Query;
 pub use key_hash::Key;
 pub use report::{Kept, Report};
@@ -60,6 +62,7 @@ pub use tier::DiskSettings;
 
 use body::Budget;
 use fleet::Fleet;
+use heir::Heir;
 use key::Parts;
 use key_hash::ByKey;
 use marks::{Kind, Mark, Marks, Purge, Verdict};
@@ -76,6 +79,8 @@ const BODIES: u64 = 8;
 /// For how long nobody waits for what was not to be kept.
 const NO_WAIT: Duration = Duration::from_secs(10);
 const SHARDS: usize = 16;
+/// In bytes: a body that is not written to disk again because its header is another.
+const LARGE: u64 = 64 << 10;
 
 /// What responses are kept in. There is one for a gateway, whatever its configuration.
 pub struct Cache {
@@ -88,6 +93,9 @@ pub struct Cache {
     /// The disk behind the memory.
     tier: Tier,
     fleet: Fleet,
+    heir: Heir,
+    /// What was asked for before this number of the clock is not kept.
+    least_start: AtomicU64,
     /// How many purges there were of each kind.
     purges: [AtomicU64; Kind::ALL.len()],
 }
@@ -121,6 +129,8 @@ impl Default for Cache {
             name: ArcSwap::from_pointee(settings.name),
             tier: Tier::default(),
             fleet: Fleet::default(),
+            heir: Heir::default(),
+            least_start: AtomicU64::new(0),
             purges: Default::default(),
         }
     }
@@ -300,18 +310,33 @@ impl Cache {
 
     /// An entry whose body begins to come.
     fn put(&self, entry: &Arc<Entry>) {
+        if self.is_too_early(entry) {
+            return;
+        }
         self.memory
             .put(entry.key, Arc::new(Slot::Entry(entry.clone())));
         self.tier.remove(entry.key);
     }
 
-    /// An entry that was confirmed. One whose body is not all there is neither in memory nor written: what is on disk stays.
-    fn put_confirmed(&self, entry: &Arc<Entry>) {
-        if entry.body.is_kept() {
-            let slot = Slot::Entry(entry.clone());
-            self.memory.put(entry.key, Arc::new(slot));
+    /// `entry` is `stale`, confirmed. Where its body is not all there, what is kept stays as it is: that may still break off, and
+    /// only what began it is then taken out.
+    fn put_confirmed(&self, entry: &Arc<Entry>, stale: &Entry) {
+        // In this order: a whole body is not let go any more.
+        let is_there = entry.body.is_whole() && entry.body.is_kept();
+        if !is_there || self.is_too_early(entry) {
+            return;
+        }
+        let slot = Slot::Entry(entry.clone());
+        self.memory.put(entry.key, Arc::new(slot));
+        // On disk it is good for less long, and is asked about once more when it is wanted from there.
+        let is_same = entry.standing.tags() == stale.standing.tags();
+        if !is_same || entry.body.length() < LARGE || !self.tier.has(entry.key) {
             self.tier.put(entry);
         }
+    }
+
+    fn is_too_early(&self, entry: &Entry) -> bool {
+        entry.standing.start() < self.least_start.load(Ordering::Acquire)
     }
 
     /// Has the variants of what is under a key told apart as an entry says.
@@ -334,7 +359,7 @@ impl Cache {
         self.memory.weigh_again(&entry.key);
         let is_other = |slot: &Slot| !matches!(slot, Slot::Entry(own) if Arc::ptr_eq(own, entry));
         let has_other = (self.memory.find(&entry.key)).is_some_and(|slot| is_other(&slot));
-        if self.is_live(entry) && !has_other {
+        if self.is_live(entry) && !has_other && !self.is_too_early(entry) {
             self.tier.put(entry);
         }
     }
@@ -357,6 +382,11 @@ impl Cache {
         mark
     }
 
+    /// The same for what another process has purged and told whom there is to tell.
+    pub fn purge_as_told(&self, purge: &Purge) {
+        self.purge_here(purge);
+    }
+
     fn purge_here(&self, purge: &Purge) -> Mark {
         let mark = self.mark(purge);
         self.tier.log_soon(mark);
@@ -367,7 +397,9 @@ impl Cache {
         if let Some(count) = self.purges.get(purge.kind() as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.marks.purge(purge)
+        let mark = self.marks.purge(purge);
+        self.heir.tell(purge);
+        mark
     }
 }
 

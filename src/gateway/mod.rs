@@ -335,6 +335,8 @@ impl Gateway {
 
     /// Ends what is left once connections have ended.
     async fn finish(mut self) {
+        // Nobody purges any more when the disk is closed.
+        self.admin.stop(LAST_WORDS).await;
         let limits = self.snapshot.load().limits.clone();
         let _ = tokio::time::timeout(LAST_WORDS, limits.tell_stores()).await;
         // Not before: what is changed by the last requests is purged for good.
@@ -351,7 +353,6 @@ impl Gateway {
             log::warn!("cache: the disk could not be closed in time");
         }
         self.stop_tasks.send_replace(true);
-        self.admin.stop(LAST_WORDS).await;
         self.tasks.abort_all();
         let present = self.snapshot.load().access_log.clone();
         let former = self.former_logs.iter().filter_map(Weak::upgrade);

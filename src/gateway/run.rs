@@ -134,7 +134,12 @@ async fn succeed(
 fn follow(predecessor: Predecessor, gateway: &Gateway, is_alone: Arc<AtomicBool>) {
     let snapshot = gateway.snapshot.clone();
     let wait = move || {
-        predecessor.await_end();
+        while let Some(purges) = predecessor.purged() {
+            let cache = snapshot.load().cache.clone();
+            for purge in &purges {
+                cache.purge_as_told(purge);
+            }
+        }
         is_alone.store(true, Ordering::Relaxed);
         systemd::ready(&status::serving(&snapshot.load()));
     };

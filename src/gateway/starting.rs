@@ -78,10 +78,12 @@ impl Gateway {
     pub(super) fn take_back(&mut self, HandedOver(doors): HandedOver) {
         let (open, all_closed) = OpenConnections::new();
         self.closing.push(all_closed);
+        let snapshot = self.snapshot.load_full();
+        // The other process may have purged what is here.
+        snapshot.cache.forget_memory();
+        snapshot.cache.apply(&snapshot.cache_settings);
         self.listeners.reopen(open);
         self.open(doors);
-        let snapshot = self.snapshot.load();
-        snapshot.cache.apply(&snapshot.cache_settings);
         self.is_ready.store(true, Ordering::Relaxed);
     }
 

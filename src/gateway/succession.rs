@@ -29,13 +29,23 @@ pub(super) async fn upgrade(
         () = orders.end("an upgrade is under way") => return Succession::Ends,
     };
     let raised = match raised {
-        Ok(mut heir) => match heir.go().await {
-            Ok(()) => Ok(heir),
-            Err(error) => Err(format!(
-                "process {} was ready, and cannot be told to serve: {error}",
-                heir.pid()
-            )),
-        },
+        Ok(mut heir) => {
+            // From before it serves: what it fetches then may be older than what is changed here.
+            let purges = gateway.snapshot.load().cache.name_heir();
+            match heir.go().await {
+                Ok(()) => {
+                    heir.tell(purges);
+                    Ok(heir)
+                }
+                Err(error) => {
+                    gateway.snapshot.load().cache.forget_heir();
+                    Err(format!(
+                        "process {} was ready, and cannot be told to serve: {error}",
+                        heir.pid()
+                    ))
+                }
+            }
+        }
         Err(error) => Err(error.to_string()),
     };
     let heir = match raised {
@@ -69,24 +79,32 @@ async fn drain(gateway: &mut Gateway, orders: &mut Orders, mut heir: Heir) -> Su
     // To the service manager this one is the main process until it ends: so it can take up its work again without a word.
     systemd::status(&format!("process {} serves; this one drains", heir.pid()));
     let (mut is_told_to_end, mut has_ended) = (false, false);
-    let how = {
+    let ended = {
         let drained = gateway.drained();
         tokio::pin!(drained);
         loop {
             tokio::select! {
-                is_drained = &mut drained => return over(heir.pid(), is_drained).await,
+                is_drained = &mut drained => break Ok(is_drained),
                 how = heir.ended(), if !is_told_to_end && !has_ended => match how {
-                    Some(how) => break how,
+                    Some(how) => break Err(how),
                     // It was told to, or has handed over itself.
                     None => has_ended = true,
                 },
                 order = orders.next() => match order {
-                    Order::End if is_told_to_end => return over(heir.pid(), false).await,
+                    Order::End if is_told_to_end => break Ok(false),
                     Order::End => is_told_to_end = true,
                     other => other.refuse("another process serves; this one drains"),
                 },
             }
         }
+    };
+    gateway.snapshot.load().cache.forget_heir();
+    let how = match ended {
+        Ok(is_drained) => {
+            heir.told().await;
+            return over(heir.pid(), is_drained).await;
+        }
+        Err(how) => how,
     };
     log::error!(
         "upgrade: process {} {how} while this one still drained: taking over again",

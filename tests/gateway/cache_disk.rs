@@ -261,7 +261,8 @@ async fn who_comes_while_another_has_the_disk_gets_it_next() {
     }
     let second = setting.start("16MiB").await;
     let purged = second.http1().send(request("PURGE", "/purged/5")).await;
-    assert_eq!(purged.status, 204, "it needs no disk");
+    // It is purged, and nobody knows what a restart would find.
+    assert_eq!(purged.status, 500, "{}", purged.text());
     let asked = setting.asked();
     expect(&second, &targets[0], "none").await;
     assert_eq!(setting.asked(), asked + 1, "it has no disk");
@@ -325,4 +326,64 @@ fn what_cannot_be_is_told() {
     check("{ path = '', size = '1MiB' }", "must not be empty");
     check("{ path = 'a' }", "size");
     check("{ size = '1MiB' }", "path");
+}
+
+/// Whoever is told that something is purged while the gateway ends finds it purged afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_purged_while_the_gateway_ends_stays_purged() {
+    const OBJECTS: usize = 400;
+    let setting = Setting::new();
+    let gateway = setting.start("64MiB").await;
+    for number in 0..OBJECTS {
+        expect(&gateway, &format!("/{number}/100"), "none").await;
+    }
+    // These are written while it ends.
+    for number in 0..12 {
+        expect(&gateway, &format!("/large{number}/3000000"), "none").await;
+    }
+    let admin = gateway.admin_client();
+    let purging = tokio::spawn(async move {
+        let mut purged = Vec::new();
+        for number in 0..OBJECTS {
+            let url = format!("http%3A%2F%2Fshop.test%2F{number}%2F100");
+            let ask = post(&format!("/cache/purge?url={url}"), "").host("localhost");
+            match admin.try_send(ask).await {
+                Ok(answer) if answer.status == 200 => purged.push(number),
+                Ok(answer) => panic!("{}: {}", answer.status, answer.text()),
+                Err(_) => break,
+            }
+        }
+        purged
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(gateway.stop().await);
+    let purged = purging.await.unwrap();
+    assert!(!purged.is_empty());
+    let asked = setting.asked();
+    let gateway = setting.start("64MiB").await;
+    for number in &purged {
+        expect(&gateway, &format!("/{number}/100"), "none").await;
+    }
+    assert_eq!(setting.asked() - asked, purged.len());
+}
+
+/// A folder that the gateway went on without has not heard of what was purged since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_was_taken_out_is_empty_when_it_comes_back() {
+    let setting = Setting::new();
+    let mut gateway = setting.start("16MiB").await;
+    expect(&gateway, "/small/1", "none").await;
+    let line = "disk = { path = \"responses\", size = \"64MiB\" }";
+    let without = Gateway::draft(&CACHED.replace(line, ""));
+    let state = setting.state.path().display();
+    let without = without.with("origin", &setting.origin);
+    let without = without.with("state", state).with("memory", "16MiB");
+    without.apply(&mut gateway).await.unwrap();
+    let answer = gateway.http1().send(request("PURGE", "/small/1")).await;
+    assert_eq!(answer.status, 204);
+    assert!(gateway.stop().await);
+    let asked = setting.asked();
+    let gateway = setting.start("16MiB").await;
+    expect(&gateway, "/small/1", "none").await;
+    assert_eq!(setting.asked(), asked + 1);
 }

@@ -255,3 +255,80 @@ async fn a_reload_loses_nothing() {
     let counts = (shop.seen().len(), other.seen().len());
     assert_eq!(counts, (1, 1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_confirmed_response_is_purged_by_the_tags_that_it_has_then_as_well() {
+    let shop = Origin::http1(|seen| {
+        let is_confirmed = seen.header("if-none-match").is_some();
+        let (tag, life) = match is_confirmed {
+            true => ("b", "max-age=600"),
+            false => ("a", "max-age=0"),
+        };
+        let headers = [
+            ("etag", "\"1\""),
+            ("cache-tag", tag),
+            ("cache-control", life),
+        ];
+        match is_confirmed {
+            true => reply(304, &headers, empty()),
+            false => reply(200, &headers, full("x")),
+        }
+    });
+    for tag in ["a", "b"] {
+        let gateway = draft(&shop, "", "").start().await;
+        let before = shop.seen().len();
+        for _ in 0..3 {
+            let answer = gateway.http1().send(get("/x")).await;
+            assert_eq!(answer.header("cache-tag"), None);
+        }
+        assert_eq!(shop.seen().len(), before + 2, "the third is a hit");
+        let purge = post(&format!("/cache/purge?tag={tag}"), "");
+        assert_eq!(gateway.admin(purge).await.status, 200);
+        gateway.http1().send(get("/x")).await;
+        assert_eq!(shop.seen().len(), before + 3, "{tag}");
+    }
+}
+
+/// Confirmed while it is still being written, and then broken off: who asks later gets all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_breaks_off_after_it_was_confirmed_is_not_kept() {
+    let (sources, taken) = std::sync::mpsc::channel();
+    let sources = std::sync::Mutex::new(sources);
+    let shop = Origin::http1(move |seen| {
+        let headers = [("etag", "\"1\""), ("cache-control", "max-age=0")];
+        if seen.header("if-none-match").is_some() {
+            let headers = [("etag", "\"1\""), ("cache-control", "max-age=600")];
+            return reply(304, &headers, empty());
+        }
+        let (source, body) = channel();
+        sources.lock().unwrap().send(source).unwrap();
+        reply(200, &headers, body)
+    });
+    let gateway = draft(&shop, "", "").start().await;
+    let client = gateway.http1();
+    let first = tokio::spawn(async move { client.try_send(get("/x")).await });
+    let source = tokio::task::spawn_blocking(move || (taken.recv().unwrap(), taken));
+    let (source, taken) = source.await.unwrap();
+    source.send("the beginning, ").await;
+    // It is stale as it comes, and the upstream says that it is good.
+    eventually("it is confirmed", async || {
+        let client = gateway.http1();
+        let second = tokio::spawn(async move { client.try_send(get("/x")).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        second.abort();
+        let seen = shop.seen();
+        seen.iter()
+            .any(|seen| seen.header("if-none-match").is_some())
+            .then_some(())
+    })
+    .await;
+    source.fail().await;
+    assert!(first.await.unwrap().is_err(), "it has broken off");
+    let client = gateway.http1();
+    let third = tokio::spawn(async move { client.send(get("/x")).await });
+    let whole = tokio::task::spawn_blocking(move || taken.recv().unwrap());
+    let whole = within("it is asked for anew", whole).await.unwrap();
+    whole.send("all of it").await;
+    drop(whole);
+    assert_eq!(third.await.unwrap().text(), "all of it");
+}

@@ -16,6 +16,7 @@ mod running;
 mod service;
 
 mod activation;
+mod cache;
 mod failures;
 mod killed;
 mod notify;

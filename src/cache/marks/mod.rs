@@ -146,9 +146,10 @@ impl Marks {
     pub fn learn(&self, marks: impl IntoIterator<Item = Mark>) {
         let mut learned: Vec<Mark> = marks.into_iter().collect();
         let bytes = |marks: &[Mark]| marks.iter().map(Mark::to_bytes).collect::<HashSet<_>>();
+        let kept = bytes(&learned);
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let mut own = tables.all();
-        let (known, kept) = (bytes(&own), bytes(&learned));
+        let known = bytes(&own);
         let before = self.clock.load(Ordering::Relaxed);
         let highest = learned.iter().map(|mark| mark.number).max().unwrap_or(0);
         let above = highest.saturating_add(PER_SECOND);
@@ -193,6 +194,15 @@ impl Marks {
             );
         }
         mark
+    }
+
+    /// A purge of everything that has started by now, which is for others that keep what is kept here: it is not done here.
+    pub fn last_of_all(&self) -> Mark {
+        Mark {
+            purge: Purge::all(),
+            number: self.now().saturating_add(1),
+            at: now(),
+        }
     }
 
     /// What may be done with an entry, by all purges that are acknowledged by now. `path` is the entry's, for prefixes: with

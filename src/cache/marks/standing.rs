@@ -41,10 +41,11 @@ impl Standing {
         Standing::of(start, signs, tags)
     }
 
-    /// Of the same entry, which has been confirmed by the upstream: `start` is of before that was asked.
+    /// Of the same entry, which has been confirmed by the upstream: `start` is of before that was asked, and `tags` are those
+    /// that it was given then, beside those that it had.
     #[must_use]
-    pub fn confirmed(&self, start: u64) -> Standing {
-        Standing::of(start, (self.url, self.host), self.tags.clone())
+    pub fn confirmed(&self, start: u64, tags: Tags) -> Standing {
+        Standing::of(start, (self.url, self.host), self.tags.clone().and(tags))
     }
 
     pub fn start(&self) -> u64 {
@@ -194,7 +195,7 @@ mod tests {
         assert!(matches!(standing.known(6 << 40), Known::Stale(1000)));
         assert_eq!(standing.remember(7 << 40, Some(3000)), Some(time(1000)));
         assert!(matches!(standing.known(6 << 40), Known::Nothing));
-        let confirmed = standing.confirmed(8 << 40);
+        let confirmed = standing.confirmed(8 << 40, Tags::default());
         assert!(matches!(confirmed.known(8 << 40), Known::Live));
     }
 }

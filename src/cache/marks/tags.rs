@@ -76,6 +76,15 @@ impl Tags {
         }
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn and(self, others: Tags) -> Tags {
+        match self.are_too_many || others.are_too_many {
+            true => Tags::too_many(),
+            false => self.signs.iter().chain(&others.signs).copied().collect(),
+        }
+    }
+
     pub fn are_too_many(&self) -> bool {
         self.are_too_many
     }

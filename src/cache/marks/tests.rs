@@ -323,7 +323,7 @@ fn a_confirmed_entry_begins_anew() {
     marks.purge_at(&Purge::host(b"a").soft(), 5);
     marks.purge_at(&Purge::url(b"a", b"/").soft(), 9);
     assert_eq!(marks.judge(&entry, b"/"), Verdict::Soft(time(5)));
-    let confirmed = entry.confirmed(marks.now());
+    let confirmed = entry.confirmed(marks.now(), Tags::default());
     assert_eq!(marks.judge(&confirmed, b"/"), Verdict::Live);
     assert_eq!(marks.judge(&entry, b"/"), Verdict::Soft(time(5)));
 }

@@ -18,12 +18,16 @@ use crate::cache::marks::{Mark, Purge};
 
 /// How often it looks whether a disk can be had now that could not, and what there is to log anew.
 const TURN: Duration = Duration::from_secs(1);
+/// The same while another process may let go of it any moment.
+const SOON: Duration = Duration::from_millis(50);
 /// Logged together.
 const MOST_AT_A_TIME: usize = 256;
 /// Of a smaller log nothing is gained by writing it anew.
 const LEAST_LOG: u64 = 1 << 20;
 /// How much longer than after the last time the log may have become.
 const GROWTH: u64 = 4;
+/// Long before the disk takes no more of it. As many marks as there can be are shorter.
+const MOST_LOG: u64 = 40 << 20;
 
 /// A disk that is there as it was wanted.
 struct Held {
@@ -49,6 +53,12 @@ pub(super) async fn keep(cache: Arc<Cache>) {
     loop {
         let now = wanted.borrow_and_update().clone();
         if let Some(other) = held.take_if(|held| Some(&held.settings) != now.as_ref()) {
+            let stays = now
+                .as_ref()
+                .is_some_and(|now| now.folder == other.settings.folder);
+            if !stays && !cache.tier.is_left.load(Ordering::Relaxed) {
+                other.give_up(&cache).await;
+            }
             close(&cache, other, &mut to_log).await;
         }
         if held.is_none()
@@ -61,6 +71,7 @@ pub(super) async fn keep(cache: Arc<Cache>) {
                 }
                 Err(error) => {
                     is_busy = matches!(error, OpenError::Busy);
+                    cache.tier.is_busy.store(is_busy, Ordering::Relaxed);
                     if told.as_ref() != Some(settings) {
                         tell(settings, &error);
                         told = Some(settings.clone());
@@ -74,11 +85,15 @@ pub(super) async fn keep(cache: Arc<Cache>) {
                 .fleet
                 .begin(&cache, held.as_ref().and_then(|held| held.heard));
         }
+        let pause = match held.is_none() && may_come {
+            true => SOON,
+            false => TURN,
+        };
         cache.tier.tried.send_replace(now);
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() { return },
             _ = to_log.recv_many(&mut marks, MOST_AT_A_TIME) => {}
-            () = tokio::time::sleep(TURN) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         match &mut held {
             Some(held) => {
@@ -156,6 +171,10 @@ async fn close(cache: &Arc<Cache>, mut held: Held, to_log: &mut mpsc::Receiver<M
     // From here on nothing is found, and no purge says that it is durable.
     cache.tier.set(Stage::Closed);
     held.log(cache, &mut Vec::new(), to_log).await;
+    if cache.tier.is_behind.load(Ordering::Relaxed) {
+        // What fails was told by the disk.
+        let _ = rewrite(cache, &held.disk, held.heard).await;
+    }
     let disk = held.disk;
     if spawn_blocking(move || disk.close()).await.is_err() {
         log::error!("cache: the disk could not be closed");
@@ -163,12 +182,15 @@ async fn close(cache: &Arc<Cache>, mut held: Held, to_log: &mut mpsc::Receiver<M
 }
 
 /// All marks that there are, in the place of those that were logged, and what was heard before they were looked at.
-async fn rewrite(cache: &Cache, disk: &Disk, heard: Option<Heard>) -> io::Result<()> {
+async fn rewrite(cache: &Arc<Cache>, disk: &Disk, heard: Option<Heard>) -> io::Result<()> {
     // Before they are looked at: who adds one from now on says so again.
     cache.tier.is_behind.store(false, Ordering::Relaxed);
     let since = disk.marks_position();
-    let marks = cache.marks.all().into_iter().map(record);
-    let all = marks.chain(heard.map(Heard::to_bytes)).collect();
+    let own = cache.clone();
+    // Hundreds of thousands of them take a while.
+    let marks = spawn_blocking(move || own.marks.all().into_iter().map(record).collect::<Vec<_>>());
+    let mut all = marks.await.map_err(io::Error::other)?;
+    all.extend(heard.map(Heard::to_bytes));
     let rewritten = disk.rewrite_marks(since, all).await;
     if rewritten.is_err() {
         cache.tier.is_behind.store(true, Ordering::Relaxed);
@@ -208,8 +230,20 @@ impl Held {
         }
     }
 
-    async fn shorten(&mut self, cache: &Cache) {
-        let is_long = self.disk.marks_position().bytes() > LEAST_LOG.max(GROWTH * self.log);
+    /// The gateway goes on without this folder, and nobody will know there what is purged meanwhile. So all of it is.
+    async fn give_up(&self, cache: &Cache) {
+        let last = cache.marks.last_of_all();
+        if self.disk.log_mark(&last.to_bytes()).await.is_err() {
+            let folder = self.settings.folder.display();
+            log::warn!(
+                "cache: {folder} does not hear of purges any more; empty it before it is used again"
+            );
+        }
+    }
+
+    async fn shorten(&mut self, cache: &Arc<Cache>) {
+        let most = (GROWTH * self.log).min(MOST_LOG);
+        let is_long = self.disk.marks_position().bytes() > LEAST_LOG.max(most);
         let is_behind = cache.tier.is_behind.load(Ordering::Relaxed);
         // What fails is tried again in a turn, and told by the disk.
         let heard = cache.fleet.heard().or(self.heard);

@@ -13,8 +13,8 @@
 //! # Purges
 //! A purge is in force when its mark is in memory, and is durable when it is in the disk's log. [`Cache::purge_durably`] ends
 //! with the latter. [`Cache::purge`] ends with the former and has the mark logged soon, by the [keeper], in order: it is for
-//! what a client has changed by an unsafe method (RFC 9111 section 4.4). The response to that does not wait for the disk; what a crash
-//! of the machine within those milliseconds undoes is what the client would have had without a cache on disk, one stale response
+//! what a client has changed by an unsafe method (RFC 9111 section 4.4). The response to that does not wait for the disk; what the end of
+//! the process by force within those milliseconds undoes is what the client would have had without a cache on disk, one stale response
 //! for no longer than its lifetime. Marks that cannot be logged, or for which there is no room before the keeper, make it
 //! write all marks that there are anew.
 //!
@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -42,11 +43,14 @@ use super::key_hash::Key;
 use super::marks::{Mark, Purge};
 use super::rfc::Vary;
 use super::{Cache, meta};
+use crate::stores::StoreError;
 
 use load::Loading;
 
 /// What is good for less is not worth writing.
 const LEAST_USE: Duration = Duration::from_secs(2);
+/// For how long a purge waits for the disk to be opened.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How many marks may wait to be logged for which nobody waits.
 const MOST_LATE: usize = 4096;
 
@@ -70,6 +74,10 @@ pub(super) struct Tier {
     to_log: Mutex<Option<mpsc::Receiver<Mark>>>,
     /// There are marks in memory that may not be in the log.
     is_behind: AtomicBool,
+    /// It cannot be had since another process has it, which may be over in a moment.
+    is_busy: AtomicBool,
+    /// There was a disk, which was left to another process.
+    is_left: AtomicBool,
     loading: Loading,
     streams: Mutex<JoinSet<()>>,
 }
@@ -93,6 +101,8 @@ impl Default for Tier {
             late,
             to_log: Mutex::new(Some(to_log)),
             is_behind: AtomicBool::new(false),
+            is_busy: AtomicBool::new(false),
+            is_left: AtomicBool::new(false),
             loading: Loading::default(),
             streams: Mutex::default(),
         }
@@ -102,6 +112,11 @@ impl Default for Tier {
 impl Tier {
     /// What there is to be from now on; the keeper sees to it.
     pub(super) fn want(&self, disk: Option<DiskSettings>) {
+        self.is_left.store(false, Ordering::Relaxed);
+        self.ask_for(disk);
+    }
+
+    fn ask_for(&self, disk: Option<DiskSettings>) {
         self.wanted.send_if_modified(|wanted| {
             let is_other = *wanted != disk;
             *wanted = disk;
@@ -149,8 +164,12 @@ impl Tier {
         let Some(parts) = entry.body.parts().filter(|_| left >= LEAST_USE) else {
             return;
         };
+        let parts: Vec<Bytes> = parts.cloned().collect();
+        // Of what was let go there is the end alone.
+        if parts.iter().map(|part| part.len() as u64).sum::<u64>() != entry.body.length() {
+            return;
+        }
         // What becomes of it is counted there.
-        let parts = parts.cloned().collect();
         disk.put(*entry.key.bytes(), meta::of_entry(entry), parts);
     }
 
@@ -180,13 +199,39 @@ impl Tier {
 
     async fn log_now(&self, mark: Mark) -> io::Result<()> {
         let Some(disk) = self.log() else {
-            return Ok(());
+            return self.opened().await;
         };
         let logged = disk.log_mark(&mark.to_bytes()).await;
         if logged.is_err() {
             self.is_behind.store(true, Ordering::Relaxed);
         }
         logged
+    }
+}
+
+impl Tier {
+    /// Ends once the disk is open, where there is to be one: all marks that were in memory until then are in its log.
+    async fn opened(&self) -> io::Result<()> {
+        if self.is_left.load(Ordering::Relaxed) {
+            return Err(io::Error::other("it was left to another process"));
+        }
+        let mut tried = self.tried.subscribe();
+        let opened = async {
+            loop {
+                let wanted = self.wanted.borrow().clone();
+                if wanted.is_none() || self.open().is_some() {
+                    return Ok(());
+                }
+                let has_failed = *tried.borrow_and_update() == wanted;
+                if has_failed && !self.is_busy.load(Ordering::Relaxed) {
+                    return Err(io::Error::other("it cannot be used"));
+                }
+                // There is no end before the tier's.
+                let _ = tried.changed().await;
+            }
+        };
+        let opened = tokio::time::timeout(PATIENCE, opened).await;
+        opened.unwrap_or_else(|_| Err(io::Error::other("another process still has it")))
     }
 }
 
@@ -201,10 +246,20 @@ pub struct Purged {
 }
 
 impl Cache {
-    /// Purges, and ends when no restart undoes it, and others are told or cannot be. Without a disk, and while another process
-    /// still has it, no restart can undo it: objects are found there once it is logged.
+    /// Purges, and ends when no restart undoes it, and others are told or cannot be. Without a disk no restart can undo it. A disk that
+    /// another process still has is waited for, two seconds at most.
     pub async fn purge_durably(&self, purge: &Purge) -> Purged {
         let mark = self.mark(purge);
+        if self.heir.is_there() {
+            // That one logs it as well.
+            self.fleet.tell(purge).await;
+            let why = "another process serves in the place of this one, and is told".into();
+            return Purged {
+                mark,
+                logged: Ok(()),
+                told: Some(Told::LocalOnly(StoreError::Down(why))),
+            };
+        }
         let (logged, told) = tokio::join!(self.tier.log_now(mark), self.fleet.tell(purge));
         Purged { mark, logged, told }
     }
@@ -222,7 +277,9 @@ impl Cache {
 
     /// Has the keeper close the disk, so that another process can have it. [`Cache::apply`] has it opened again.
     pub fn release_disk(&self) {
-        self.tier.want(None);
+        let is_wanted = self.tier.wanted.borrow().is_some();
+        self.tier.is_left.store(is_wanted, Ordering::Relaxed);
+        self.tier.ask_for(None);
     }
 
     /// Ends when the keeper has tried to do what it is to do. Whoever waits has a deadline.

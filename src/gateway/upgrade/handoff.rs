@@ -9,6 +9,7 @@
 //! | old | `sockets`: their names and addresses, as often as it takes | the sockets |
 //! | new | `ready`: it would serve | |
 //! | old | `go`: it is to serve now | |
+//! | old | `purged`: what is purged of the cache while it drains, as often as it takes | |
 //!
 //! The new process is told nothing that its configuration says. A message of another version than its own ends it, in
 //! words that an operator understands: what changes here needs another [`VERSION`].
@@ -29,7 +30,11 @@ use serde::{Deserialize, Serialize};
 use crate::text::BindAddress;
 
 /// Of this protocol.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// Those before it are understood as well: they do not say as much.
+pub(super) const OLDEST: u32 = 1;
+/// Purges in one message, each of some bytes that are written as numbers.
+pub(super) const PURGES: usize = 256;
 /// Sockets in one message. The kernel takes 253.
 pub(super) const BATCH: usize = 64;
 /// A batch with the longest of names and addresses is smaller.
@@ -42,6 +47,7 @@ pub(super) enum Message {
     Sockets(Vec<Description>),
     Ready,
     Go,
+    Purged(Vec<Vec<u8>>),
 }
 
 /// Later versions may say more.

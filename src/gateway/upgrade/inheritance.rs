@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::handoff::{Channel, Description, Hello, Message, VERSION};
+use super::handoff::{Channel, Description, Hello, Message, OLDEST, VERSION};
+use crate::cache::marks::Purge;
 use crate::gateway::passed::{Opened, Passed, PassedSocket};
 
 /// Is set for the new process, so that it takes its standard input for what it is.
@@ -63,7 +64,7 @@ impl Inheritance {
             program,
             sockets,
         } = hello;
-        if protocol != VERSION {
+        if !(OLDEST..=VERSION).contains(&protocol) {
             return Err(InheritError::Version {
                 program,
                 theirs: protocol,
@@ -124,10 +125,21 @@ impl Inheritance {
 pub(crate) struct Predecessor(Channel);
 
 impl Predecessor {
-    /// Waits until it has ended. Blocks.
-    pub(crate) fn await_end(self) {
-        // It says nothing more. Whatever else the wait ends with, there is no use in another.
-        let _ = self.0.receive(Instant::now() + GO);
+    /// Waits for what it has purged while it drains. `None` once it has ended. Blocks.
+    pub(crate) fn purged(&self) -> Option<Vec<Purge>> {
+        match self.0.receive(Instant::now() + GO) {
+            Ok(Some((Message::Purged(purges), _))) => {
+                let purges = purges.iter().map(|purge| Purge::from_bytes(purge));
+                // What is not understood may be anything.
+                Some(
+                    purges
+                        .map(|purge| purge.unwrap_or_else(Purge::all))
+                        .collect(),
+                )
+            }
+            // Whatever else the wait ends with, there is no use in another.
+            _ => None,
+        }
     }
 }
 

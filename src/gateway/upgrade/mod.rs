@@ -7,7 +7,8 @@
 //! 3. The new process loads its configuration, adopts each socket whose address a listener has, binds what is new,
 //!    and closes what nobody wants. Then it sends a request through each of its listeners ([`proof`]) without taking
 //!    any connection from a client, and says that it is ready.
-//! 4. The old process tells it to go, and drains. It keeps its sockets until the drain is over.
+//! 4. The old process tells it to go, and drains. It keeps its sockets until the drain is over, and passes on what the requests
+//!    that end meanwhile purge of the cache.
 //! 5. If the new process ends before that, the old one takes up accepting again.
 //!
 //! Whatever goes wrong before the fourth step, the old process serves on as if nothing had happened, and ends the new
@@ -36,7 +37,9 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 
-use handoff::{BATCH, Channel, Hello, Message, VERSION};
+use crate::cache::Purges;
+
+use handoff::{BATCH, Channel, Hello, Message, PURGES, VERSION};
 
 pub(in crate::gateway) use handoff::Description;
 pub use inheritance::InheritError;
@@ -129,6 +132,7 @@ pub(super) struct Heir {
     pid: u32,
     echo: Echo,
     is_on_its_own: bool,
+    telling: Option<JoinHandle<()>>,
 }
 
 impl Heir {
@@ -155,6 +159,7 @@ impl Heir {
             child,
             channel: channel.clone(),
             is_on_its_own: false,
+            telling: None,
         };
         log::info!("upgrade: process {} is starting", heir.pid);
         // It ends with the deadline, and before that with the process at the other end.
@@ -179,6 +184,30 @@ impl Heir {
         tokio::task::spawn_blocking(word).await??;
         self.is_on_its_own = true;
         Ok(())
+    }
+
+    /// Has it told what is purged here until there is no more.
+    pub(super) fn tell(&mut self, mut purges: Purges) {
+        let channel = self.channel.clone();
+        let tell = move || {
+            while let Some(some) = purges.next(PURGES) {
+                let some = some.iter().map(|purge| purge.to_bytes().to_vec());
+                let message = Message::Purged(some.collect());
+                if let Err(error) = channel.send(&message, &[], Instant::now() + WORD) {
+                    log::warn!("upgrade: the new process is not told what is purged here: {error}");
+                    return;
+                }
+            }
+        };
+        self.telling = Some(tokio::task::spawn_blocking(tell));
+    }
+
+    /// Waits until it was told all, once there is no more.
+    pub(super) async fn told(&mut self) {
+        if let Some(telling) = self.telling.take() {
+            // It has an end of its own; an error is that of a thread that has panicked, which was told.
+            let _ = tokio::time::timeout(2 * WORD, telling).await;
+        }
     }
 
     /// Waits until it has ended. `None` where it did as it was told to, which is also what it does when it has handed

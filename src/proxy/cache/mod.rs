@@ -141,7 +141,8 @@ pub(super) async fn answer(
                 cached.confirmed(is_own);
                 return serve::entry(session, exchange, cached, &entry).await;
             }
-            Outcome::Spare(entry, _) if of_others(&entry, session) => {}
+            Outcome::Spare(entry, _)
+                if of_others(&entry, session) || (!is_own && !rules.cache.is_live(&entry)) => {}
             Outcome::Spare(entry, why) => {
                 cached.spared(exchange, why);
                 return serve::entry(session, exchange, cached, &entry).await;

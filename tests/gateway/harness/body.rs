@@ -40,6 +40,14 @@ impl Chunks {
         self.0.send(Ok(Frame::data(chunk.into()))).await.is_ok()
     }
 
+    /// Breaks the body off.
+    pub async fn fail(self) {
+        let _ = self
+            .0
+            .send(Err(io::ErrorKind::ConnectionReset.into()))
+            .await;
+    }
+
     pub async fn trailers(self, trailers: HeaderMap) {
         let _ = self.0.send(Ok(Frame::trailers(trailers))).await;
     }
