@@ -97,10 +97,15 @@ const WELCOME: &str = r#"
     curl -i  http://127.0.0.1:8080/support/payments/7 -H "authorization: Bearer $(NORTHGATE token)"
     curl -i  http://127.0.0.1:8080/support/payments/7 -H "authorization: Bearer $(NORTHGATE token --role support)"
 
+  One call instead of four; while a service fails, the others still answer, and it says so:
+
+    curl -s  http://127.0.0.1:8080/api/home -H "authorization: Bearer $(NORTHGATE token)"
+
   Let an upstream fail for ten seconds, and look again; after three failed health checks it is left out:
 
     curl -s  http://127.0.0.1:8003/_demo/fail -H 'content-type: application/json' -d '{"status":503,"for_ms":10000,"health":true}'
     curl -i  http://127.0.0.1:8080/products/7
+    curl -i  http://127.0.0.1:8080/api/home -H "authorization: Bearer $(NORTHGATE token)"
     curl -s  http://127.0.0.1:9900/upstreams
 
   Look inside:

@@ -11,7 +11,7 @@ use super::program::program;
 use super::running::Running;
 
 /// What of each line in order: something that it has, and something of its answer.
-const LINES: [(&str, &str); 20] = [
+const LINES: [(&str, &str); 22] = [
     ("/ping ", "HTTP/1.1 200"),
     ("/products?per_page=3", "\"id\":3"),
     ("-s  http://127.0.0.1:8080/products/7", "\"id\":7"),
@@ -27,8 +27,10 @@ const LINES: [(&str, &str); 20] = [
     ("/payments", "HTTP/1.1 201"),
     ("/support/payments/7", "\"code\":\"access_denied\""),
     ("--role support", "\"id\":7"),
+    ("-s  http://127.0.0.1:8080/api/home", "\"promotions\":[{"),
     ("/_demo/fail", ""),
     ("-i  http://127.0.0.1:8080/products/7", "HTTP/1.1 503"),
+    ("-i  http://127.0.0.1:8080/api/home", "\"degraded\":true"),
     ("9900/upstreams", "products"),
     ("9900/metrics", "northgate_"),
     (" explain ", "get-order"),
