@@ -66,8 +66,11 @@ impl Purges {
 }
 
 impl Cache {
-    /// Another process is about to serve in the place of this one: from now on it is to be told what is purged here.
-    pub fn name_heir(&self) -> Purges {
+    /// Another process is about to serve in the place of this one: from now on it is to be told what is purged here. What is
+    /// purged there nobody tells this one, so that it answers nothing from what it has, and lets go of that.
+    pub fn step_aside(&self) -> Purges {
+        self.forget_before(u64::MAX);
+        self.memory.set_bound(0);
         let (sender, purges) = mpsc::channel(MOST);
         let has_missed = Arc::<AtomicBool>::default();
         *self.heir.told() = Some(Told {
@@ -77,24 +80,25 @@ impl Cache {
         Purges { purges, has_missed }
     }
 
-    /// There is no such process any more, or nothing more to tell it.
+    /// There is no such process any more: keeps what is fetched from now on, once [`Cache::apply`] says how much.
+    pub fn go_on(&self) {
+        self.forget_heir();
+        // With this the clock is above the start of whatever was asked for until now; it is about nothing else.
+        let mark = self.marks.purge(&Purge::url(b"", b"\0"));
+        self.forget_before(mark.number());
+    }
+
+    /// There is nothing more to tell it.
     pub fn forget_heir(&self) {
         *self.heir.told() = None;
     }
 
-    /// Another process has served, and has not told what was purged there: what is in memory, and what is being fetched, is good
-    /// for nothing. What is on disk was purged there.
-    pub fn forget_memory(&self) {
-        // With this the clock is above the start of whatever was asked for until now; it is about nothing else.
-        let mark = self.marks.purge(&Purge::url(b"", b"\0"));
-        self.least_start.store(mark.number(), Ordering::Release);
+    fn forget_before(&self, least_start: u64) {
+        self.least_start.store(least_start, Ordering::SeqCst);
         for pending in &self.pending {
             let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.clear();
         }
-        let bound = self.memory.bound();
-        self.memory.set_bound(0);
-        self.memory.set_bound(bound);
     }
 }
 
@@ -107,7 +111,7 @@ mod tests {
         let cache = Cache::default();
         let purge = |number: usize| Purge::tag(number.to_string().as_bytes());
         cache.purge(&purge(0));
-        let mut purges = cache.name_heir();
+        let mut purges = cache.step_aside();
         cache.purge(&purge(1));
         cache.purge(&purge(2));
         assert_eq!(purges.next(64), Some(vec![purge(1), purge(2)]));

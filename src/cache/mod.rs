@@ -94,7 +94,7 @@ pub struct Cache {
     tier: Tier,
     fleet: Fleet,
     heir: Heir,
-    /// What was asked for before this number of the clock is not kept.
+    /// What was asked for before this number of the clock is not kept; with the highest, nothing is.
     least_start: AtomicU64,
     /// How many purges there were of each kind.
     purges: [AtomicU64; Kind::ALL.len()],
@@ -229,7 +229,10 @@ impl Cache {
             return Joined::Waits(pending.clone());
         }
         let (filler, own) = Filler::new(rules.clone(), purpose(), key, self.marks.now());
-        pending.insert(key, own.clone());
+        // Of what must not be kept nobody else is to have anything.
+        if self.least_start.load(Ordering::SeqCst) != u64::MAX {
+            pending.insert(key, own.clone());
+        }
         Joined::Began(Box::new(filler), own)
     }
 
@@ -336,7 +339,7 @@ impl Cache {
     }
 
     fn is_too_early(&self, entry: &Entry) -> bool {
-        entry.standing.start() < self.least_start.load(Ordering::Acquire)
+        entry.standing.start() < self.least_start.load(Ordering::SeqCst)
     }
 
     /// Has the variants of what is under a key told apart as an entry says.

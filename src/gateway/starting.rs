@@ -78,13 +78,17 @@ impl Gateway {
     pub(super) fn take_back(&mut self, HandedOver(doors): HandedOver) {
         let (open, all_closed) = OpenConnections::new();
         self.closing.push(all_closed);
-        let snapshot = self.snapshot.load_full();
-        // The other process may have purged what is here.
-        snapshot.cache.forget_memory();
-        snapshot.cache.apply(&snapshot.cache_settings);
+        self.keep_on();
         self.listeners.reopen(open);
         self.open(doors);
         self.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the cache keep responses again, which it did not any more.
+    pub(super) fn keep_on(&self) {
+        let snapshot = self.snapshot.load();
+        snapshot.cache.go_on();
+        snapshot.cache.apply(&snapshot.cache_settings);
     }
 
     fn doors_now(&self) -> Doors {

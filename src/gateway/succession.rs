@@ -30,15 +30,15 @@ pub(super) async fn upgrade(
     };
     let raised = match raised {
         Ok(mut heir) => {
-            // From before it serves: what it fetches then may be older than what is changed here.
-            let purges = gateway.snapshot.load().cache.name_heir();
+            // From before it serves: what either of them then has may be older than what is changed at the other.
+            let purges = gateway.snapshot.load().cache.step_aside();
             match heir.go().await {
                 Ok(()) => {
                     heir.tell(purges);
                     Ok(heir)
                 }
                 Err(error) => {
-                    gateway.snapshot.load().cache.forget_heir();
+                    gateway.keep_on();
                     Err(format!(
                         "process {} was ready, and cannot be told to serve: {error}",
                         heir.pid()

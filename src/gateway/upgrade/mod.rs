@@ -18,7 +18,8 @@
 //! process until it is told to go.
 //!
 //! What is kept in memory alone is not handed over: the health of endpoints, pooled connections, TLS sessions without
-//! tickets and metrics begin anew.
+//! tickets and metrics begin anew. So does the cache, but for its disk; from the fourth step on the old process keeps nothing and
+//! answers nothing from memory, since it does not hear of what is purged at the new one.
 
 mod handoff;
 mod inheritance;
