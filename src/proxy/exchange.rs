@@ -14,9 +14,9 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
-use super::aggregate::Asked;
 use super::bodies::Bodies;
 use super::cache::Cached;
+use super::collect::Asked;
 use super::copying::{Copy, is_error};
 use super::fallback::{Degraded, X_NORTHGATE_DEGRADED};
 use super::kept::Kept;

@@ -16,6 +16,7 @@ mod bodies;
 mod bodiless;
 mod cache;
 mod client_address;
+mod collect;
 mod copying;
 mod credentials;
 mod deadline;

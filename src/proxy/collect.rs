@@ -1,0 +1,108 @@
+//! Takes in the answers of exchanges of the gateway's own, for whoever puts them together.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
+
+use super::own::{Taker, Unwanted};
+use crate::response::Code;
+
+/// How asking goes.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    response: Mutex<Taken>,
+    /// The failure that the engine has reported.
+    failure: OnceLock<Code>,
+}
+
+/// What has come.
+#[derive(Debug, Default)]
+struct Taken {
+    head: Option<(StatusCode, HeaderMap)>,
+    body: BytesMut,
+    is_too_large: bool,
+    is_whole: bool,
+}
+
+/// How asking has ended.
+#[derive(Debug)]
+pub(super) enum Answered {
+    Whole {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    },
+    TooLarge,
+    /// It was broken off, whether or not its header had come; with the failure that was reported, if one was.
+    Not(Option<Code>),
+}
+
+/// Takes one response in, up to so many bytes.
+pub(super) struct Collecting {
+    asked: Arc<Asked>,
+    most: usize,
+}
+
+impl Asked {
+    fn response(&self) -> MutexGuard<'_, Taken> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The exchange is over.
+    pub(super) fn ends(&self, failure: Option<Code>) {
+        if let Some(code) = failure {
+            // There is one end.
+            let _ = self.failure.set(code);
+        }
+    }
+
+    /// What has become of it, once.
+    pub(super) fn answered(&self) -> Answered {
+        let taken = std::mem::take(&mut *self.response());
+        match taken.head {
+            _ if taken.is_too_large => Answered::TooLarge,
+            Some((status, headers)) if taken.is_whole => Answered::Whole {
+                status,
+                headers,
+                body: taken.body.freeze(),
+            },
+            _ => Answered::Not(self.failure.get().copied()),
+        }
+    }
+}
+
+impl Collecting {
+    pub(super) fn new(asked: Arc<Asked>, most: usize) -> Collecting {
+        Collecting { asked, most }
+    }
+}
+
+#[async_trait]
+impl Taker for Collecting {
+    fn begin(&mut self, status: StatusCode, headers: HeaderMap) {
+        let length = headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let mut taken = self.asked.response();
+        taken.is_too_large = length.is_some_and(|length: usize| length > self.most);
+        taken.head = Some((status, headers));
+    }
+
+    async fn push(&mut self, part: Bytes) -> Result<(), Unwanted> {
+        let mut taken = self.asked.response();
+        taken.is_too_large |= taken.body.len() + part.len() > self.most;
+        match taken.is_too_large {
+            true => Err(Unwanted),
+            false => {
+                taken.body.extend_from_slice(&part);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.asked.response().is_whole = true;
+    }
+}
