@@ -59,6 +59,11 @@ impl Asked {
         }
     }
 
+    /// There is no room for what comes.
+    pub(super) fn overflows(&self) {
+        self.response().is_too_large = true;
+    }
+
     /// What has become of it, once.
     pub(super) fn answered(&self) -> Answered {
         let taken = std::mem::take(&mut *self.response());
@@ -86,7 +91,9 @@ impl Taker for Collecting {
         let length = headers.get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let mut taken = self.asked.response();
-        taken.is_too_large = length.is_some_and(|length: usize| length > self.most);
+        // RFC 9110 section 8.6: it is then the length of what is not sent.
+        let has_body = status != StatusCode::NOT_MODIFIED;
+        taken.is_too_large = has_body && length.is_some_and(|length: usize| length > self.most);
         taken.head = Some((status, headers));
     }
 

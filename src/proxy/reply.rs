@@ -116,7 +116,7 @@ pub(super) async fn fail(
     exchange: &mut Exchange,
     error: &Error,
 ) -> FailToProxy {
-    let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
+    let refusal = exchange.refusal();
     if refusal.is_none()
         && !is_of_client(error)
         && !has_begun(session.as_ref())
