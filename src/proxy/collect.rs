@@ -113,3 +113,57 @@ impl Taker for Collecting {
         self.asked.response().is_whole = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_too_large_is_not_taken_in() {
+        async fn check(
+            status: u16,
+            length: Option<&str>,
+            parts: &[usize],
+            expected: Option<usize>,
+        ) {
+            let asked: Arc<Asked> = Arc::default();
+            let mut collecting = Collecting::new(asked.clone(), 10);
+            let mut headers = HeaderMap::new();
+            if let Some(length) = length {
+                headers.insert(CONTENT_LENGTH, length.parse().unwrap());
+            }
+            collecting.begin(StatusCode::from_u16(status).unwrap(), headers);
+            for part in parts {
+                let part = Bytes::from(vec![0; *part]);
+                if collecting.push(part).await.is_err() {
+                    break;
+                }
+            }
+            collecting.finish();
+            let taken = match asked.answered() {
+                Answered::Whole { body, .. } => Some(body.len()),
+                Answered::TooLarge => None,
+                Answered::Not(code) => panic!("{code:?}"),
+            };
+            assert_eq!(taken, expected, "{status} {length:?} {parts:?}");
+        }
+        check(200, None, &[4, 6], Some(10)).await;
+        check(200, None, &[4, 7], None).await;
+        check(200, Some("11"), &[4], None).await;
+        check(200, Some("10"), &[10], Some(10)).await;
+        // It is the length of what is not sent.
+        check(304, Some("11"), &[], Some(0)).await;
+    }
+
+    #[test]
+    fn what_breaks_off_is_no_answer() {
+        let check = |failure: Option<Code>| {
+            let asked: Arc<Asked> = Arc::default();
+            Collecting::new(asked.clone(), 10).begin(StatusCode::OK, HeaderMap::new());
+            asked.ends(failure);
+            assert!(matches!(asked.answered(), Answered::Not(code) if code == failure));
+        };
+        check(None);
+        check(Some(Code::UpstreamReset));
+    }
+}

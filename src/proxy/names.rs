@@ -126,7 +126,7 @@ pub(super) fn is_claim(name: &str) -> bool {
 }
 
 /// Whether some frameworks take the path or the method of a request from this header.
-fn is_override(name: &str) -> bool {
+pub(super) fn is_override(name: &str) -> bool {
     name.starts_with("x-")
         && matches!(
             name,

@@ -213,7 +213,7 @@ error_index! {
     /// The route's `timeout` for the whole exchange, or the `grpc-timeout` of a caller of gRPC, ran out before there was
     /// an upstream: while it was found out who calls, while that part of a body came that has to be seen before, or
     /// while a login was brought to its end. Or it is not enough for what a body would have to wait by the policy
-    /// `bandwidth`.
+    /// `bandwidth`. Or a call of a `batch` has not ended, or had no turn, before the time of the whole was over.
     ExchangeTimeout = 504 "exchange_timeout" "The exchange took too long", DEADLINE_EXCEEDED Gateway "DT";
     /// The connection to the upstream was not made within its `timeouts.connect`.
     UpstreamConnectTimeout = 504 "upstream_connect_timeout" "The upstream did not accept the connection in time", UNAVAILABLE Upstream "UF";

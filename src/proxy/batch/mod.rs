@@ -27,7 +27,7 @@ use super::deadline::{Allowance, Deadline};
 use super::early_body;
 use super::exchange::Exchange;
 use super::forwarding::{TRACEPARENT, TRACESTATE};
-use super::names::is_claim;
+use super::names::{is_claim, is_override};
 use super::own::{self, Taker, Unwanted};
 use crate::actions::{Action, Batch};
 use crate::facts::{Facts, RequestId, Scheme, host_header};
@@ -120,9 +120,11 @@ impl Exchange {
         };
         let is_from_hop = self.connection.as_ref().is_some_and(|it| it.is_from_hop);
         let is_read = |name: &HeaderName| snapshot.credential_headers.contains(name);
+        let is_of_target = |name: &str| is_override(name) || name == "x-original-uri";
         let passes = |name: &HeaderName| {
-            // Of who the client is, a hop has said the same of each call.
-            (is_from_hop && is_claim(name.as_str())) || batch.passes(name, is_read)
+            // Of who the client is, a hop has said the same of each call; not so of what is asked for.
+            (is_from_hop && is_claim(name.as_str()) && !is_of_target(name.as_str()))
+                || batch.passes(name, is_read)
         };
         let mut headers = HeaderMap::new();
         for (name, value) in request.headers.iter().filter(|(name, _)| passes(name)) {
@@ -270,6 +272,7 @@ impl Run<'_> {
         let mut has_left = false;
         loop {
             while self.under_way.len() < self.batch.at_once
+                && Instant::now() < self.ends
                 && let Some(index) = waiting.pop_front()
                 && let Some(begun) = calls.get(index)
             {
@@ -338,12 +341,16 @@ impl Run<'_> {
     fn request(&self, call: &Call) -> RequestHeader {
         let mut parts = http::Request::new(()).into_parts().0;
         parts.method = Method::GET;
-        parts.version = Version::HTTP_11;
         parts.uri = call.target.clone().into();
         parts.headers = self.passed.clone();
         for (name, value) in &call.headers {
             parts.headers.insert(name.clone(), value.clone());
         }
+        // Without a host it can only be of the version of the batch.
+        parts.version = match parts.headers.contains_key(HOST) {
+            true => Version::HTTP_11,
+            false => Version::HTTP_10,
+        };
         parts.into()
     }
 
