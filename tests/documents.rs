@@ -268,6 +268,7 @@ fn lacking(document: &Value, text: &str) -> BTreeMap<String, String> {
             "upstream",
             "split",
             "aggregate",
+            "batch",
             "redirect",
             "respond",
             "login",

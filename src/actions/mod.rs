@@ -6,6 +6,7 @@
 
 mod affinity;
 mod aggregate;
+mod batch;
 mod fallback;
 mod login;
 mod mirror;
@@ -24,6 +25,7 @@ use crate::upstream::{Retry, Upstream};
 
 pub use affinity::Affinities;
 pub use aggregate::Aggregate;
+pub use batch::{Batch, Config as BatchConfig, refusal};
 pub use fallback::{Answer, Config as FallbackConfig, Fallback, Step, Why};
 pub use login::Login;
 pub use mirror::{Config as MirrorConfig, Mirror, Original};
@@ -46,6 +48,8 @@ pub enum Action {
     Login(Login),
     /// Puts an answer together of what several upstreams say.
     Aggregate(Aggregate),
+    /// Runs a client's list of calls as if they had come one by one.
+    Batch(Box<Batch>),
     /// Answers that the route has mistakes, and is not served for that.
     Quarantined,
     /// Nothing: the fallback, which never gets as far as its action.
@@ -159,7 +163,11 @@ impl Action {
             Action::Redirect(redirect) => Some(redirect.reply(view)),
             Action::Respond(respond) => Some(respond.reply()),
             Action::Quarantined => Some(Reply::failure(Code::Quarantined)),
-            Action::Proxy(_) | Action::Login(_) | Action::Aggregate(_) | Action::Nothing => None,
+            Action::Proxy(_)
+            | Action::Login(_)
+            | Action::Aggregate(_)
+            | Action::Batch(_)
+            | Action::Nothing => None,
         }
     }
 
@@ -176,6 +184,7 @@ impl Action {
         match self {
             Action::Proxy(proxy) => proxy.details(),
             Action::Aggregate(aggregate) => aggregate.details(),
+            Action::Batch(batch) => batch.details(),
             _ => Vec::new(),
         }
     }
@@ -188,6 +197,7 @@ impl Action {
             Action::Respond(respond) => format!("respond {}", respond.status()),
             Action::Login(login) => format!("login {}", login.provider().core().name()),
             Action::Aggregate(aggregate) => aggregate.describe(),
+            Action::Batch(batch) => batch.describe(),
             Action::Quarantined => "quarantined".into(),
             Action::Nothing => "nothing".into(),
         }

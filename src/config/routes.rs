@@ -7,8 +7,8 @@ use super::changes::Kind;
 use super::document::Document;
 use super::quarantine::Quarantine;
 use crate::actions::{
-    Action, Affinities, Aggregate, Canaries, Fallback, Guards, Login, Mirror, Proxy, Redirect,
-    Respond, Rewrite, Split, To,
+    Action, Affinities, Aggregate, Batch, Canaries, Fallback, Guards, Login, Mirror, Proxy,
+    Redirect, Respond, Rewrite, Split, To,
 };
 use crate::aggregation::{self, Plan};
 use crate::facts::Variables;
@@ -166,6 +166,7 @@ enum Wanted<'d> {
     /// `None` where there is an upstream with errors or an unknown one.
     Proxy(Option<To>),
     Aggregate(&'d Spanned<aggregation::Config>),
+    Batch(&'d Spanned<crate::actions::BatchConfig>),
     Redirect(&'d crate::actions::RedirectConfig),
     Respond(&'d Spanned<crate::actions::RespondConfig>),
     Login(&'d Spanned<Name>),
@@ -181,6 +182,7 @@ fn resolve_action<'d>(
         ("upstream", config.upstream.as_ref().map(|it| it.span)),
         ("split", config.split.as_ref().map(|it| it.span)),
         ("aggregate", config.aggregate.as_ref().map(|it| it.span)),
+        ("batch", config.batch.as_ref().map(|it| it.span)),
         ("redirect", config.redirect.as_ref().map(|it| it.span)),
         ("respond", config.respond.as_ref().map(|it| it.span)),
         ("login", config.login.as_ref().map(|it| it.span)),
@@ -211,6 +213,9 @@ fn resolve_action<'d>(
     if let Some(aggregate) = &config.aggregate {
         return Some(Wanted::Aggregate(aggregate));
     }
+    if let Some(batch) = &config.batch {
+        return Some(Wanted::Batch(batch));
+    }
     if let Some(split) = &config.split {
         let find = |named: &_, subject: &mut Subject<'_>| find(named, upstreams, subject);
         let split = Split::build(split, guards, find, &mut subject.key("split"));
@@ -225,7 +230,7 @@ fn resolve_action<'d>(
         (.., Some(respond)) => Some(Wanted::Respond(respond)),
         (None, None, None) => {
             let problem = subject.error(span, "has no action");
-            problem.help("give it upstream, split, aggregate, redirect, respond or login");
+            problem.help("give it upstream, split, aggregate, batch, redirect, respond or login");
             None
         }
     }
@@ -391,6 +396,21 @@ impl Wanted<'_> {
                     &mut subject,
                 )
                 .map(Action::Aggregate)
+            }
+            Wanted::Batch(batch) => {
+                let methods = &config.r#match.methods;
+                if !methods.is_empty() && !methods.iter().any(|it| it.0 == http::Method::POST) {
+                    let what = "a batch is asked for by POST, and the route matches no POST";
+                    let mut subject = subject.key("match");
+                    let mut subject = subject.key("methods");
+                    let problem = subject.error(config.r#match.span, what);
+                    problem
+                        .help("write methods = [\"POST\"]")
+                        .also(batch.span, "batch");
+                    return None;
+                }
+                let batch = Batch::build(batch, &mut subject.key("batch"))?;
+                Some(Action::Batch(batch.into()))
             }
             Wanted::Redirect(redirect) => {
                 Redirect::build(redirect, parameters, &mut subject.key("redirect"))

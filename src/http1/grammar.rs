@@ -91,7 +91,7 @@ fn beginning(bytes: &[u8], class: u8) -> &[u8] {
 }
 
 /// Whether these bytes are a path, and after the first `?` a query, that a request line may carry.
-pub(super) fn is_path_and_query(bytes: &[u8]) -> bool {
+pub fn is_path_and_query(bytes: &[u8]) -> bool {
     let mut rest = bytes.iter();
     match rest.by_ref().find(|&&byte| !is_of(byte, PATH)) {
         None => true,

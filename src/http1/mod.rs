@@ -20,7 +20,7 @@ mod fuzz;
 use crate::response::Code;
 
 pub use chunked::Chunks;
-pub use grammar::{find_control, is_authority, is_token};
+pub use grammar::{find_control, is_authority, is_path_and_query, is_token};
 pub use request::{RequestHead, RequestLimits, RequestScanner};
 pub use response::{ResponseBody, ResponseHead, ResponseScanner};
 

@@ -157,6 +157,16 @@ impl Connection {
         self.wait_until(now + self.listener.timeouts.keepalive.as_std());
     }
 
+    /// A call of a batch that came on it is in flight, and is work like any request.
+    pub fn call_began(&self) {
+        self.listener.metrics.active_requests.inc();
+    }
+
+    /// It is no longer.
+    pub fn call_ended(&self) {
+        self.listener.metrics.active_requests.dec();
+    }
+
     /// A request that is in flight makes no work any more: it has become a tunnel, or its client does not read the answer.
     /// Counted until what this gives is dropped.
     pub fn rest(self: &Arc<Self>) -> Rest {

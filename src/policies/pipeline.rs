@@ -308,6 +308,15 @@ impl Pipeline {
         &self.credentials
     }
 
+    /// The headers that its authenticators look at, hidden or not.
+    pub fn credential_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let all = self.credentials.iter().chain(&self.kept);
+        all.filter_map(|credential| match credential {
+            Credential::Header(name) => Some(name),
+            Credential::Cookie(_) | Credential::Query(_) => None,
+        })
+    }
+
     /// Whether upstreams get the cookie of this name on purpose, whatever the gateway uses it for.
     pub fn keeps_cookie(&self, name: &[u8]) -> bool {
         let mut kept = self.kept.iter();

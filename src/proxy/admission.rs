@@ -54,10 +54,15 @@ pub(super) fn check(
     names: Names,
     connection: &Connection,
 ) -> Result<(), Reply> {
-    if let Some(refusal) = connection.refusal() {
+    let is_call = session.downstream_session.is_custom();
+    if let Some(refusal) = connection.refusal().filter(|_| !is_call) {
         return Err(Reply::failure(refusal.code).closing());
     }
     let request = session.req_header();
+    if is_call {
+        // No connection has brought its head, to be checked there.
+        strict::check_size(request, &connection.listener.limits).map_err(Reply::failure)?;
+    }
     strict::check(request, names, &connection.listener.limits)
         .and_then(|()| h2_request::check(request, connection))
         .map_err(Reply::failure)

@@ -5,11 +5,10 @@
 //! failed, and where the client leaves, those that are under way are dropped and their connections closed.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::RequestHeader;
@@ -18,9 +17,10 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::cache::Fills;
+use super::collect::{Answered, Asked, Collecting};
 use super::exchange::Exchange;
 use super::fallback::Degraded;
-use super::own::{self, Taker, Unwanted};
+use super::own;
 use crate::actions::Aggregate;
 use crate::aggregation::{Assembled, DEGRADED_HEADER, Ended, Outcome, Outgoing, Plan, Reason, Run};
 use crate::cache::Rules;
@@ -32,29 +32,6 @@ use crate::routing::Route;
 /// Within this the engine ends a part by its own deadline, which says more of why.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// How asking for a part goes.
-#[derive(Debug, Default)]
-pub(super) struct Asked {
-    response: Mutex<Taken>,
-    /// The failure that the engine has reported.
-    failure: OnceLock<Code>,
-}
-
-/// What has come.
-#[derive(Debug, Default)]
-struct Taken {
-    head: Option<(StatusCode, HeaderMap)>,
-    body: BytesMut,
-    is_too_large: bool,
-    is_whole: bool,
-}
-
-/// Takes a part's response in, up to so many bytes.
-struct Collecting {
-    asked: Arc<Asked>,
-    most: usize,
-}
-
 /// A part that has ended.
 struct Part {
     index: usize,
@@ -62,62 +39,24 @@ struct Part {
     took: Duration,
 }
 
-impl Asked {
-    fn response(&self) -> MutexGuard<'_, Taken> {
-        self.response.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The exchange is over.
-    pub(super) fn ends(&self, failure: Option<Code>) {
-        if let Some(code) = failure {
-            // There is one end.
-            let _ = self.failure.set(code);
+/// What it means how asking for a part has ended.
+fn ended(asked: &Asked) -> Ended {
+    match asked.answered() {
+        Answered::TooLarge => Ended::Failed(Reason::TooLarge),
+        Answered::Whole {
+            status,
+            headers,
+            body,
+        } => Ended::Complete {
+            status,
+            headers,
+            body,
+        },
+        Answered::Not(Some(Code::UpstreamTimeout | Code::ExchangeTimeout)) => {
+            Ended::Failed(Reason::Timeout)
         }
-    }
-
-    fn ended(&self) -> Ended {
-        let taken = std::mem::take(&mut *self.response());
-        match taken.head {
-            _ if taken.is_too_large => Ended::Failed(Reason::TooLarge),
-            Some((status, headers)) if taken.is_whole => Ended::Complete {
-                status,
-                headers,
-                body: taken.body.freeze(),
-            },
-            // Whether its header has come before it broke off makes no difference.
-            _ => Ended::Failed(match self.failure.get() {
-                Some(Code::UpstreamTimeout | Code::ExchangeTimeout) => Reason::Timeout,
-                Some(code) => Reason::Failure(*code),
-                None => Reason::CutOff,
-            }),
-        }
-    }
-}
-
-#[async_trait]
-impl Taker for Collecting {
-    fn begin(&mut self, status: StatusCode, headers: HeaderMap) {
-        let length = headers.get(CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let mut taken = self.asked.response();
-        taken.is_too_large = length.is_some_and(|length: usize| length > self.most);
-        taken.head = Some((status, headers));
-    }
-
-    async fn push(&mut self, part: Bytes) -> Result<(), Unwanted> {
-        let mut taken = self.asked.response();
-        taken.is_too_large |= taken.body.len() + part.len() > self.most;
-        match taken.is_too_large {
-            true => Err(Unwanted),
-            false => {
-                taken.body.extend_from_slice(&part);
-                Ok(())
-            }
-        }
-    }
-
-    fn finish(&mut self) {
-        self.asked.response().is_whole = true;
+        Answered::Not(Some(code)) => Ended::Failed(Reason::Failure(code)),
+        Answered::Not(None) => Ended::Failed(Reason::CutOff),
     }
 }
 
@@ -246,10 +185,7 @@ fn ask(
         };
         let served = exchange.route.parts.get(index).and_then(|route| {
             let own = Box::new(exchange.for_part(route, asked.clone()));
-            let collecting = Box::new(Collecting {
-                asked: asked.clone(),
-                most: route.largest_part,
-            });
+            let collecting = Box::new(Collecting::new(asked.clone(), route.largest_part));
             let request = request(outgoing, session.req_header());
             let served = fills.serve(own::session(request, own, collecting))?;
             Some((served, route.timeout))
@@ -268,7 +204,7 @@ fn ask(
                 }
             };
             let ended = match is_in_time {
-                true => asked.ended(),
+                true => ended(&asked),
                 false => Ended::Failed(Reason::Timeout),
             };
             Part {

@@ -23,16 +23,18 @@ pub(super) struct Allowance {
     pub code: Code,
 }
 
-/// How long all of an exchange may take, where the route or a caller of gRPC says that.
+/// How long all of an exchange may take, where the route, a caller of gRPC or the batch that it is a call of says that.
 pub(super) fn limit(exchange: &Exchange, request: &RequestHeader) -> Option<Duration> {
     let asked = exchange
         .names
         .has_grpc_timeout
         .then(|| forwarding::grpc_timeout(request));
-    match (exchange.route.timeout, asked.flatten()) {
-        (Some(route), Some(client)) => Some(route.min(client)),
-        (route, client) => route.or(client),
-    }
+    let all = [
+        exchange.route.timeout,
+        asked.flatten(),
+        exchange.time_of_batch(),
+    ];
+    all.into_iter().flatten().min()
 }
 
 /// Tells the upstream how long this try may take, where that is limited: gRPC's own header in a call, and the one that the

@@ -14,9 +14,10 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
-use super::aggregate::Asked;
+use super::batch::Side;
 use super::bodies::Bodies;
 use super::cache::Cached;
+use super::collect::Asked;
 use super::copying::{Copy, is_error};
 use super::fallback::{Degraded, X_NORTHGATE_DEGRADED};
 use super::kept::Kept;
@@ -28,7 +29,7 @@ use crate::cache::Filler;
 use crate::facts::{Facts, Scheme, View, host, host_header};
 use crate::identity::oidc::OwnCookies;
 use crate::limits::Bulkhead;
-use crate::listener::{Connection, Pace, Rest, connection_of};
+use crate::listener::{Connection, Pace, Rest};
 use crate::observability::AccessLog;
 use crate::response::{Code, Dialect, Reply};
 use crate::routing::{self, Lookup, RequestParts, Route, Snapshot};
@@ -88,6 +89,8 @@ pub struct Exchange {
     pub(super) part: Option<Arc<Asked>>,
     /// How the parts have ended, where its route puts some together.
     pub(super) parts: Option<Box<str>>,
+    /// Where it is a batch, or a call of one.
+    pub(super) batch: Option<Box<Side>>,
     /// What the log says of a reply of the gateway's own.
     pub(super) cause: Option<Cow<'static, str>>,
     /// The failure that the gateway reported, or noticed too late to report.
@@ -130,6 +133,7 @@ impl Exchange {
             filler: None,
             part: None,
             parts: None,
+            batch: None,
             cause: None,
             outcome: None,
         }
@@ -149,10 +153,9 @@ impl Exchange {
         session: &mut Session,
         snapshot: &Snapshot,
     ) -> ControlFlow<Reply, Option<Reply>> {
-        let Some(connection) = session.digest().and_then(connection_of).cloned() else {
+        let Some(connection) = self.enter(session) else {
             return ControlFlow::Break(Reply::failure(Code::Internal));
         };
-        connection.exchange_began();
         admission::set_limits(session, &connection);
         admission::tidy(session, &connection);
         let request = session.req_header();
@@ -177,6 +180,7 @@ impl Exchange {
         }
         let request = session.req_header();
         let planned = self.route(request, view)?;
+        self.note(request, snapshot);
         self.route.pipeline.request(self.view(request))?;
         ControlFlow::Continue(planned)
     }

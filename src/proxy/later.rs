@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
-use super::aggregate;
 use super::cache::Fills;
 use super::deadline::{Allowance, Deadline};
 use super::exchange::Exchange;
+use super::{aggregate, batch};
 use crate::actions::Action;
 use crate::response::{Code, Reply};
 
@@ -20,6 +20,9 @@ pub(super) async fn reply(session: &mut Session, exchange: &mut Exchange, fills:
     let action = exchange.route.action.clone();
     if let Action::Aggregate(aggregate) = &*action {
         return aggregate::reply(session, exchange, aggregate, fills).await;
+    }
+    if let Action::Batch(batch) = &*action {
+        return batch::reply(session, exchange, batch, fills).await;
     }
     let Some(action) = exchange.route.action.later() else {
         return Reply::failure(Code::Internal);

@@ -12,10 +12,12 @@
 mod admission;
 mod affinity;
 mod aggregate;
+mod batch;
 mod bodies;
 mod bodiless;
 mod cache;
 mod client_address;
+mod collect;
 mod copying;
 mod credentials;
 mod deadline;
@@ -104,22 +106,22 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
-        let reply = match own::begun(&session.downstream_session) {
-            Some(own) => {
-                *exchange = own;
-                match exchange.rules_of_part() {
-                    Some(rules) => {
-                        let answer = cache::answer(session, exchange, rules, &self.fills);
-                        match Box::pin(answer).await? {
-                            Answer::Written => return Ok(true),
-                            Answer::Reply(reply) => Some(reply),
-                            Answer::None => exchange.act(session.req_header(), None),
-                        }
+        if let Some(own) = own::begun(&session.downstream_session) {
+            *exchange = own;
+        }
+        let reply = match exchange.is_own() {
+            true => match exchange.rules_of_part() {
+                Some(rules) => {
+                    let answer = cache::answer(session, exchange, rules, &self.fills);
+                    match Box::pin(answer).await? {
+                        Answer::Written => return Ok(true),
+                        Answer::Reply(reply) => Some(reply),
+                        Answer::None => exchange.act(session.req_header(), None),
                     }
-                    None => exchange.act(session.req_header(), None),
                 }
-            }
-            None => match exchange.begin(session, &self.snapshot.load()) {
+                None => exchange.act(session.req_header(), None),
+            },
+            false => match exchange.begin(session, &self.snapshot.load()) {
                 ControlFlow::Break(reply) => {
                     credentials::hide(session, exchange);
                     Some(reply)

@@ -77,7 +77,7 @@ fn is_untrue(name: &str, connection: &Connection) -> bool {
 }
 
 /// Whether a header says something of a client that only a proxy can know.
-fn is_claim(name: &str) -> bool {
+pub(super) fn is_claim(name: &str) -> bool {
     // By the first letter, since next to no name goes on from there, and then by the length.
     match name.as_bytes().first() {
         Some(b'x') => {
@@ -126,7 +126,7 @@ fn is_claim(name: &str) -> bool {
 }
 
 /// Whether some frameworks take the path or the method of a request from this header.
-fn is_override(name: &str) -> bool {
+pub(super) fn is_override(name: &str) -> bool {
     name.starts_with("x-")
         && matches!(
             name,

@@ -34,6 +34,11 @@ pub(super) trait Taker: Send + Sync {
 
     /// All of it has come. Where this is not called, it has broken off.
     fn finish(&mut self);
+
+    /// Ends once nobody waits for it any more, as where a client leaves. It may be asked again and again.
+    async fn left(&mut self) {
+        pending().await
+    }
 }
 
 /// Nobody wants the rest of it, or there is no room: the exchange ends.
@@ -144,12 +149,14 @@ impl Foreign for Own {
         &mut self.request
     }
 
-    /// There is no client that could leave.
     async fn read_body_or_idle(&mut self, is_done: bool) -> Result<Option<Bytes>> {
         let body = (!is_done).then(|| self.take_body()).flatten();
         match body {
             Some(body) => Ok(Some(body)),
-            None => pending().await,
+            None => {
+                self.taker.left().await;
+                Error::e_explain(ErrorType::ConnectionClosed, "nobody waits for it any more")
+            }
         }
     }
 

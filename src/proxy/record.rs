@@ -51,8 +51,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         attempt.finished();
     }
     if let Some(log) = &exchange.access_log {
-        let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
-        let cause = match refusal {
+        let cause = match exchange.refusal() {
             Some(refusal) => Some(Cow::Borrowed(refusal.reason)),
             None => match &exchange.cause {
                 Some(cause) => Some(Cow::Borrowed(&**cause)),
@@ -133,12 +132,12 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
         let is_old = exchange.is_on_old(&connection);
         if error.is_some_and(is_slow_read) {
             connection.read_too_slowly();
-        } else if !connection.is_h2() {
+        } else if !connection.is_h2() && !exchange.is_call() {
             // Those of HTTP/2 are counted when they are told to go.
             let requests_left = session.downstream_session.get_keepalive_reuses_remaining();
             count_close(&connection, is_old, requests_left);
         }
-        connection.exchange_ended(now);
+        exchange.leave(&connection, now);
     }
 }
 
@@ -148,7 +147,7 @@ impl Drop for Exchange {
         if !self.is_own()
             && let Some(connection) = self.connection.take()
         {
-            connection.exchange_ended(Instant::now());
+            self.leave(&connection, Instant::now());
         }
     }
 }

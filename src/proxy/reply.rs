@@ -106,6 +106,8 @@ pub(super) async fn write_header(session: &mut Session, header: Box<ResponseHead
         // The stream ends with its header: what is left open here is reset when the engine gives a failed session
         // up, and a gRPC client takes a header that does not end the stream for the beginning of a response.
         ServerSession::H2(stream) => stream.write_response_header(header, true),
+        // The engine does not tell sessions of foreign protocols that it ends there.
+        ServerSession::Custom(own) => own.write_response_header(header, true).await,
         _ => session.write_response_header(header, true).await,
     }
 }
@@ -116,7 +118,7 @@ pub(super) async fn fail(
     exchange: &mut Exchange,
     error: &Error,
 ) -> FailToProxy {
-    let refusal = exchange.connection.as_ref().and_then(|it| it.refusal());
+    let refusal = exchange.refusal();
     if refusal.is_none()
         && !is_of_client(error)
         && !has_begun(session.as_ref())

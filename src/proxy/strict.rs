@@ -40,7 +40,7 @@ fn check_expectation(request: &RequestHeader) -> Result<(), Code> {
     }
 }
 
-fn check_size(request: &RequestHeader, limits: &Limits) -> Result<(), Code> {
+pub(super) fn check_size(request: &RequestHeader, limits: &Limits) -> Result<(), Code> {
     if request.raw_path().len() > limits.uri_bytes.as_usize() {
         return Err(Code::UriTooLong);
     }

@@ -312,6 +312,7 @@ impl Foreign for Timed {
     ) -> Result<()> {
         match self.session_mut() {
             ServerSession::H2(stream) => stream.write_response_header(header, end),
+            ServerSession::Custom(own) => own.write_response_header(header, end).await,
             session => session.write_response_header(header).await,
         }
     }

@@ -199,13 +199,21 @@ error_index! {
     PartFailed = 502 "part_failed" "A part of the answer cannot be had", UNAVAILABLE Upstream "UF";
     /// A part of an aggregation that is `required` had no answer in its time, or in that of the whole. `part` says which.
     PartTimeout = 504 "part_timeout" "A part of the answer did not come in time", DEADLINE_EXCEEDED Upstream "UT";
+    /// The list of a `batch` is not as it should be: it is no JSON, or not of the form that is asked for, it has too many
+    /// calls, two of the same `id`, another method than GET, a path that is none, or a header that no call may have. The
+    /// detail says which. No call was made.
+    BatchInvalid = 400 "batch_invalid" "The list of calls is not as it should be", INVALID_ARGUMENT Client "DPE";
+    /// A call of a batch is for a route that is a `batch` itself.
+    BatchNested = 400 "batch_nested" "A batch runs no batch", INVALID_ARGUMENT Client "DPE";
+    /// What a call of a batch has answered does not fit into `call_bytes`, or not any more into `response_bytes`.
+    CallTooLarge = 502 "call_too_large" "The answer of this call is too large", RESOURCE_EXHAUSTED Gateway "UPE";
     /// The client wants a response that is kept, and no other (`Cache-Control: only-if-cached`), and there is none that is
     /// good enough.
     NotCached = 504 "not_cached" "There is nothing in the cache that would do", UNAVAILABLE Client "NC";
     /// The route's `timeout` for the whole exchange, or the `grpc-timeout` of a caller of gRPC, ran out before there was
     /// an upstream: while it was found out who calls, while that part of a body came that has to be seen before, or
     /// while a login was brought to its end. Or it is not enough for what a body would have to wait by the policy
-    /// `bandwidth`.
+    /// `bandwidth`. Or a call of a `batch` has not ended, or had no turn, before the time of the whole was over.
     ExchangeTimeout = 504 "exchange_timeout" "The exchange took too long", DEADLINE_EXCEEDED Gateway "DT";
     /// The connection to the upstream was not made within its `timeouts.connect`.
     UpstreamConnectTimeout = 504 "upstream_connect_timeout" "The upstream did not accept the connection in time", UNAVAILABLE Upstream "UF";

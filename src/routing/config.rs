@@ -11,8 +11,8 @@ use super::matcher::{Matcher, MatcherBuilder};
 use super::path::{PathError, PathProblem, PathTemplate};
 use super::value_condition::ValueCondition;
 use crate::actions::{
-    FallbackConfig, MirrorConfig, RedirectConfig, RespondConfig, RewriteConfig, SplitConfig,
-    some_upstream,
+    BatchConfig, FallbackConfig, MirrorConfig, RedirectConfig, RespondConfig, RewriteConfig,
+    SplitConfig, some_upstream,
 };
 use crate::aggregation;
 use crate::limits::{Criticality, QueueConfig};
@@ -23,7 +23,7 @@ use crate::text::{
 use crate::upstream::RetryConfig;
 
 /// What a request must be like, and what happens to it then. Exactly one action: `upstream`, `split`, `aggregate`,
-/// `redirect` or `respond`.
+/// `batch`, `redirect` or `respond`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -47,6 +47,8 @@ pub struct Config {
     pub rewrite: Option<Spanned<RewriteConfig>>,
     /// Answers with what several upstreams say, as one JSON document.
     pub aggregate: Option<Box<Spanned<aggregation::Config>>>,
+    /// Runs a client's list of GET calls to the gateway's own routes as if they had come one by one.
+    pub batch: Option<Box<Spanned<BatchConfig>>>,
     /// Sends the client elsewhere.
     pub redirect: Option<Box<Spanned<RedirectConfig>>>,
     /// Answers with fixed content.

@@ -1,9 +1,10 @@
 //! A configuration as it runs: immutable, shared by all requests that began under it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::{HeaderName, Method};
 
 use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::actions::{Action, Canaries, Canary};
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub identity: Arc<Directory>,
     /// What no client can send, on whichever route.
     pub reserved: Reserved,
+    /// The headers that authenticators of any route look at.
+    pub credential_headers: HashSet<HeaderName>,
     /// The cookies of logins, which no upstream gets, on whichever route; `None` where nobody can log in.
     pub own_cookies: Option<Arc<OwnCookies>>,
     pub stores: Arc<Stores>,
@@ -70,6 +73,7 @@ impl Snapshot {
             room,
             identity: Arc::default(),
             reserved: Reserved::default(),
+            credential_headers: HashSet::new(),
             own_cookies: None,
             stores: Arc::default(),
             limits: Arc::default(),
@@ -184,6 +188,11 @@ impl Snapshot {
         for table in tables {
             for (_, _, route) in table.routes() {
                 self.reserved.add(&route.pipeline);
+                for name in route.pipeline.credential_headers() {
+                    if !self.credential_headers.contains(name) {
+                        self.credential_headers.insert(name.clone());
+                    }
+                }
             }
         }
     }

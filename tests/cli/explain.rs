@@ -49,6 +49,7 @@ fn tells_of_conditions() {
         0,
         &["GET", "/orders", "-H", "x-version: 3"],
     );
+    explain("batch", file, 0, &["POST", "/batch"]);
     explain("header-is-absent", file, 0, &["GET", "/orders"]);
     explain("query-and-policies-off", file, 0, &["GET", "/orders?q=tea"]);
     explain(

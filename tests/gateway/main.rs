@@ -12,6 +12,7 @@ mod api_key;
 mod balance;
 mod bandwidth;
 mod basic;
+mod batch;
 mod breaker;
 mod broken_stores;
 mod bulkhead;

@@ -212,7 +212,9 @@ pub(super) async fn write(
         _ => {}
     }
     exchange.finish(request, &mut head);
-    if let (Some(date), Some(connection)) = (head.headers.get(DATE), &exchange.connection) {
+    if let (Some(date), Some(connection)) = (head.headers.get(DATE), &exchange.connection)
+        && !exchange.is_call()
+    {
         connection.keep_date(date);
     }
     if exchange.route.pipeline.changes_bodies() {
