@@ -241,16 +241,18 @@ async fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refu
         _ if value == "true" => vec![Purge::all()],
         _ => return Err(wrong("all is all=true".to_owned())),
     };
-    let (mut mark, mut untold) = (0, None);
+    let (mut mark, mut untold, mut logged) = (0, None, Ok(()));
     for purge in purges {
         let purge = if is_soft { purge.soft() } else { purge };
         let purged = snapshot.cache.purge_durably(&purge).await;
-        purged.logged.map_err(|error| undurable(&error))?;
+        // The other spellings are purged whatever became of this one.
+        logged = logged.and(purged.logged);
         mark = purged.mark.number();
         if let Some(Told::LocalOnly(error)) = purged.told {
             untold = Some(error.to_string());
         }
     }
+    logged.map_err(|error| undurable(&error))?;
     let what = format!("{word} {value}");
     log::info!(
         "cache: an operator has purged {what}{}",

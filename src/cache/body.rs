@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 /// Smaller parts are put together, so that many of them cost no more than a few.
 const SMALL: usize = 8 * 1024;
 const BLOCK: usize = 64 * 1024;
+/// A block may keep so small a part of its length in room that it does not use.
+const EXACT: usize = 32;
 /// What a part costs beside its bytes.
 const OVERHEAD: u64 = 96;
 /// How far the writer of a body that is not kept is ahead of its slowest reader.
@@ -173,6 +175,11 @@ impl Body {
         self.state().readers.iter().flatten().count()
     }
 
+    /// Ends when somebody may have begun to read it, has read more or has left, since this was asked last. For who writes it.
+    pub async fn readers_moved(&self) {
+        self.less.notified().await;
+    }
+
     /// Reads it from a place on. `None` where that is not there any more.
     pub fn read_from(self: &Arc<Self>, at: u64) -> Option<Reader> {
         let mut number = None;
@@ -199,6 +206,7 @@ impl Body {
                 *reader = Some(at);
             }
             number = Some(place);
+            self.less.notify_one();
         }
         Some(Reader {
             body: self.clone(),
@@ -331,6 +339,7 @@ impl Writer {
             state.seal();
             self.body.charge_overhead();
         }
+        state.open = BytesMut::new();
         let parts: Box<[(u64, Bytes)]> = match state.is_let_go {
             // Readers find in there what is left for them.
             true => state.parts.iter().cloned().collect(),
@@ -362,7 +371,16 @@ impl Drop for Writer {
 
 impl State {
     fn seal(&mut self) {
-        let block = self.open.split().freeze();
+        // Room grows in doubles, and what is kept would keep all of it. A block is small enough to be copied; its room is
+        // for the next.
+        let length = self.open.len();
+        let block = if self.open.capacity() - length <= length / EXACT {
+            self.open.split().freeze()
+        } else {
+            let block = Bytes::copy_from_slice(&self.open);
+            self.open.clear();
+            block
+        };
         let from = self.open_from;
         self.open_from = from + block.len() as u64;
         self.parts.push_back((from, block));

@@ -145,3 +145,51 @@ fn who_comes_at_its_very_end_finds_its_beginning() {
         assert!(body.in_one().is_some());
     }
 }
+
+/// A body of so many parts of one size keeps no more than it was charged for.
+#[test]
+fn what_is_kept_is_what_is_charged() {
+    for (size, count) in [
+        (4096, 8),
+        (4096, 9),
+        (1, 33_000),
+        (700, 150),
+        (8191, 9),
+        (5000, 40),
+    ] {
+        let budget = Arc::new(Budget::new(1 << 30));
+        let (mut writer, mut body) = Body::begin(&budget);
+        for _ in 0..count {
+            writer.push(&Bytes::from(vec![7; size])).unwrap();
+        }
+        writer.finish();
+        let length = body.length();
+        assert_eq!(length, (size * count) as u64);
+        assert!(budget.used() <= length + (length / BLOCK as u64 + 1) * OVERHEAD);
+        let body = Arc::get_mut(&mut body).expect("nobody else has it");
+        for (_, part) in body.whole.take().expect("its end") {
+            let length = part.len();
+            let mut part = part.try_into_mut().expect("nobody else holds its room");
+            let has_more = part.try_reclaim(length / EXACT + 1);
+            assert!(!has_more, "{size} {count}: more is kept than {length}");
+        }
+    }
+}
+
+#[test]
+fn whoever_writes_hears_who_begins_to_read() {
+    let (_writer, body) = Body::begin(&Arc::new(Budget::new(100)));
+    run(async {
+        let moved = tokio::spawn({
+            let body = body.clone();
+            async move { body.readers_moved().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!moved.is_finished());
+        let reader = body.read_from(0);
+        moved.await.unwrap();
+        // Before it was asked counts as well.
+        drop(reader);
+        body.readers_moved().await;
+    });
+}

@@ -125,6 +125,7 @@ impl Cache {
                 ("received", others.received),
                 ("caught_up", others.caught_up),
                 ("missed", others.missed),
+                ("dropped", others.dropped),
             ] {
                 add(CacheFamily::Broadcast, result, count);
             }

@@ -284,6 +284,39 @@ async fn who_comes_while_another_has_the_disk_gets_it_next() {
     );
 }
 
+/// All that a URL stands for is purged, also where it cannot be logged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_url_is_purged_in_all_spellings_whatever_becomes_of_the_log() {
+    let setting = Setting::new();
+    fs::create_dir_all(setting.folder()).unwrap();
+    let lock = fs::File::create(setting.folder().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let toml = CACHED.replace("cache = {", "cache = { ignore_query = [\"utm\"],");
+    let exact = r#"
+        [routes.exact]
+        match = { path = "/exact/{*rest}" }
+        upstream = "origin"
+        policies.cache = {}
+    "#;
+    let gateway = Gateway::draft(&(toml + exact))
+        .with("origin", &setting.origin)
+        .with("state", setting.state.path().display())
+        .with("memory", "16MiB")
+        .start()
+        .await;
+    let target = "/exact/a?utm=1";
+    for asked in [1, 1] {
+        expect(&gateway, target, "none").await;
+        assert_eq!(setting.asked(), asked);
+    }
+    let url = "http%3A%2F%2Fshop.test%2Fexact%2Fa%3Futm=1";
+    let purged = gateway.admin(post(&format!("/cache/purge?url={url}"), ""));
+    let purged = purged.await;
+    assert_eq!(purged.status, 500, "{}", purged.text());
+    expect(&gateway, target, "none").await;
+    assert_eq!(setting.asked(), 2, "it was purged");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_brings_a_disk_and_takes_it_away() {
     let setting = Setting::new();

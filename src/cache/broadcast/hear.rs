@@ -75,6 +75,11 @@ impl Ear {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn node(&self) -> u64 {
+        self.node
+    }
+
     pub(super) fn heard(&self) -> Option<MessageId> {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,6 +98,7 @@ impl Ear {
             received: of(&self.tally.received),
             caught_up: of(&self.tally.caught_up),
             missed: of(&self.tally.missed),
+            dropped: 0,
             untold: 0,
             heard: heard.and_then(time),
         }
@@ -169,12 +175,14 @@ impl Ear {
             Some(heard) => {
                 self.misses(heard);
                 self.is_heard(end.last);
+                self.outbox.passes(end.last);
                 Ok((end.last, end))
             }
             None => {
                 // What is cached by now may be older than what was purged before this was asked.
                 self.audience.hear(&Purge::all());
                 self.is_heard(end.last);
+                self.outbox.passes(end.last);
                 // Nobody else sets it.
                 let _ = self.since.set(end.last);
                 Ok((end.last, end))
@@ -183,7 +191,7 @@ impl Ear {
     }
 
     /// Does what a message says, and gives what was heard last.
-    fn take(&self, heard: MessageId, message: &Message) -> MessageId {
+    pub(super) fn take(&self, heard: MessageId, message: &Message) -> MessageId {
         if message.before != Some(heard) {
             self.misses(heard);
         }
@@ -192,7 +200,11 @@ impl Ear {
             // What a later version tells may be about anything.
             let purge = message.purge.unwrap_or_else(Purge::all);
             self.audience.hear(&purge);
+        } else {
+            self.outbox.comes_back(message.id);
         }
+        // A failover may have lost what was told before its own was read here, and that leaves no gap.
+        self.outbox.tell_lost_before(message.id);
         self.is_heard(message.id);
         message.id
     }

@@ -14,9 +14,9 @@
 //! # What is promised
 //! [`Told::All`]: the purge is in the stream. Who is connected hears it within a moment, and who is not before it hears
 //! anything later; until then it serves what it has, see [`Counts::heard`]. Otherwise it stays here and is told as
-//! soon as the store takes it, in order. When more than [`MOST_UNTOLD`] wait they become one of everything. What was
-//! told and is lost by the store, as by a failover whose replica was behind, is told again by who told it, as far as that
-//! can be noticed: of the last minute, and the last 1024.
+//! soon as the store takes it, in order. When more than [`MOST_UNTOLD`] wait they become one of everything; of those that requests
+//! have caused ([`Broadcast::publish_soon`]) more than half as many become a soft one of everything. What was told and is lost by the store, as by a failover whose replica was behind, is told again by who told it, as far as that
+//! can be noticed: of the last minute, or what did not come back to who told it, and the last 1024.
 //!
 //! A message may be told twice, and purges then what has come in between as well.
 
@@ -104,6 +104,8 @@ pub struct Counts {
     pub caught_up: u64,
     /// How often something was missed, and everything was purged.
     pub missed: u64,
+    /// Purges of requests that were not kept to be told, as thousands waited; others purge everything for them, softly.
+    pub dropped: u64,
     /// Purges that wait to be told.
     pub untold: usize,
     /// When the stream was read last, with or without success in finding anything new. Who listens reads it every few
@@ -156,8 +158,8 @@ impl Broadcast {
         }
     }
 
-    /// As [`Broadcast::publish`] without waiting. While thousands wait to be told it is not told at all: many of them would
-    /// make others purge everything.
+    /// As [`Broadcast::publish`] without waiting. While thousands wait to be told it is not kept, as many of them would make
+    /// others purge everything, hard; one soft purge of everything is told for all of those once the store takes them again.
     pub fn publish_soon(&self, purge: &Purge) {
         self.outbox.push_soon(*purge);
     }
@@ -187,6 +189,7 @@ impl Broadcast {
 
     pub fn counts(&self) -> Counts {
         Counts {
+            dropped: self.outbox.dropped(),
             untold: self.outbox.count(),
             ..self.ear.counts()
         }

@@ -32,7 +32,22 @@ struct State {
     tickets: u64,
     /// Why the first of them could not be told.
     failure: Option<StoreError>,
-    told: VecDeque<(MessageId, Purge)>,
+    told: VecDeque<Past>,
+    /// The last of its own that came back.
+    came_back: Option<MessageId>,
+    /// Up to here nothing needs to come back.
+    passed: Option<MessageId>,
+    /// Some were not taken; others purge everything for them, softly, as soon as few wait.
+    has_dropped: bool,
+    dropped: u64,
+}
+
+/// What was told.
+struct Past {
+    id: MessageId,
+    purge: Purge,
+    /// It was read in the stream, or need not be.
+    has_come_back: bool,
 }
 
 struct Untold {
@@ -74,16 +89,25 @@ impl Outbox {
         Ok(told)
     }
 
-    /// As [`Outbox::push`] without waiting; not at all where the same waits already, or thousands do.
+    /// As [`Outbox::push`] without waiting. Not at all where the same waits already. Where thousands wait it counts as one of
+    /// those that become one about everything, once they do not any more.
     pub(super) fn push_soon(&self, purge: Purge) {
-        let is_worth_it = {
-            let state = self.state();
-            let is_same = |it: &Untold| it.purge == purge && !it.is_under_way;
-            state.queue.len() < MOST_UNTOLD / 2 && !state.queue.iter().rev().take(NEAR).any(is_same)
-        };
-        if is_worth_it {
-            self.add(purge, None);
+        let mut state = self.state();
+        let is_same = |it: &Untold| it.purge == purge && !it.is_under_way;
+        if state.queue.iter().rev().take(NEAR).any(is_same) {
+            return;
         }
+        if state.queue.len() >= MOST_UNTOLD / 2 {
+            state.drop_one();
+            return;
+        }
+        drop(state);
+        self.add(purge, None);
+    }
+
+    /// How many were not taken since the beginning.
+    pub(super) fn dropped(&self) -> u64 {
+        self.state().dropped
     }
 
     pub(super) fn count(&self) -> usize {
@@ -111,9 +135,19 @@ impl Outbox {
         {
             let _ = waiter.send(Told::All);
         }
-        state.told.push_back((id, next.purge));
+        let has_come_back = state.came_back == Some(id) || state.passed >= Some(id);
+        state.told.push_back(Past {
+            id,
+            purge: next.purge,
+            has_come_back,
+        });
         if state.told.len() > KNOWN {
             state.told.pop_front();
+        }
+        if state.has_dropped && state.queue.len() < MOST_UNTOLD / 2 {
+            state.has_dropped = false;
+            let untold = state.untold(State::for_dropped(), None);
+            state.queue.push_front(untold);
         }
         self.left.send_replace(state.queue.len());
     }
@@ -127,27 +161,57 @@ impl Outbox {
 
     /// The last that was told.
     pub(super) fn last(&self) -> Option<MessageId> {
-        self.state().told.back().map(|(id, _)| *id)
+        self.state().told.back().map(|past| past.id)
     }
 
     /// The stream may have lost what was told behind this place, up to that one: it is told again, before everything else.
     pub(super) fn tell_again(&self, after: MessageId, up_to: MessageId) {
+        self.tell_lost(|past| past.id > after && past.id <= up_to);
+    }
+
+    /// One of its own was read in the stream.
+    pub(super) fn comes_back(&self, id: MessageId) {
         let mut state = self.state();
-        let is_lost = |id: &MessageId| *id > after && *id <= up_to;
-        let (lost, kept) = std::mem::take(&mut state.told)
+        state.came_back = Some(id);
+        let own = state.told.iter_mut().filter(|past| past.id == id);
+        own.for_each(|past| past.has_come_back = true);
+    }
+
+    /// Reading goes on behind this place: what is before it does not come back.
+    pub(super) fn passes(&self, place: MessageId) {
+        let mut state = self.state();
+        state.passed = Some(place);
+        let before = state.told.iter_mut().filter(|past| past.id <= place);
+        before.for_each(|past| past.has_come_back = true);
+    }
+
+    /// Reading has come to this place: what was told before it and has not come back is lost, and told again.
+    pub(super) fn tell_lost_before(&self, place: MessageId) {
+        self.tell_lost(|past| past.id < place && !past.has_come_back);
+    }
+
+    /// Before everything else.
+    fn tell_lost(&self, is_lost: impl Fn(&Past) -> bool) {
+        let mut state = self.state();
+        if !state.told.iter().any(&is_lost) {
+            return;
+        }
+        let (lost, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut state.told)
             .into_iter()
-            .partition(|(id, _)| is_lost(id));
+            .partition(is_lost);
         state.told = kept;
-        let lost: VecDeque<(MessageId, Purge)> = lost;
-        for (_, purge) in lost.into_iter().rev() {
-            let untold = state.untold(purge, None);
+        for past in lost.into_iter().rev() {
+            let untold = state.untold(past.purge, None);
             state.queue.push_front(untold);
         }
         self.is_changed(state);
     }
 
     pub(super) fn untold(&self) -> Vec<Purge> {
-        self.state().queue.iter().map(|it| it.purge).collect()
+        let state = self.state();
+        let for_dropped = state.has_dropped.then(State::for_dropped);
+        let queued = state.queue.iter().map(|it| it.purge);
+        for_dropped.into_iter().chain(queued).collect()
     }
 
     /// How much is left when everything is told, or after this time.
@@ -179,6 +243,22 @@ impl Outbox {
 }
 
 impl State {
+    /// What requests have changed is only stale for others: nobody has said that it must not be seen any more, and to fetch
+    /// everything anew at once is what a store that was away must not cost.
+    fn for_dropped() -> Purge {
+        Purge::all().soft()
+    }
+
+    fn drop_one(&mut self) {
+        self.dropped += 1;
+        if !self.has_dropped {
+            self.has_dropped = true;
+            log::warn!(
+                "cache: thousands of purges wait to be told; more of requests become a soft one of everything"
+            );
+        }
+    }
+
     fn untold(&mut self, purge: Purge, waiter: Option<oneshot::Sender<Told>>) -> Untold {
         self.tickets += 1;
         Untold {
@@ -197,6 +277,7 @@ impl State {
         let count = self.queue.len();
         log::warn!("cache: {count} purges could not be told; other gateways will purge everything");
         self.queue.clear();
+        self.has_dropped = false;
         let purge = match are_soft {
             true => Purge::all().soft(),
             false => Purge::all(),
@@ -288,5 +369,29 @@ mod tests {
         assert_eq!(outbox.untold(), [Purge::all().soft()]);
         (0..MOST_UNTOLD).for_each(|it| drop(outbox.push(tag(it))));
         assert_eq!(outbox.untold(), [Purge::all()]);
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_becomes_one_about_everything_when_few_wait() {
+        let waiting: Vec<_> = (0..MOST_UNTOLD / 2).map(tag).collect();
+        let outbox = Outbox::new(&waiting);
+        outbox.push_soon(tag(MOST_UNTOLD / 2 - 1));
+        assert_eq!(
+            (outbox.dropped(), outbox.untold().len()),
+            (0, waiting.len())
+        );
+        outbox.push_soon(tag(MOST_UNTOLD).soft());
+        outbox.push_soon(tag(MOST_UNTOLD + 1));
+        assert_eq!((outbox.dropped(), outbox.count()), (2, waiting.len()));
+        // Whoever takes its place knows of it.
+        assert_eq!(outbox.untold()[..2], [Purge::all().soft(), tag(0)]);
+        for expected in [tag(0), Purge::all().soft(), tag(1), tag(2)] {
+            let next = outbox.next().await;
+            assert_eq!(next.purge, expected);
+            outbox.was_told(&next, id(1));
+        }
+        outbox.push_soon(tag(MOST_UNTOLD));
+        assert_eq!(outbox.dropped(), 2, "it is taken again");
+        assert_eq!(outbox.untold().last(), Some(&tag(MOST_UNTOLD)));
     }
 }

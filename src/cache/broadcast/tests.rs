@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use redis::{Cmd, Value, cmd};
 use tempfile::TempDir;
 
+use super::stream::Message;
 use super::*;
 use crate::observability::Metrics;
 use crate::stores::RedisConfig;
@@ -340,6 +341,43 @@ async fn what_a_failover_loses_is_told_again() {
     gate.lead_to(new.address);
     let b = Node::with(gate.store(), KEPT, memory);
     b.hears_at_last(tag(1)).await;
+}
+
+/// As by a failover before the one who told it has read it himself: for him there is no gap.
+#[tokio::test]
+async fn what_does_not_come_back_is_told_again() {
+    let id = |number: u64| format!("{number}-0").parse::<MessageId>().expect("an id");
+    let outbox = Arc::new(Outbox::new(&tags(0..4)));
+    let stream = Stream::new("test", KEPT);
+    let store = store_at(([127, 0, 0, 1], 1).into());
+    let notes = Arc::new(Notes::default());
+    let ear = Ear::new((store, stream), outbox.clone(), notes.clone(), Some(id(1)));
+    let tells = async |number| {
+        let next = outbox.next().await;
+        outbox.was_told(&next, id(number));
+    };
+    let message = |number, before, node| Message {
+        id: id(number),
+        before: Some(id(before)),
+        node,
+        purge: Some(tag(9)),
+    };
+    // The first is read before and the second after it is known that it was told; the third never.
+    let heard = ear.take(id(1), &message(2, 1, ear.node()));
+    tells(2).await;
+    tells(3).await;
+    let heard = ear.take(heard, &message(3, 2, ear.node()));
+    tells(4).await;
+    assert_eq!(outbox.untold(), [tag(3)]);
+    let heard = ear.take(heard, &message(5, 3, ear.node() ^ 1));
+    assert_eq!(outbox.untold(), [tag(2), tag(3)]);
+    // Told again it comes back, and is not told once more.
+    tells(6).await;
+    let heard = ear.take(heard, &message(6, 5, ear.node()));
+    ear.take(heard, &message(7, 6, ear.node() ^ 1));
+    assert_eq!(outbox.untold(), [tag(3)]);
+    assert_eq!(*notes.0.lock().expect("a list"), [tag(9), tag(9)]);
+    assert_eq!(ear.counts().missed, 0);
 }
 
 #[tokio::test]

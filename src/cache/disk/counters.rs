@@ -38,7 +38,7 @@ pub struct Stats {
     pub dropped_failed: u64,
     /// … because they were removed or followed by another before their turn came.
     pub dropped_superseded: u64,
-    /// Removals that a restart may undo, because too much waited to be written.
+    /// Removals that a restart may undo, because too much waited to be written or the disk would not take them.
     pub dropped_removals: u64,
     /// Objects that were forgotten because they were not as they had been written.
     pub corrupt: u64,

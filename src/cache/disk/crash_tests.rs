@@ -187,6 +187,28 @@ async fn whatever_happens_to_the_files_nothing_wrong_is_given_out() {
     assert!(there > 600, "{there}: most of it is not touched");
 }
 
+#[tokio::test]
+async fn what_cannot_be_opened_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    put(&disk, 1).await;
+    disk.close();
+    // Nobody writes to a program that runs, whoever it is.
+    let program = folder.path().join("region.0000000000000002");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut child = std::process::Command::new(&program)
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let opened = Disk::open(folder.path(), BOUND).map(drop);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("region.0000000000000002"), "{error}");
+    let disk = open(folder.path());
+    assert_eq!(check_objects(&disk).await, 1);
+}
+
 fn child(what: &str, folder: &Path) -> Child {
     // SIGXFSZ is to be an error and not the end; it stays ignored in what is executed.
     let script = match what {

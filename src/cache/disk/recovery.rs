@@ -1,7 +1,8 @@
 //! What there is in the folder at the start.
 //!
-//! Nothing in it keeps a gateway from starting: what cannot be understood is left out. What is surely ours and of no use
-//! is deleted; what is not ours is left alone.
+//! What cannot be understood is left out; what is surely ours and of no use is deleted, and what is not ours is left alone.
+//! But what cannot be opened may be what has removed or replaced something in an older region, which would show again. So
+//! there is no cache on disk then, until it can be; the gateway starts without.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -52,7 +53,7 @@ pub(super) fn recover(folder: &Path, limits: &Limits) -> Result<Recovered, OpenE
     shrink(
         &mut found,
         limits.bound.saturating_sub(growing + limits.carried),
-    )?;
+    );
     let all = || found.iter().chain(&last);
     let index = index_of(all());
     let regions = Regions::default();
@@ -121,7 +122,10 @@ fn regions_in(folder: &Path, log: u64) -> io::Result<(Vec<Region>, u64)> {
             // It stays of no use, whether this can be done or not.
             Ok(Ok(_) | Err(Beginning::Unreadable)) => drop(fs::remove_file(&path)),
             Ok(Err(_)) => log::warn!("cache: {} is not a file of this cache", path.display()),
-            Err(error) => log::warn!("cache: {} cannot be opened: {error}", path.display()),
+            Err(error) => {
+                let error = format!("{} cannot be opened: {error}", path.display());
+                return Err(io::Error::other(error));
+            }
         }
     }
     Ok((found, next))
@@ -141,10 +145,11 @@ fn marks(folder: &Path) -> io::Result<(MarkLog, Vec<Vec<u8>>)> {
 }
 
 /// The oldest go, where the bound is less than it was.
-fn shrink(found: &mut Vec<(Contents, Region)>, most: u64) -> io::Result<()> {
-    let (mut bytes, mut kept) = (0, 0);
+fn shrink(found: &mut Vec<(Contents, Region)>, most: u64) {
+    let (mut bytes, mut kept) = (0_u64, 0);
     for (_, region) in found.iter().rev() {
-        bytes += region.file.metadata()?.len();
+        let length = region.file.metadata().map_or(u64::MAX, |it| it.len());
+        bytes = bytes.saturating_add(length);
         if bytes > most {
             break;
         }
@@ -152,9 +157,12 @@ fn shrink(found: &mut Vec<(Contents, Region)>, most: u64) -> io::Result<()> {
     }
     let too_many = found.len() - kept;
     for (_, region) in found.drain(..too_many) {
-        region.delete()?;
+        // An empty one has nothing that could come back, and takes no room.
+        let gone = region.delete().or_else(|_| region.file.set_len(0));
+        if let Err(error) = gone {
+            log::warn!("cache: a region that has no room any more stays: {error}");
+        }
     }
-    Ok(())
 }
 
 /// What was written later is what counts.
@@ -189,4 +197,24 @@ fn seal_again(contents: Contents, region: &Arc<Region>) -> io::Result<u64> {
         }
     }
     Ok(region.file.metadata()?.len())
+}
+
+#[test]
+fn what_cannot_be_deleted_is_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = super::record::Header {
+        sequence: 1,
+        salt: 2,
+        log: 3,
+    };
+    let region = Region::create(folder.path(), 0, header).unwrap();
+    let (contents, file) = (region.contents().unwrap(), region.file.try_clone().unwrap());
+    assert!(file.metadata().unwrap().len() > 0);
+    // In its place is what no file can be deleted by.
+    let path = folder.path().join("region.0000000000000001");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let mut found = vec![(contents, region)];
+    shrink(&mut found, 0);
+    assert_eq!((found.len(), file.metadata().unwrap().len()), (0, 0));
 }

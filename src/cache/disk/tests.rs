@@ -455,6 +455,10 @@ async fn the_tier_goes_on_without_its_folder() {
     );
     assert!(is_found(&disk, 1, 1, 100_000).await, "what is open is read");
     assert!(!disk.contains(&key(59)));
+    disk.remove(&key(1));
+    disk.flush().await;
+    let removals = disk.stats().dropped_removals;
+    assert!(removals > stats.dropped_removals, "{removals}");
     disk.close();
 }
 

@@ -123,6 +123,7 @@ impl Writer {
 
     fn remove(&mut self, key: Key) {
         if let Err(error) = self.append(Head::removal(key), iter::empty()) {
+            self.inner.counters.dropped_removals.add(1);
             self.fail(error);
         }
     }

@@ -24,6 +24,9 @@ const OVERHEAD: u64 = 160;
 const SMALL_PERCENT: u64 = 10;
 /// How much use is remembered at most.
 const MOST_USES: u8 = 3;
+/// Where everything is asked for again and again so many are spared for one that has to go. The next goes whatever its
+/// use, as otherwise whoever puts something in would go through the whole queue, and all others wait for that.
+const MOST_SPARED: usize = 64;
 /// As many gone entries may be in the queues, and as many as there are live ones.
 const GONE_AT_LEAST: usize = 1024;
 
@@ -253,11 +256,20 @@ impl<V: Weigh> Memory<V> {
 
     fn evict(&self, queues: &mut Queues<V>) {
         let bound = self.bound();
+        let (mut spared, mut evicted) = (0, self.evicted());
         while self.bytes() > bound {
+            let now = self.evicted();
+            if now != evicted {
+                (spared, evicted) = (0, now);
+            }
             let is_small_full = queues.small_bytes > bound / 100 * SMALL_PERCENT;
             let has_gone = match is_small_full || queues.main.is_empty() {
-                true => self.evict_small(queues) || self.evict_main(queues),
-                false => self.evict_main(queues) || self.evict_small(queues),
+                true => {
+                    self.evict_small(queues, &mut spared) || self.evict_main(queues, &mut spared)
+                }
+                false => {
+                    self.evict_main(queues, &mut spared) || self.evict_small(queues, &mut spared)
+                }
             };
             if !has_gone {
                 return;
@@ -266,13 +278,14 @@ impl<V: Weigh> Memory<V> {
     }
 
     /// False where there is nobody in the queue.
-    fn evict_small(&self, queues: &mut Queues<V>) -> bool {
+    fn evict_small(&self, queues: &mut Queues<V>, spared: &mut usize) -> bool {
         let Some(node) = queues.small.pop_front() else {
             return false;
         };
         if node.is_gone.load(Ordering::Relaxed) {
             queues.gone = queues.gone.saturating_sub(1);
-        } else if node.uses.load(Ordering::Relaxed) > 1 {
+        } else if node.uses.load(Ordering::Relaxed) > 1 && *spared < MOST_SPARED {
+            *spared += 1;
             let weight = node.weight.load(Ordering::Relaxed);
             queues.small_bytes = queues.small_bytes.saturating_sub(weight);
             node.uses.store(0, Ordering::Relaxed);
@@ -286,14 +299,15 @@ impl<V: Weigh> Memory<V> {
         true
     }
 
-    fn evict_main(&self, queues: &mut Queues<V>) -> bool {
+    fn evict_main(&self, queues: &mut Queues<V>, spared: &mut usize) -> bool {
         let Some(node) = queues.main.pop_front() else {
             return false;
         };
         let uses = node.uses.load(Ordering::Relaxed);
         if node.is_gone.load(Ordering::Relaxed) {
             queues.gone = queues.gone.saturating_sub(1);
-        } else if uses > 0 {
+        } else if uses > 0 && *spared < MOST_SPARED {
+            *spared += 1;
             node.uses.store(uses - 1, Ordering::Relaxed);
             queues.main.push_back(node);
         } else {

@@ -93,6 +93,36 @@ fn what_is_replaced_again_and_again_takes_no_more() {
     );
 }
 
+/// Of things that are all asked for again and again, those that one more has to look at. They are new, or have been there.
+#[test]
+fn one_more_looks_at_few_where_all_are_asked_for() {
+    const COUNT: u64 = 5000;
+    let memory = Memory::new(COUNT * (100 + OVERHEAD));
+    (0..COUNT).for_each(|number| put(&memory, number, 100));
+    // So many times they are asked for all, and another comes.
+    for round in 0..40 {
+        for number in 0..COUNT {
+            (0..3).for_each(|_| drop(memory.find(&key(number))));
+        }
+        let asked_for = |memory: &Memory<Thing>| {
+            let queues = memory.queues();
+            let all = queues.small.iter().chain(&queues.main);
+            all.filter(|node| node.uses.load(Ordering::Relaxed) == MOST_USES)
+                .count()
+        };
+        let before = asked_for(&memory);
+        let evicted = memory.evicted();
+        put(&memory, COUNT + round, 100);
+        assert_eq!(memory.evicted(), evicted + 1, "{round}");
+        let seen = before - asked_for(&memory);
+        assert!(seen <= MOST_SPARED + 1, "{round}: {seen}");
+        assert!(memory.bytes() <= memory.bound());
+    }
+    // What is large makes as many go as it needs, and is in the bound as well.
+    put(&memory, COUNT * 2, 100_000);
+    assert!(memory.bytes() <= memory.bound());
+}
+
 /// Which of so many things are asked for how often goes by Zipf's law; each so many steps somebody reads twice as many others
 /// in turn as there is room for. Gives the parts of what is not read in turn that were there, and what they are for LRU.
 fn hit_ratios(capacity: usize, alpha: f64) -> (f64, f64) {

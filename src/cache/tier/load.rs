@@ -69,6 +69,9 @@ impl Drop for Wait<'_> {
         if is_over && turns.get(&self.key).is_some_and(is_own) {
             turns.remove(&self.key);
         }
+        // Under the lock, so that whoever leaves next does not count this one any more.
+        self.turn = Turn::default();
+        drop(turns);
     }
 }
 
@@ -206,4 +209,21 @@ impl Cache {
         let is_meant = |slot: &Slot| matches!(slot, Slot::Entry(own) if Arc::ptr_eq(own, entry));
         self.memory.remove_if(&entry.key, is_meant);
     }
+}
+
+#[test]
+fn whoever_leaves_at_once_with_others_leaves_nothing() {
+    let (loading, key) = (Loading::default(), Key::of_digest(&[7; 16]));
+    let barrier = std::sync::Barrier::new(4);
+    let left = || {
+        for round in 0..5000 {
+            barrier.wait();
+            let wait = loading.join(key);
+            barrier.wait();
+            drop(wait);
+            barrier.wait();
+            assert_eq!(loading.turns().len(), 0, "{round}");
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(left))));
 }

@@ -13,8 +13,8 @@ use crate::cache::entry::Entry;
 
 /// What is read at a time: what costs least, and less than what a body that is let go keeps of itself.
 const PART: usize = 256 << 10;
-/// How often it looks for a reader.
-const LOOK: Duration = Duration::from_millis(2);
+/// How often it looks whether there is still somebody who may begin to read. Of who begins it hears at once.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long a body waits for its first reader, who may have to ask the upstream whether it is still good.
 const FIRST_READER: Duration = Duration::from_secs(60);
 /// How long others have after the first to begin.
@@ -114,7 +114,7 @@ impl Stream {
                 if self.is_alone() {
                     return Err(Broken);
                 }
-                tokio::time::sleep(LOOK).await;
+                let _ = tokio::time::timeout(LOOK, self.entry.body.readers_moved()).await;
             }
             if self.is_shared {
                 tokio::time::sleep(OTHERS).await;
