@@ -7,6 +7,9 @@
 mod answer;
 mod list;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
