@@ -48,7 +48,7 @@ fn fuzz_batch_list() {
             Err(reason) => {
                 assert!(reason.len() < 310, "{reason}");
                 // Without what the client has sent, and where.
-                let kind = reason.split(['"', '`', ':']).last().unwrap_or_default();
+                let kind = reason.rsplit(['"', '`', ':']).next().unwrap_or_default();
                 return (
                     kind.chars().filter(|one| !one.is_ascii_digit()).collect(),
                     0,
