@@ -6,6 +6,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use northgate::identity::api_key::{KeyHash, Prefix, make};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
 
 use crate::harness::*;
 
@@ -789,4 +791,64 @@ async fn a_client_of_http_1_0_need_not_name_a_host() {
     assert_eq!(answer.matches("\"status\":200").count(), 3, "{answer}");
     let seen = setting.origin.seen();
     assert!(seen.iter().all(|seen| !seen.host.is_empty()), "{seen:?}");
+}
+
+/// An origin that answers nothing: it sees what is asked, and when whoever asked is gone.
+fn silent() -> (RawOrigin, mpsc::UnboundedReceiver<String>) {
+    let (told, seen) = mpsc::unbounded_channel();
+    let origin = RawOrigin::serving(move |mut stream, _| {
+        let told = told.clone();
+        async move {
+            let mut read = Vec::new();
+            let _ = stream.read_to_end(&mut read).await;
+            let asked = String::from_utf8_lossy(&read).into_owned();
+            let line = asked.lines().next().unwrap_or_default().to_owned();
+            // Whoever listens has seen enough.
+            let _ = told.send(line);
+        }
+    });
+    (origin, seen)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn origins_of_calls_that_are_late_or_left_are_hung_up_on() {
+    let toml = r#"
+        [upstreams.shop]
+        endpoints = ["$shop"]
+        [routes.open]
+        match = { path = "/open/{*rest}" }
+        upstream = "shop"
+        [routes.batch]
+        match = { path = "/batch" }
+        batch = { at_once = 2, timeout = "$timeout" }
+    "#;
+    let asked = ["GET /open/a HTTP/1.1", "GET /open/b HTTP/1.1"];
+    let list = || batch(&paths(&["/open/a", "/open/b", "/open/c"]));
+    for (is_left, timeout) in [(true, "60s"), (false, "200ms")] {
+        let (shop, mut seen) = silent();
+        let draft = Gateway::draft(toml).with("shop", &shop);
+        let gateway = draft.with("timeout", timeout).start().await;
+        let client = gateway.http1();
+        let (mut first, mut second) = (String::new(), String::new());
+        if is_left {
+            let left = tokio::time::timeout(Duration::from_millis(200), client.send(list()));
+            assert!(left.await.is_err(), "it has left before the answer");
+            drop(client);
+        } else {
+            let answer = client.send(list()).await;
+            let late = "504 upstream_timeout".to_owned();
+            let expected = [&late, &late, &"504 exchange_timeout".to_owned()];
+            assert_eq!(outcomes(&answer), expected.map(String::clone));
+        }
+        for line in [&mut first, &mut second] {
+            *line = within("the origin is hung up on", seen.recv())
+                .await
+                .unwrap_or_default();
+        }
+        let mut lines = [first, second];
+        lines.sort();
+        assert_eq!(lines, asked);
+        // The third had no turn.
+        assert_eq!(shop.connections(), 2);
+    }
 }

@@ -7,6 +7,9 @@
 mod answer;
 mod list;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -40,8 +43,8 @@ use list::Call;
 
 /// For the list to arrive. None is large.
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
-/// Within this a call ends by itself once it is told to, and is recorded.
-const GRACE: Duration = Duration::from_millis(20);
+/// Within this a call ends by itself once its time is over, or once it is told to: then it is recorded, and says why.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// What an exchange has to do with a batch.
 pub(super) enum Side {
