@@ -40,28 +40,45 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// For clients, metrics and logs: `timeout`, `status_503`, `needs_profile`, a slug of the error index. It says nothing of
+    /// For clients and logs: `timeout`, `status_503`, `needs_profile`, a slug of the error index. It says nothing of
     /// where the upstream is or what it has said.
     pub fn slug(self, plan: &Plan) -> String {
         match self {
-            Reason::Failure(code) => code.slug().to_owned(),
             Reason::Status(status) => format!("status_{}", status.as_u16()),
             Reason::Needs(part) => {
                 let name = plan.parts().get(part).map(|part| part.name());
                 format!("needs_{}", name.unwrap_or_default())
             }
-            Reason::Timeout => "timeout".into(),
-            Reason::Budget => "budget".into(),
-            Reason::NotJson => "not_json".into(),
-            Reason::NotText => "not_text".into(),
-            Reason::Encoded => "encoded".into(),
-            Reason::TooDeep => "too_deep".into(),
-            Reason::TooLarge => "too_large".into(),
-            Reason::CutOff => "cut_off".into(),
-            Reason::Shape => "shape".into(),
-            Reason::Missing => "missing_value".into(),
-            Reason::Unfit => "unfit_value".into(),
-            Reason::Condition => "condition".into(),
+            reason => reason.label().to_owned(),
+        }
+    }
+
+    /// For labels of metrics: as [`slug`](Reason::slug), of few words. Statuses are told by their class (`status_5xx`), and
+    /// that it needs another by `needs`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Reason::Failure(code) => code.slug(),
+            Reason::Status(status) => match status.as_u16() / 100 {
+                1 => "status_1xx",
+                2 => "status_2xx",
+                3 => "status_3xx",
+                4 => "status_4xx",
+                5 => "status_5xx",
+                _ => "status_other",
+            },
+            Reason::Needs(_) => "needs",
+            Reason::Timeout => "timeout",
+            Reason::Budget => "budget",
+            Reason::NotJson => "not_json",
+            Reason::NotText => "not_text",
+            Reason::Encoded => "encoded",
+            Reason::TooDeep => "too_deep",
+            Reason::TooLarge => "too_large",
+            Reason::CutOff => "cut_off",
+            Reason::Shape => "shape",
+            Reason::Missing => "missing_value",
+            Reason::Unfit => "unfit_value",
+            Reason::Condition => "condition",
         }
     }
 

@@ -39,5 +39,6 @@ pub use last_good::{
     NoLastGood, Origin, Start, StartRefused, keep, make_folder, remove_leftovers, start,
 };
 pub use load::{Files, Loaded, Looks, load, load_text};
+pub use parts::part_name;
 pub use quarantine::{OnError, Quarantined};
 pub use schema::schema;

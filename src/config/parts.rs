@@ -6,6 +6,11 @@ use crate::actions::Action;
 use crate::cache::Cache;
 use crate::routing::Route;
 
+/// The name of a part's route.
+pub fn part_name(route: &str, part: &str) -> String {
+    format!("{route}.parts.{part}")
+}
+
 /// How the parts of a route are asked for; none where it puts nothing together. Of the route's policies they have what is done to
 /// requests to upstreams.
 pub(super) fn routes(route: &Route, cache: &Arc<Cache>) -> Box<[Arc<Route>]> {
@@ -15,7 +20,7 @@ pub(super) fn routes(route: &Route, cache: &Arc<Cache>) -> Box<[Arc<Route>]> {
     let plan = aggregate.plan();
     let parts = plan.parts().iter().zip(aggregate.parts()).enumerate();
     let routes = parts.map(|(index, (part, action))| {
-        let name = format!("{}.parts.{}", route.name, part.name());
+        let name = part_name(&route.name, part.name());
         let tells_who_calls = route.pipeline.changes_upstream_requests();
         let rules = aggregate.rules(index, cache, tells_who_calls);
         Arc::new(Route {
@@ -27,6 +32,7 @@ pub(super) fn routes(route: &Route, cache: &Arc<Cache>) -> Box<[Arc<Route>]> {
             timeout: Some(part.timeout.unwrap_or(plan.timeout)),
             criticality: route.criticality,
             metrics: route.metrics.clone(),
+            part_metrics: Some(Box::new(route.metrics.part(part.name()))),
             parts: Box::default(),
             largest_part: plan.limits.part_bytes,
         })

@@ -58,6 +58,7 @@ pub(super) fn pipelines<'r>(
             metrics: route.metrics.clone(),
             parts: Box::default(),
             largest_part: 0,
+            part_metrics: None,
         };
         compiled.parts = parts::routes(&compiled, cache);
         if let Some((problem, help)) = problem(&compiled) {
@@ -125,5 +126,6 @@ pub(super) fn fallback(
         metrics: metrics.clone(),
         parts: Box::default(),
         largest_part: 0,
+        part_metrics: None,
     }
 }

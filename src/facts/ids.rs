@@ -94,6 +94,13 @@ impl TraceContext {
         context
     }
 
+    /// The position of a span of its own beneath this one, in the same trace.
+    pub fn child(&self, span_id: [u8; 8]) -> TraceContext {
+        let mut child = *self;
+        write_hex(&span_id, &mut child.traceparent[36..52]);
+        child
+    }
+
     pub fn is_continued(&self) -> bool {
         self.continued
     }
@@ -101,6 +108,11 @@ impl TraceContext {
     /// The 32 hexadecimal digits of the trace id.
     pub fn trace_id(&self) -> &[u8] {
         &self.traceparent[3..35]
+    }
+
+    /// The 16 hexadecimal digits of the span's id.
+    pub fn span_id(&self) -> &[u8] {
+        &self.traceparent[36..52]
     }
 
     pub fn trace_id_header(&self) -> HeaderValue {
@@ -128,6 +140,11 @@ pub(crate) fn draw() -> ([u8; 16], [u8; 16], [u8; 8]) {
     trace.copy_from_slice(&bits[16..32]);
     span.copy_from_slice(&bits[32..]);
     (request, trace, span)
+}
+
+/// Random bits for the id of a span; not all zero, which is no id.
+pub(crate) fn draw_span() -> [u8; 8] {
+    rand::rng().next_u64().max(1).to_be_bytes()
 }
 
 fn write_hex(bytes: &[u8], text: &mut [u8]) {
@@ -243,6 +260,17 @@ mod tests {
         check(b"a b", false);
         check(b"a\"b", false);
         check(b"\xe9", false);
+    }
+
+    #[test]
+    fn children_are_of_the_same_trace() {
+        let parent = TraceContext::continue_or_start(None, [1; 16], [2; 8]);
+        let child = parent.child([3; 8]);
+        assert_eq!(child.trace_id(), parent.trace_id());
+        assert_eq!(child.span_id(), b"0303030303030303");
+        assert_eq!(parent.span_id(), b"0202020202020202");
+        assert_eq!(child.traceparent().as_bytes()[52..], *b"-01");
+        assert_ne!(draw_span(), draw_span());
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use key_by::{KEY_WORDS, KeyBy, UnknownKey};
 pub use key_part::{KeyPart, cookies};
 pub use template::{Template, TemplateError, TemplateProblem, Variables, View};
 
-pub(crate) use ids::draw;
+pub(crate) use ids::{draw, draw_span};
 pub(crate) use template::{host, host_header};
 
 /// Byte ranges of the path that the route's parameters captured, in the order of the template.

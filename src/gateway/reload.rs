@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Gateway;
 use super::beside::beside;
 use crate::admin::{Outcome, Report};
-use crate::config::{self, Configuration, Files, NoDiff, Settings};
+use crate::config::{self, Configuration, Files, NoDiff, Settings, part_name};
 use crate::observability::{Metrics, Owner};
 use crate::routing::{FALLBACK, Snapshot};
 
@@ -100,6 +100,12 @@ async fn load_beside(gateway: &Gateway, path: &Path) -> Option<Read> {
 fn forget_what_is_gone(metrics: &Metrics, now: &Snapshot) {
     let tables = now.listeners.iter().map(|view| &view.table);
     let routes: HashSet<&str> = tables.flat_map(|it| it.routes()).map(|it| it.0).collect();
+    let tables = now.listeners.iter().map(|view| &view.table);
+    let parts: HashSet<&str> = tables
+        .flat_map(|it| it.routes())
+        .flat_map(|(_, _, route)| &route.parts)
+        .map(|part| &*part.name)
+        .collect();
     metrics.retain(|owner| match owner {
         Owner::Route(name) => name == FALLBACK || routes.contains(name),
         Owner::Upstream(name) => now.upstream(name).is_some(),
@@ -107,6 +113,7 @@ fn forget_what_is_gone(metrics: &Metrics, now: &Snapshot) {
         Owner::Provider(name) => now.identity.has(name),
         Owner::Limit(name) => now.limits.has(name),
         Owner::Store(name) => now.stores.has(name),
+        Owner::Part { route, part } => parts.contains(&*part_name(route, part)),
     });
 }
 

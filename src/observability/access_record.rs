@@ -50,8 +50,13 @@ pub struct AccessRecord<'a> {
     pub hedge: Option<&'static str>,
     /// What the cache has done about it: `hit`, `stale`, `revalidated`, `miss`, `collapsed`, `pass`.
     pub cache: Option<&'static str>,
-    /// How the parts of an aggregation have ended, and after how long: `profile=ok:12ms,cart=timeout:120ms`.
+    /// How the parts of an aggregation have ended, in their order: `NAME=RESULT:TOOKms@STARTms:SPAN`, with commas between, as
+    /// `profile=ok:12ms@0ms:00f067aa0ba902b7,cart=timeout:120ms@12ms:53995c3f42cd8ad8,tips=left_out`. START counts from where all
+    /// durations do. SPAN is the id of the part's span in the trace, which its upstream has got as its parent; the span's own
+    /// parent is `span_id`. One that was not asked for has its result alone.
     pub parts: Option<&'a str>,
+    /// The id of the gateway's span, ASCII; told where there are parts.
+    pub span_id: &'a [u8],
     /// The gateway's own code, where it replied or gave up.
     pub code: Option<&'static str>,
     pub fault: Option<&'static str>,
@@ -122,7 +127,12 @@ impl AccessRecord<'_> {
         quoted(out, b",\"retry_stop\":", self.retry_stop);
         quoted(out, b",\"hedge\":", self.hedge);
         quoted(out, b",\"cache\":", self.cache);
-        quoted(out, b",\"parts\":", self.parts);
+        if self.parts.is_some() {
+            quoted(out, b",\"parts\":", self.parts);
+            out.extend_from_slice(b",\"span_id\":\"");
+            out.extend_from_slice(self.span_id);
+            out.push(b'"');
+        }
         number(out, b",\"status\":", u64::from(self.status));
         number(out, b",\"bytes_in\":", self.bytes_in);
         number(out, b",\"bytes_out\":", self.bytes_out);
@@ -346,6 +356,7 @@ mod tests {
             hedge: None,
             cache: None,
             parts: None,
+            span_id: b"ghi",
             code: None,
             fault: None,
             flag: None,
@@ -369,6 +380,17 @@ mod tests {
         assert_eq!(value["duration_ms"], 12.034);
         assert_eq!(value["endpoint"], "10.0.0.5:8002");
         assert!(value.get("first_byte_ms").is_none());
+    }
+
+    #[test]
+    fn parts_are_told_with_the_span_above_them() {
+        let mut line = Vec::new();
+        let parts = Some("a=ok:1ms@0ms:00f067aa0ba902b7,\"b=left_out");
+        let record = AccessRecord { parts, ..record() };
+        record.write(Format::Json, &mut line);
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(value["parts"].as_str(), parts);
+        assert_eq!(value["span_id"], "ghi");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::cache_metrics::{CacheCatalog, CachedSeries};
 use super::discovery_metrics::DiscoveryCatalog;
 use super::guard_metrics::GuardCatalog;
 use super::overload_metrics::OverloadCatalog;
+use super::part_metrics::PartCatalog;
 use super::register::Register;
 use super::retry_metrics::RetryCatalog;
 use super::series::Series;
@@ -67,6 +68,7 @@ pub(super) struct Catalog {
     pub(super) shaping: ShapingCatalog,
     pub(super) retries: RetryCatalog,
     pub(super) cache: CacheCatalog,
+    pub(super) parts: PartCatalog,
     upgrades: IntCounterVec,
 }
 
@@ -230,6 +232,7 @@ impl Metrics {
             discovery: DiscoveryCatalog::new(&register),
             shaping: ShapingCatalog::new(&register),
             cache: CacheCatalog::new(&register),
+            parts: PartCatalog::new(&register),
             upgrades: register.counters(
                 "northgate_upgrades_total",
                 "Times that another program was to take the place of this one: handed_over, failed, or taken_back.",

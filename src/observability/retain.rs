@@ -18,6 +18,11 @@ pub enum Owner<'n> {
     /// `routes.search.policies.rate_limit`
     Limit(&'n str),
     Store(&'n str),
+    /// Of an aggregation.
+    Part {
+        route: &'n str,
+        part: &'n str,
+    },
 }
 
 impl Metrics {
@@ -34,6 +39,7 @@ impl Metrics {
             &all.stores.sync_lag,
             &all.concurrency.waits,
             &all.cache.ages,
+            &all.parts.durations,
         ] {
             retain(durations, &is_there);
         }
@@ -57,6 +63,7 @@ impl Metrics {
             &all.discovery.failures,
             &all.cache.requests,
             &all.cache.sent,
+            &all.parts.results,
         ] {
             retain(counters, &is_there);
         }
@@ -88,7 +95,8 @@ fn retain<B: MetricVecBuilder>(series: &MetricVec<B>, is_there: &impl Fn(Owner<'
     for family in series.collect() {
         for metric in family.get_metric() {
             let labels = metric.get_label();
-            if labels.iter().filter_map(owner).all(is_there) {
+            let mut owners = labels.iter().filter_map(|label| owner(label, labels));
+            if owners.all(is_there) {
                 continue;
             }
             let pairs = labels.iter().map(|label| (label.name(), label.value()));
@@ -99,7 +107,8 @@ fn retain<B: MetricVecBuilder>(series: &MetricVec<B>, is_there: &impl Fn(Owner<'
     }
 }
 
-fn owner(label: &LabelPair) -> Option<Owner<'_>> {
+/// `all` are the labels of its series.
+fn owner<'l>(label: &'l LabelPair, all: &'l [LabelPair]) -> Option<Owner<'l>> {
     Some(match label.name() {
         "http_route" => Owner::Route(label.value()),
         "northgate_upstream" => Owner::Upstream(label.value()),
@@ -107,6 +116,10 @@ fn owner(label: &LabelPair) -> Option<Owner<'_>> {
         "northgate_provider" => Owner::Provider(label.value()),
         "northgate_limit" => Owner::Limit(label.value()),
         "northgate_store" => Owner::Store(label.value()),
+        "northgate_part" => Owner::Part {
+            route: all.iter().find(|it| it.name() == "http_route")?.value(),
+            part: label.value(),
+        },
         _ => return None,
     })
 }
@@ -161,7 +174,8 @@ mod tests {
             | Owner::Listener(name)
             | Owner::Provider(name)
             | Owner::Limit(name)
-            | Owner::Store(name)) = owner;
+            | Owner::Store(name)
+            | Owner::Part { part: name, .. }) = owner;
             name == "stays"
         });
         let text = String::from_utf8(metrics.expose()).unwrap();

@@ -4,7 +4,6 @@
 //! and the cache are those of any other. Parts end with the reply: with the budget of the whole, with a required part that has
 //! failed, and where the client leaves, those that are under way are dropped and their connections closed.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,16 +20,23 @@ use super::collect::{Answered, Asked, Collecting};
 use super::exchange::Exchange;
 use super::fallback::Degraded;
 use super::own;
+use super::part_spans::{PartSpans, Rest};
 use crate::actions::Aggregate;
-use crate::aggregation::{Assembled, DEGRADED_HEADER, Ended, Outcome, Outgoing, Plan, Reason, Run};
+use crate::aggregation::{Assembled, DEGRADED_HEADER, Ended, Outgoing, Plan, Reason, Run};
 use crate::cache::Rules;
 use crate::cache::rfc::{is_not_modified, strip_for_304};
-use crate::facts::{View, host_header};
+use crate::facts::{View, draw_span, host_header};
 use crate::response::{Code, Reply};
 use crate::routing::Route;
 
 /// Within this the engine ends a part by its own deadline, which says more of why.
 const GRACE: Duration = Duration::from_millis(20);
+
+/// Those that are asked for.
+struct UnderWay {
+    tasks: JoinSet<Part>,
+    spans: PartSpans,
+}
 
 /// A part that has ended.
 struct Part {
@@ -72,8 +78,10 @@ impl Exchange {
         self.route.pipeline.cache().cloned()
     }
 
+    /// It has the client's request id, so that what upstreams log is found by it, and is a span of its own beneath this one.
     fn for_part(&self, route: &Arc<Route>, asked: Arc<Asked>) -> Exchange {
         let mut exchange = Exchange::on(route.clone(), self.facts.again());
+        exchange.facts.trace = self.facts.trace.child(draw_span());
         exchange.connection = self.connection.clone();
         exchange.part = Some(asked);
         exchange
@@ -91,8 +99,11 @@ pub(super) async fn reply(
     let budget = tokio::time::sleep(plan.timeout);
     tokio::pin!(budget);
     let mut run = Run::new(plan.clone());
-    let mut under_way: JoinSet<Part> = JoinSet::new();
-    let mut told = String::new();
+    let mut under_way = UnderWay {
+        tasks: JoinSet::new(),
+        spans: PartSpans::new(exchange.began, plan.parts().len()),
+    };
+    let mut rest = Rest::Cancelled;
     let first = run.start(exchange.view(session.req_header()));
     ask(first, session, exchange, &mut under_way, fills);
     // A client that still sends is not heard: what it sends is none of the parts' business.
@@ -100,14 +111,20 @@ pub(super) async fn reply(
     while !run.is_over() && !run.has_failed() {
         let ended = tokio::select! {
             biased;
-            Some(ended) = under_way.join_next() => ended,
-            () = &mut budget => break,
+            Some(ended) = under_way.tasks.join_next() => ended,
+            () = &mut budget => {
+                rest = Rest::Budget;
+                break;
+            }
             left = session.downstream_session.read_body_or_idle(true), if is_heard => match left {
                 Ok(_) => {
                     is_heard = false;
                     continue;
                 }
-                Err(_) => return Reply::failure(Code::ClientClosed),
+                Err(_) => {
+                    exchange.parts = Some(under_way.spans.tell(&run, &exchange.route, rest));
+                    return Reply::failure(Code::ClientClosed);
+                }
             },
         };
         // A task of ours that has panicked was told; the part has no end, and the budget ends it.
@@ -135,12 +152,12 @@ pub(super) async fn reply(
             }
         };
         run = ran;
-        tell(&mut told, plan, (index, run.outcome(index)), took);
+        under_way.spans.end(index, took);
         ask(next, session, exchange, &mut under_way, fills);
     }
-    under_way.abort_all();
+    under_way.tasks.abort_all();
+    exchange.parts = Some(under_way.spans.tell(&run, &exchange.route, rest));
     run.give_up();
-    exchange.parts = Some(told.into());
     let assembled = match plan.filter() {
         None => run.finish(exchange.view(session.req_header())),
         Some(_) => match beside(exchange, session, move |view| run.finish(view)).await {
@@ -172,7 +189,7 @@ fn ask(
     parts: Vec<(usize, Outgoing)>,
     session: &Session,
     exchange: &Exchange,
-    under_way: &mut JoinSet<Part>,
+    under_way: &mut UnderWay,
     fills: &Fills,
 ) {
     for (index, outgoing) in parts {
@@ -185,6 +202,7 @@ fn ask(
         };
         let served = exchange.route.parts.get(index).and_then(|route| {
             let own = Box::new(exchange.for_part(route, asked.clone()));
+            under_way.spans.start(index, own.facts.trace);
             let collecting = Box::new(Collecting::new(asked.clone(), route.largest_part));
             let request = request(outgoing, session.req_header());
             let served = fills.serve(own::session(request, own, collecting))?;
@@ -192,10 +210,10 @@ fn ask(
         });
         let Some((served, timeout)) = served else {
             let failed = part(Ended::Failed(Reason::Failure(Code::Internal)));
-            under_way.spawn(async { failed });
+            under_way.tasks.spawn(async { failed });
             continue;
         };
-        under_way.spawn(async move {
+        under_way.tasks.spawn(async move {
             let is_in_time = match timeout {
                 Some(timeout) => tokio::time::timeout(timeout + GRACE, served).await.is_ok(),
                 None => {
@@ -234,24 +252,6 @@ fn request(outgoing: Outgoing, client: &RequestHeader) -> (RequestHeader, Bytes)
             .insert(CONTENT_LENGTH, outgoing.body.len().into());
     }
     (parts.into(), outgoing.body)
-}
-
-/// For the log: `profile=ok:12ms,cart=timeout:120ms`.
-fn tell(
-    told: &mut String,
-    plan: &Plan,
-    (part, outcome): (usize, Option<&Outcome>),
-    took: Duration,
-) {
-    let name = plan.parts().get(part).map_or("", |part| part.name());
-    let result = match outcome {
-        Some(Outcome::Failed(reason)) => reason.slug(plan),
-        Some(Outcome::LeftOut) => "left_out".to_owned(),
-        _ => "ok".to_owned(),
-    };
-    let comma = if told.is_empty() { "" } else { "," };
-    // Writing into a string does not fail.
-    let _ = write!(told, "{comma}{name}={result}:{}ms", took.as_millis());
 }
 
 fn answer(

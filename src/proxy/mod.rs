@@ -34,6 +34,7 @@ mod later;
 mod multiplexed;
 mod names;
 mod own;
+mod part_spans;
 mod passing;
 mod permission;
 mod record;

@@ -109,6 +109,7 @@ pub(super) fn finish(session: &Session, exchange: &mut Exchange, error: Option<&
             hedge: attempt.and_then(|attempt| attempt.hedged()),
             cache: exchange.cached.as_ref().map(|it| it.word),
             parts: exchange.parts.as_deref(),
+            span_id: exchange.facts.trace.span_id(),
             code: code.map(Code::slug),
             fault: code.map(|code| code.fault().as_str()),
             flag: code.map(Code::flag),

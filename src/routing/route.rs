@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::actions::Action;
 use crate::limits::Criticality;
-use crate::observability::RouteMetrics;
+use crate::observability::{PartMetrics, RouteMetrics};
 use crate::policies::Pipeline;
 use crate::text::{Fingerprint, Span};
 
@@ -31,4 +31,6 @@ pub struct Route {
     pub parts: Box<[Arc<Route>]>,
     /// Of such a part: the largest body that is taken in, in bytes.
     pub largest_part: usize,
+    /// Of such a part: what is counted of it.
+    pub part_metrics: Option<Box<PartMetrics>>,
 }
