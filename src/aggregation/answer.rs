@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 
+use super::assemble::DEGRADED_HEADER;
 use super::config::As;
 use super::json::{NotJson, check, written};
 use super::plan::{Limits, Part};
@@ -88,6 +89,11 @@ impl Answer {
             text,
             shaped,
         })
+    }
+
+    /// Whether it is an old one in the place of what cannot be had. The gateway says so, and upstreams cannot.
+    pub fn is_stale(&self) -> bool {
+        self.headers.contains_key(DEGRADED_HEADER)
     }
 
     /// As the upstream has sent it, as JSON.

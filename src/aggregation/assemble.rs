@@ -36,7 +36,7 @@ pub struct Whole {
     /// Each once.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
-    /// The parts that have failed, in order. Where there are any, the answer is degraded.
+    /// The parts that have failed, and those that a stale answer stands for, in order. Where there are any, the answer is degraded.
     pub failures: Vec<(usize, Reason)>,
 }
 
@@ -80,7 +80,7 @@ impl Outcomes {
         if let Some(refused) = self.refused() {
             return refused;
         }
-        let failures = self.failures();
+        let failures = self.told();
         let body = match plan.filter() {
             None => body,
             Some(filter) => {
@@ -122,6 +122,17 @@ impl Outcomes {
                 None => room = 0,
             }
         }
+    }
+
+    /// What the answer lacks, in order: the parts that have failed, and those that something old stands for.
+    fn told(&self) -> Vec<(usize, Reason)> {
+        let all = self.all.iter().enumerate();
+        let told = all.filter_map(|(part, outcome)| match outcome {
+            Some(Outcome::Failed(reason)) => Some((part, *reason)),
+            Some(Outcome::Answered(it)) if it.is_stale() => Some((part, Reason::Stale)),
+            _ => None,
+        });
+        told.collect()
     }
 
     /// The parts that have failed, in order.
@@ -271,7 +282,7 @@ impl Outcomes {
             let mut one = serde_json::Map::new();
             one.insert("part".into(), name(&self.plan, *part).into());
             one.insert("reason".into(), reason.slug(&self.plan).into());
-            if self.default(*part).is_some() {
+            if self.is_default(*part, *reason) {
                 one.insert("default".into(), true.into());
             }
             serde_json::Value::Object(one)
@@ -310,17 +321,22 @@ impl Outcomes {
         headers
     }
 
+    /// Whether its default stands for it.
+    fn is_default(&self, part: usize, reason: Reason) -> bool {
+        reason != Reason::Stale && self.default(part).is_some()
+    }
+
     fn degraded(&self, failures: &[(usize, Reason)]) -> String {
         let listed = failures.iter().map(|(part, reason)| {
             let name = name(&self.plan, *part);
             // A token begins with a letter.
             let is_token = name.starts_with(|first: char| first.is_ascii_alphabetic());
             let quote = if is_token { "" } else { "\"" };
-            let reason = reason.slug(&self.plan);
-            let default = match self.default(*part) {
-                Some(_) => ";default",
-                None => "",
+            let default = match self.is_default(*part, *reason) {
+                true => ";default",
+                false => "",
             };
+            let reason = reason.slug(&self.plan);
             format!("{quote}{name}{quote};reason={reason}{default}")
         });
         listed.collect::<Vec<_>>().join(", ")

@@ -23,6 +23,7 @@
 //! |---|---|
 //! | every part has an answer, or is left out | 200 |
 //! | a part has failed that is not `required` | 200 with `"degraded": true` and `"degraded_parts": [{ "part", "reason" }]`, its default where it has one (`"default": true`), and `X-Northgate-Degraded`; never to be stored |
+//! | a part has failed, and its cache has an old answer that may stand in (`stale_if_error`) | as an answer of the part, and 200 with `"degraded": true` and the reason `stale` |
 //! | a part has failed that is `required` | 504 where it took too long, else 502, naming it |
 //!
 //! A part's answer is one with a status that it accepts, and a body that is what the part takes it for.

@@ -37,6 +37,8 @@ pub enum Reason {
     Unfit,
     /// Whether it is wanted cannot be told.
     Condition,
+    /// It has an answer, an old one: the upstream has failed, and the cache had that.
+    Stale,
 }
 
 impl Reason {
@@ -79,6 +81,7 @@ impl Reason {
             Reason::Missing => "missing_value",
             Reason::Unfit => "unfit_value",
             Reason::Condition => "condition",
+            Reason::Stale => "stale",
         }
     }
 

@@ -18,7 +18,7 @@ impl PartCatalog {
         PartCatalog {
             results: register.counters(
                 "northgate_part_results_total",
-                "How parts of aggregations have ended: ok, left_out, default, failed or cancelled; and what had failed.",
+                "How parts of aggregations have ended: ok, stale, left_out, default, failed or cancelled; and what had failed.",
                 &["http_route", "northgate_part", "result", "error_type"],
             ),
             durations: register.durations(

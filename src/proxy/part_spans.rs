@@ -59,6 +59,7 @@ impl PartSpans {
                 (_, Some(_), Contract::Default(_)) => "default",
                 (_, Some(_), _) => "failed",
                 (Some(Outcome::LeftOut), ..) => "left_out",
+                (Some(Outcome::Answered(it)), ..) if it.is_stale() => Reason::Stale.label(),
                 (None, ..) => "cancelled",
                 _ => "ok",
             };
