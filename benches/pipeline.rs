@@ -360,6 +360,7 @@ fn records(criterion: &mut Criterion) {
         hedge: None,
         cache: None,
         parts: None,
+        span_id: b"",
         code: None,
         fault: None,
         flag: None,

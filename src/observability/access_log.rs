@@ -289,6 +289,7 @@ mod tests {
             hedge: None,
             cache: None,
             parts: None,
+            span_id: b"",
             code: None,
             fault: None,
             flag: None,

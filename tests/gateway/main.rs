@@ -7,6 +7,7 @@ mod acl;
 mod actions;
 mod adaptive_concurrency;
 mod aggregate;
+mod aggregate_seen;
 mod aggregate_stale;
 mod any_of;
 mod api_key;

@@ -1,0 +1,143 @@
+//! What can be seen of the parts of an aggregation, and what their upstreams see of who asks.
+
+use std::collections::BTreeSet;
+
+use northgate::identity::api_key::{KeyHash, Prefix, make};
+
+use crate::harness::*;
+
+const HOME: &str = r#"
+    [upstreams.shop]
+    endpoints = ["$origin"]
+    [routes.home]
+    match = { path = "/home" }
+    [routes.home.aggregate]
+    parts.profile = { upstream = "shop", path = "/profile" }
+    parts.cart = { upstream = "shop", path = "/carts/{parts.profile.body.cart}" }
+    parts.tips = { upstream = "shop", path = "/503", default = [] }
+    parts.news = { upstream = "shop", path = "/news", when = 'request.method == "POST"' }
+    [routes.plain]
+    match = { path = "/plain" }
+    upstream = "shop"
+"#;
+
+fn origin() -> Origin {
+    Origin::http1(|seen| match &*seen.target {
+        "/503" => status(503),
+        _ => reply(
+            200,
+            &[("content-type", "application/json")],
+            full(r#"{"cart":"c7"}"#),
+        ),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_part_is_a_span_and_is_counted() {
+    let origin = origin();
+    let gateway = Gateway::draft(HOME).with("origin", &origin).start().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let asking = get("/home").header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01"));
+    let answer = gateway.http1().send(asking).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let record = gateway.log_of(&answer).await;
+    let above = record["span_id"].as_str().unwrap_or_default().to_owned();
+    let mut spans = BTreeSet::new();
+    for seen in origin.seen() {
+        let parent = seen.header("traceparent").unwrap_or_default().to_owned();
+        let fields: Vec<&str> = parent.split('-').collect();
+        assert_eq!(fields[1], trace, "{parent}");
+        assert_ne!(fields[2], above, "a span of its own");
+        assert!(spans.insert(fields[2].to_owned()), "{parent}: twice");
+        assert_eq!(
+            seen.header("x-request-id"),
+            record["request_id"].as_str(),
+            "what upstreams log is found by the client's id"
+        );
+    }
+    assert_eq!(spans.len(), 3, "{spans:?}");
+    let parts = record["parts"].as_str().unwrap_or_default().to_owned();
+    let told: Vec<&str> = parts.split(',').collect();
+    let starts = [
+        "profile=ok:",
+        "cart=ok:",
+        "tips=status_503:",
+        "news=left_out",
+    ];
+    for (told, start) in told.iter().zip(starts) {
+        assert!(told.starts_with(start), "{parts}");
+    }
+    let named = told[..3].iter().filter_map(|it| it.rsplit_once(':'));
+    let named: BTreeSet<String> = named.map(|it| it.1.to_owned()).collect();
+    assert_eq!(named, spans, "{parts}");
+    assert_eq!(told[3], "news=left_out", "it was not asked for");
+    gateway.http1().send(get("/plain")).await;
+    let text = gateway.metrics().await;
+    for (part, result, error) in [
+        ("profile", "ok", ""),
+        ("cart", "ok", ""),
+        ("tips", "default", "status_5xx"),
+        ("news", "left_out", ""),
+    ] {
+        let line = format!(
+            "northgate_part_results_total{{error_type=\"{error}\",http_route=\"home\",northgate_part=\"{part}\",result=\"{result}\"}} 1"
+        );
+        assert!(text.contains(&line), "{line}\n{text}");
+        let line = format!(
+            "northgate_part_duration_seconds_count{{http_route=\"home\",northgate_part=\"{part}\"}} 1"
+        );
+        assert_eq!(text.contains(&line), result != "left_out", "{line}");
+    }
+    assert!(!text.contains("http_route=\"plain\",northgate_part"));
+}
+
+/// Policies of the route tell the parts' upstreams who calls, and the client cannot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_are_told_who_calls_and_nothing_else() {
+    let key = make(&Prefix::default()).expect("randomness").text;
+    let toml = r#"
+        [consumers.acme]
+        api_keys = ["$key"]
+        [identity.api_key.main]
+        header = "x-api-key"
+        [upstreams.shop]
+        endpoints = ["$origin"]
+        [routes.home]
+        match = { path = "/home" }
+        policies.api_key = { anonymous = "allow", forward = { x-user-id = "subject" } }
+        [routes.home.aggregate]
+        parts.plain = { upstream = "shop", path = "/plain" }
+        parts.named = { upstream = "shop", path = "/named", headers = { x-own = "{headers.x-own}" } }
+        parts.forged = { upstream = "shop", path = "/forged", headers = { x-user-id = "{headers.x-own}" } }
+    "#;
+    let origin = origin();
+    let draft = Gateway::draft(toml).with("key", KeyHash::of(key.as_bytes()));
+    let gateway = draft.with("origin", &origin).start().await;
+    for (shown, told) in [(Some(&*key), Some("acme")), (None, None)] {
+        let before = origin.seen().len();
+        let mut asking = get("/home?secret=1")
+            .header("x-user-id", "admin")
+            .header("x_user_id", "admin")
+            .header("x-own", "mine")
+            .header("authorization", "Bearer mine")
+            .header("cookie", "a=b");
+        if let Some(shown) = shown {
+            asking = asking.header("x-api-key", shown);
+        }
+        let answer = gateway.http1().send(asking).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let all = origin.seen();
+        assert_eq!(all.len() - before, 3);
+        for seen in &all[before..] {
+            let target = &*seen.target;
+            assert_eq!(seen.header("x-user-id"), told, "{target} {shown:?}");
+            let own = (target == "/named").then_some("mine");
+            assert_eq!(seen.header("x-own"), own, "{target}");
+            for name in ["x_user_id", "authorization", "cookie", "x-api-key"] {
+                assert_eq!(seen.header(name), None, "{target}: {name}");
+            }
+            assert!(!target.contains("secret"), "{target}");
+            assert!(seen.body.is_empty(), "{target}");
+        }
+    }
+}
