@@ -204,7 +204,7 @@ fn ask(
             let own = Box::new(exchange.for_part(route, asked.clone()));
             under_way.spans.start(index, own.facts.trace);
             let collecting = Box::new(Collecting::new(asked.clone(), route.largest_part));
-            let request = request(outgoing, session.req_header());
+            let request = request(outgoing, route, session.req_header());
             let served = fills.serve(own::session(request, own, collecting))?;
             Some((served, route.timeout))
         });
@@ -235,12 +235,16 @@ fn ask(
 }
 
 /// As the engine has it.
-fn request(outgoing: Outgoing, client: &RequestHeader) -> (RequestHeader, Bytes) {
+fn request(outgoing: Outgoing, route: &Route, client: &RequestHeader) -> (RequestHeader, Bytes) {
     let mut parts = http::Request::new(()).into_parts().0;
     parts.method = outgoing.method;
     parts.version = Version::HTTP_11;
     parts.uri = outgoing.target.into();
     parts.headers = outgoing.headers;
+    // Who calls is what policies say, also where that is nobody.
+    for name in route.pipeline.reserved() {
+        parts.headers.remove(name);
+    }
     if let Some(host) = host_header(client)
         && !parts.headers.contains_key(HOST)
     {

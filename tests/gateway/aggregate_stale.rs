@@ -112,8 +112,11 @@ async fn answer(now: Arc<AtomicU8>) -> http::Response<Body> {
     }
     if is(Fault::CutOff) {
         let (source, body) = channel();
-        source.send("\"ne").await;
-        source.fail().await;
+        tokio::spawn(async move {
+            source.send("\"ne").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            source.fail().await;
+        });
         return reply(200, &[], body);
     }
     match () {

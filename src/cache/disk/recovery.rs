@@ -199,22 +199,27 @@ fn seal_again(contents: Contents, region: &Arc<Region>) -> io::Result<u64> {
     Ok(region.file.metadata()?.len())
 }
 
-#[test]
-fn what_cannot_be_deleted_is_emptied() {
-    let folder = tempfile::tempdir().unwrap();
-    let header = super::record::Header {
-        sequence: 1,
-        salt: 2,
-        log: 3,
-    };
-    let region = Region::create(folder.path(), 0, header).unwrap();
-    let (contents, file) = (region.contents().unwrap(), region.file.try_clone().unwrap());
-    assert!(file.metadata().unwrap().len() > 0);
-    // In its place is what no file can be deleted by.
-    let path = folder.path().join("region.0000000000000001");
-    fs::remove_file(&path).unwrap();
-    fs::create_dir(&path).unwrap();
-    let mut found = vec![(contents, region)];
-    shrink(&mut found, 0);
-    assert_eq!((found.len(), file.metadata().unwrap().len()), (0, 0));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_deleted_is_emptied() {
+        let folder = tempfile::tempdir().unwrap();
+        let header = crate::cache::disk::record::Header {
+            sequence: 1,
+            salt: 2,
+            log: 3,
+        };
+        let region = Region::create(folder.path(), 0, header).unwrap();
+        let (contents, file) = (region.contents().unwrap(), region.file.try_clone().unwrap());
+        assert!(file.metadata().unwrap().len() > 0);
+        // In its place is what no file can be deleted by.
+        let path = folder.path().join("region.0000000000000001");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let mut found = vec![(contents, region)];
+        shrink(&mut found, 0);
+        assert_eq!((found.len(), file.metadata().unwrap().len()), (0, 0));
+    }
 }
