@@ -125,7 +125,7 @@ impl Outcomes {
     }
 
     /// What the answer lacks, in order: the parts that have failed, and those that something old stands for.
-    fn told(&self) -> Vec<(usize, Reason)> {
+    pub(super) fn told(&self) -> Vec<(usize, Reason)> {
         let all = self.all.iter().enumerate();
         let told = all.filter_map(|(part, outcome)| match outcome {
             Some(Outcome::Failed(reason)) => Some((part, *reason)),
@@ -229,7 +229,7 @@ impl Outcomes {
         bases
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         entries: &[Entry],
         bases: &[(usize, Option<Node<'static>>)],
@@ -278,6 +278,13 @@ impl Outcomes {
             return body;
         }
         separate(&mut body);
+        body.extend_from_slice(self.said(failures).as_bytes());
+        body.push(b'}');
+        body
+    }
+
+    /// The fields of the answer that say what is missing.
+    pub(super) fn said(&self, failures: &[(usize, Reason)]) -> String {
         let listed = failures.iter().map(|(part, reason)| {
             let mut one = serde_json::Map::new();
             one.insert("part".into(), name(&self.plan, *part).into());
@@ -288,9 +295,7 @@ impl Outcomes {
             serde_json::Value::Object(one)
         });
         let listed = serde_json::Value::Array(listed.collect());
-        let said = format!("\"{DEGRADED}\":true,\"{DEGRADED_PARTS}\":{listed}}}");
-        body.extend_from_slice(said.as_bytes());
-        body
+        format!("\"{DEGRADED}\":true,\"{DEGRADED_PARTS}\":{listed}")
     }
 
     fn headers(&self, body: &[u8], failures: &[(usize, Reason)]) -> Vec<(HeaderName, HeaderValue)> {
@@ -326,7 +331,7 @@ impl Outcomes {
         reason != Reason::Stale && self.default(part).is_some()
     }
 
-    fn degraded(&self, failures: &[(usize, Reason)]) -> String {
+    pub(super) fn degraded(&self, failures: &[(usize, Reason)]) -> String {
         let listed = failures.iter().map(|(part, reason)| {
             let name = name(&self.plan, *part);
             // A token begins with a letter.
@@ -348,7 +353,7 @@ fn name(plan: &Plan, part: usize) -> &str {
 }
 
 /// A comma, where there is something in front already.
-fn separate(out: &mut Vec<u8>) {
+pub(super) fn separate(out: &mut Vec<u8>) {
     if out.last() != Some(&b'{') {
         out.push(b',');
     }

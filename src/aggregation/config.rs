@@ -33,6 +33,11 @@ pub struct Config {
     /// A filter of jq that makes the answer of that object.
     #[schemars(with = "Option<String>")]
     pub jq: Option<Spanned<String>>,
+    /// Whether the answer goes out as its parts come, once all are there that are `required`: a slow part that is not then holds
+    /// back none of the others. What is missing is said at the end of the answer, which is never to be stored. Not with `response`,
+    /// `jq`, `merge` and parts at `"."`. Default: no.
+    #[schemars(with = "Option<bool>")]
+    pub stream: Option<Spanned<bool>>,
     #[serde(default)]
     pub limits: LimitsConfig,
 }

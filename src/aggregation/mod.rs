@@ -26,6 +26,10 @@
 //! | a part has failed, and its cache has an old answer that may stand in (`stale_if_error`) | as an answer of the part, and 200 with `"degraded": true` and the reason `stale` |
 //! | a part has failed that is `required` | 504 where it took too long, else 502, naming it |
 //!
+//! With `stream = true` the answer begins to go out as soon as every part that is required is there and others are not, and each
+//! field goes out as soon as it is whole, in the order in which they come. Such an answer is never to be stored; what is missing is
+//! said by `degraded` at its end alone, since its header has gone out by then.
+//!
 //! A part's answer is one with a status that it accepts, and a body that is what the part takes it for.
 //!
 //! Headers of parts go no further. `Cache-Control` is the strictest of what the answers say of themselves, with what is left of
@@ -52,6 +56,7 @@ mod request;
 mod run;
 mod shape;
 mod statuses;
+mod stream;
 #[cfg(test)]
 mod testing;
 
@@ -66,3 +71,4 @@ pub use request::{Outgoing, Request};
 pub use run::{Outcome, Run};
 pub use shape::{Filter, FilterError, InvalidPath, Path, Shape, Step};
 pub use statuses::{NoStatuses, Statuses};
+pub use stream::Stream;

@@ -36,6 +36,8 @@ pub struct Plan {
     varies_by: Box<[HeaderName]>,
     pub timeout: Duration,
     pub limits: Limits,
+    /// The answer is an object whose fields go out as they come.
+    pub(super) streams: bool,
 }
 
 /// What the answer is made of.
@@ -148,9 +150,12 @@ impl Plan {
             None => None,
             Some(text) => Some(Filter::build(text, &mut subject.key("jq"))?),
         };
+        let answer = answer?;
+        let streams = streams(config, &answer, subject)?;
         Some(Plan {
             graph: graph?,
-            answer: answer?,
+            streams,
+            answer,
             filter,
             varies_by: varies_by(&parts),
             parts: parts.into(),
@@ -377,6 +382,23 @@ fn kept(config: &PartConfig, request: &Request, subject: &mut Subject<'_>) -> Op
 }
 
 /// Where parts land, or what is made of them.
+/// Whether the answer goes out as its parts come. `None` after a diagnostic, where it is not of that kind.
+fn streams(config: &Spanned<Config>, answer: &Form, subject: &mut Subject<'_>) -> Option<bool> {
+    let Some(stream) = config.stream.as_ref().filter(|it| it.value) else {
+        return Some(false);
+    };
+    let is_made_of_all = match answer {
+        Form::Object(layout) => !layout.fields.is_empty() || !layout.merges.is_empty(),
+        Form::Response(_) => true,
+    };
+    if is_made_of_all || config.jq.is_some() {
+        let what = "does not go with `response`, `jq`, `merge` and parts at `.`: what they make is made of all parts at once";
+        subject.key("stream").error(stream.span, what);
+        return None;
+    }
+    Some(true)
+}
+
 fn answer(
     config: &Spanned<Config>,
     parts: &[Part],

@@ -113,6 +113,10 @@ impl Run {
         self.outcomes.all.get(part)?.as_ref()
     }
 
+    pub(super) fn outcomes_mut(&mut self) -> &mut Outcomes {
+        &mut self.outcomes
+    }
+
     pub(super) fn into_outcomes(mut self) -> Outcomes {
         self.give_up();
         self.outcomes

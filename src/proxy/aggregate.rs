@@ -8,21 +8,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::cache::Fills;
+use super::cache::{self, Answer, Fills};
 use super::collect::{Answered, Asked, Collecting};
 use super::exchange::Exchange;
 use super::fallback::Degraded;
 use super::own;
 use super::part_spans::{PartSpans, Rest};
 use crate::actions::Aggregate;
-use crate::aggregation::{Assembled, DEGRADED_HEADER, Ended, Outgoing, Plan, Reason, Run};
+use crate::aggregation::{Assembled, DEGRADED_HEADER, Ended, Outgoing, Plan, Reason, Run, Stream};
 use crate::cache::Rules;
 use crate::cache::rfc::{is_not_modified, strip_for_304};
 use crate::facts::{View, draw_span, host_header};
@@ -88,13 +89,13 @@ impl Exchange {
     }
 }
 
-/// Asks for all parts, and gives what is made of them.
-pub(super) async fn reply(
+/// Asks for all parts, and gives what is made of them; or writes it as they come.
+pub(super) async fn answer(
     session: &mut Session,
     exchange: &mut Exchange,
     aggregate: &Aggregate,
     fills: &Fills,
-) -> Reply {
+) -> Result<Answer> {
     let plan = aggregate.plan();
     let budget = tokio::time::sleep(plan.timeout);
     tokio::pin!(budget);
@@ -108,7 +109,12 @@ pub(super) async fn reply(
     ask(first, session, exchange, &mut under_way, fills);
     // A client that still sends is not heard: what it sends is none of the parts' business.
     let mut is_heard = session.downstream_session.is_body_done();
+    let mut out = None;
     while !run.is_over() && !run.has_failed() {
+        if let Err(error) = send(session, exchange, &mut run, &mut out).await {
+            exchange.parts = Some(under_way.spans.tell(&run, &exchange.route, rest));
+            return Err(error);
+        }
         let ended = tokio::select! {
             biased;
             Some(ended) = under_way.tasks.join_next() => ended,
@@ -121,9 +127,12 @@ pub(super) async fn reply(
                     is_heard = false;
                     continue;
                 }
-                Err(_) => {
+                Err(error) => {
                     exchange.parts = Some(under_way.spans.tell(&run, &exchange.route, rest));
-                    return Reply::failure(Code::ClientClosed);
+                    return match out {
+                        None => Ok(Answer::Reply(Reply::failure(Code::ClientClosed))),
+                        Some(_) => Err(error.into_down()),
+                    };
                 }
             },
         };
@@ -146,7 +155,10 @@ pub(super) async fn reply(
                     (run, next)
                 });
                 let Some(ended) = ending.await else {
-                    return Reply::failure(Code::Internal);
+                    return match out {
+                        None => Ok(Answer::Reply(Reply::failure(Code::Internal))),
+                        Some(_) => Error::e_explain(ErrorType::InternalError, "a part has failed"),
+                    };
                 };
                 ended
             }
@@ -157,15 +169,50 @@ pub(super) async fn reply(
     }
     under_way.tasks.abort_all();
     exchange.parts = Some(under_way.spans.tell(&run, &exchange.route, rest));
+    if let Some(out) = out {
+        let (last, degraded) = run.close(out);
+        if let Some(reason) = degraded.and_then(|it| HeaderValue::try_from(it).ok()) {
+            exchange.degraded = Some(Box::new(Degraded::told(reason, "aggregate".into())));
+        }
+        cache::send(session, exchange, Some(last.into()), true).await?;
+        return Ok(Answer::Written);
+    }
     run.give_up();
     let assembled = match plan.filter() {
         None => run.finish(exchange.view(session.req_header())),
         Some(_) => match beside(exchange, session, move |view| run.finish(view)).await {
             Some(assembled) => assembled,
-            None => return Reply::failure(Code::Internal),
+            None => return Ok(Answer::Reply(Reply::failure(Code::Internal))),
         },
     };
-    answer(assembled, plan, exchange, session.req_header())
+    let reply = reply(assembled, plan, exchange, session.req_header());
+    Ok(Answer::Reply(reply))
+}
+
+/// Writes what there is of an answer that goes out as its parts come; its header first, once that can be.
+async fn send(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    run: &mut Run,
+    out: &mut Option<Stream>,
+) -> Result<()> {
+    if out.is_none() && session.req_header().method == Method::GET {
+        *out = run.stream();
+        if out.is_some() {
+            let mut head = http::Response::new(()).into_parts().0;
+            let json = HeaderValue::from_static("application/json");
+            head.headers.insert(CONTENT_TYPE, json);
+            let no_store = HeaderValue::from_static("no-store");
+            head.headers.insert(CACHE_CONTROL, no_store);
+            cache::open(session, exchange, head, None).await?;
+        }
+    }
+    let Some(out) = out else { return Ok(()) };
+    let bytes = run.send(out);
+    match bytes.is_empty() {
+        true => Ok(()),
+        false => cache::send(session, exchange, Some(bytes.into()), false).await,
+    }
 }
 
 /// Does what takes long on a thread beside those that serve. `None` where it has panicked, which was told.
@@ -258,7 +305,7 @@ fn request(outgoing: Outgoing, route: &Route, client: &RequestHeader) -> (Reques
     (parts.into(), outgoing.body)
 }
 
-fn answer(
+fn reply(
     assembled: Assembled,
     plan: &Plan,
     exchange: &mut Exchange,
@@ -293,14 +340,14 @@ fn answer(
         exchange.degraded = Some(Box::new(degraded));
     }
     let is_read = [Method::GET, Method::HEAD].contains(&request.method);
-    let reply = |status, headers: HeaderMap, body| {
+    let content = |status, headers: HeaderMap, body| {
         let headers = headers.into_iter();
         let headers = headers.filter_map(|(name, value)| Some((name?, value)));
         Reply::content(status, headers.collect(), body)
     };
     if is_read && is_not_modified(&request.headers, StatusCode::OK, &headers) {
         strip_for_304(&mut headers);
-        return reply(StatusCode::NOT_MODIFIED, headers, Bytes::new());
+        return content(StatusCode::NOT_MODIFIED, headers, Bytes::new());
     }
-    reply(StatusCode::OK, headers, whole.body)
+    content(StatusCode::OK, headers, whole.body)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
-use super::cache::Fills;
+use super::cache::{Answer, Fills};
 use super::deadline::{Allowance, Deadline};
 use super::exchange::Exchange;
 use super::{aggregate, batch};
@@ -16,11 +16,24 @@ use crate::response::{Code, Reply};
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The reply of the route's action.
-pub(super) async fn reply(session: &mut Session, exchange: &mut Exchange, fills: &Fills) -> Reply {
+///
+/// It may be written by now.
+pub(super) async fn answer(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    fills: &Fills,
+) -> pingora::Result<Answer> {
     let action = exchange.route.action.clone();
-    if let Action::Aggregate(aggregate) = &*action {
-        return aggregate::reply(session, exchange, aggregate, fills).await;
+    match &*action {
+        Action::Aggregate(aggregate) => {
+            aggregate::answer(session, exchange, aggregate, fills).await
+        }
+        _ => Ok(Answer::Reply(reply(session, exchange, fills).await)),
     }
+}
+
+async fn reply(session: &mut Session, exchange: &mut Exchange, fills: &Fills) -> Reply {
+    let action = exchange.route.action.clone();
     if let Action::Batch(batch) = &*action {
         return batch::reply(session, exchange, batch, fills).await;
     }

@@ -148,7 +148,11 @@ impl ProxyHttp for Proxy {
         let reply = match reply {
             // Boxed, as above.
             None if exchange.attempt.is_none() => {
-                Some(Box::pin(later::reply(session, exchange, &self.fills)).await)
+                match Box::pin(later::answer(session, exchange, &self.fills)).await? {
+                    Answer::Written => return Ok(true),
+                    Answer::Reply(reply) => Some(reply),
+                    Answer::None => None,
+                }
             }
             None if exchange.has_doors() => fallback::enter(session, exchange).await,
             reply => reply,

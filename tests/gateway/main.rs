@@ -9,6 +9,7 @@ mod adaptive_concurrency;
 mod aggregate;
 mod aggregate_seen;
 mod aggregate_stale;
+mod aggregate_stream;
 mod any_of;
 mod api_key;
 mod balance;

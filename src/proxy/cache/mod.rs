@@ -35,6 +35,7 @@ use crate::upstream::Attempt;
 use filling::Filling;
 
 pub(super) use fills::Fills;
+pub(super) use serve::{open, send};
 pub(super) use tell::Cached;
 
 /// What has become of a request at the cache.

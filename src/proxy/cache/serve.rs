@@ -196,14 +196,27 @@ fn piece(entry: &Entry, from: u64, length: u64) -> Option<Piece> {
 pub(super) async fn write(
     session: &mut Session,
     exchange: &mut Exchange,
-    mut head: Parts,
+    head: Parts,
     content: Content,
 ) -> Result<()> {
+    match open(session, exchange, head, content.length).await? {
+        true => write_body(session, exchange, content).await,
+        false => Ok(()),
+    }
+}
+
+/// Writes the header of a response whose content is so long, where that is known. Whether any follows.
+pub(in crate::proxy) async fn open(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    mut head: Parts,
+    length: Option<u64>,
+) -> Result<bool> {
     let request = session.req_header();
     let can_have_content =
         head.status != StatusCode::NO_CONTENT && head.status != StatusCode::NOT_MODIFIED;
     let is_bodiless = !can_have_content || request.method == Method::HEAD;
-    match content.length {
+    match length {
         Some(length) if can_have_content => tell_length(&mut head.headers, length),
         None if !is_bodiless && request.version == Version::HTTP_11 => {
             let chunked = HeaderValue::from_static("chunked");
@@ -230,13 +243,29 @@ pub(super) async fn write(
         .first_byte
         .get_or_insert_with(|| exchange.began.elapsed());
     let header = Box::new(ResponseHeader::from(head));
-    if is_bodiless || (content.pieces.is_empty() && exchange.bodies.response.is_empty()) {
+    if is_bodiless || (length == Some(0) && exchange.bodies.response.is_empty()) {
         let written = write_header(session, header).await;
-        return written.map_err(|error| error.into_down());
+        return written.map(|()| false).map_err(|error| error.into_down());
     }
     let written = session.write_response_header(header, false).await;
-    written.map_err(|error| error.into_down())?;
-    write_body(session, exchange, content).await
+    written.map(|()| true).map_err(|error| error.into_down())
+}
+
+/// Writes a part of its body, through the hooks of the route.
+pub(in crate::proxy) async fn send(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    mut part: Option<Bytes>,
+    ends: bool,
+) -> Result<()> {
+    if let Some(pause) = exchange.pass(&mut part, ends)? {
+        listening(session, tokio::time::sleep(pause)).await?;
+    }
+    if part.as_ref().is_some_and(|part| !part.is_empty()) || ends {
+        let written = session.write_response_body(part, ends).await;
+        written.map_err(|error| error.into_down())?;
+    }
+    Ok(())
 }
 
 /// What is kept whole has said so already.
@@ -257,7 +286,7 @@ async fn write_body(
 ) -> Result<()> {
     loop {
         let part = listening(session, next(&mut content.pieces)).await?;
-        let mut part = part.map_err(|()| {
+        let part = part.map_err(|()| {
             exchange.outcome = Some(Code::UpstreamReset);
             Error::explain(ErrorType::ConnectionClosed, "the response has broken off").into_up()
         })?;
@@ -265,13 +294,7 @@ async fn write_body(
         if part.is_none() && !ends {
             continue;
         }
-        if let Some(pause) = exchange.pass(&mut part, ends)? {
-            listening(session, tokio::time::sleep(pause)).await?;
-        }
-        if part.as_ref().is_some_and(|part| !part.is_empty()) || ends {
-            let written = session.write_response_body(part, ends).await;
-            written.map_err(|error| error.into_down())?;
-        }
+        send(session, exchange, part, ends).await?;
         if ends {
             return Ok(());
         }
