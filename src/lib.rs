@@ -245,6 +245,9 @@
 //! | What is torn on the cache's disk is a miss, whenever the process was killed | `src/cache/disk/crash_tests.rs`; `tests/gateway/cache_disk.rs`: `what_is_torn_is_a_miss` |
 //! | With every endpoint failing, an upstream gets at most 1.2 times what clients ask for | `tests/gateway/retries.rs`: `a_retry_storm_cannot_happen`; `src/upstream/retry/budget.rs` |
 //! | What an aggregation answers depends on how its parts have ended, and not on the order | `src/aggregation/run_tests.rs`: `order_makes_no_difference` |
+//! | What goes out as parts come is what would have gone out at once, and nothing goes out before all that is required is there | `src/aggregation/stream.rs`: `what_comes_out_is_what_comes_out_at_once`; `tests/gateway/aggregate_stream.rs` |
+//! | Parts are told who calls by policies alone, and nothing else of a request that is not named; a stale answer that stands in is said to be one | `tests/gateway/aggregate_seen.rs`; `tests/gateway/aggregate_stale.rs` |
+//! | A call of a batch is checked, limited, kept and logged as if it had come by itself | `tests/gateway/batch.rs` |
 //! | What other parts and clients have said is one segment of a path, one value of a query, one value of JSON | `src/aggregation/request_tests.rs` |
 //! | A filter of jq ends, whatever it is and whatever it is given | `src/aggregation/shape/filter_tests.rs`: `nothing_goes_on_for_ever`, `nothing_goes_deeper_than_its_stack` |
 //! | Every example in the documents compiles | `tests/documents.rs` |
