@@ -44,9 +44,9 @@ impl Aggregate {
         })
     }
 
-    /// How the answer of a part is kept, where it is. It is for whoever asks for the same with the same headers; and where
-    /// policies tell upstreams who calls (`tells_who_calls`), for the same caller alone.
-    pub fn rules(&self, part: usize, cache: &Arc<Cache>, tells_who_calls: bool) -> Option<Rules> {
+    /// How the answer of a part is kept, where it is. It is for whoever asks for the same with the same headers; of what policies
+    /// write into the request whoever asks the cache has to see to.
+    pub fn rules(&self, part: usize, cache: &Arc<Cache>) -> Option<Rules> {
         let Kept {
             ttl,
             while_revalidate,
@@ -54,7 +54,6 @@ impl Aggregate {
             collapse,
             vary_by,
         } = self.plan.parts().get(part)?.cache.as_ref()?;
-        let caller = tells_who_calls.then_some(KeyPart::Caller);
         let headers = vary_by.iter().cloned().map(KeyPart::Header);
         Some(Rules {
             cache: cache.clone(),
@@ -67,7 +66,7 @@ impl Aggregate {
                 if_error: *if_error,
             },
             query: Query::Whole,
-            vary_by: Some(headers.chain(caller).collect()),
+            vary_by: Some(headers.collect()),
             bypass: None,
             min_uses: 1,
             max_object: LARGEST_KEPT.min(self.plan.limits.part_bytes as u64),

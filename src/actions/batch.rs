@@ -148,6 +148,10 @@ pub fn refusal(name: &Name) -> Option<&'static str> {
         "traceparent" | "tracestate" | "x-request-id" | "x-trace-id" => {
             Some("is the gateway's own to say")
         }
+        "origin" => Some("is what a browser says of a page, and of a batch it has"),
+        name if name.starts_with("sec-") => {
+            Some("is what a browser says of a page, and of a batch it has")
+        }
         "http2-settings" | "proxy-authorization" | "proxy" => Some("is for the next hop alone"),
         _ => None,
     }

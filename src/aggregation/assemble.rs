@@ -301,6 +301,9 @@ impl Outcomes {
     fn headers(&self, body: &[u8], failures: &[(usize, Reason)]) -> Vec<(HeaderName, HeaderValue)> {
         let mut strictest = Strictest::default();
         strictest.varies_by(self.plan.varies_by());
+        if self.is_for_caller || self.plan.is_of_one_client() {
+            strictest.is_for_caller();
+        }
         for (part, outcome) in self.plan.parts().iter().zip(&self.all) {
             match outcome {
                 Some(Outcome::Answered(it)) => {

@@ -312,13 +312,13 @@ parts.b = { upstream = "u", path = "/b" }
         toml,
         &[a(), Some(ok("[1.0]"))],
         r#"{"all":[{"name":"x"},[1.0]],"lang":"de","text":"5 of 7","who":"x"}"#,
-        "",
+        "vary: accept-language",
     );
     check(
         toml,
         &[a(), Some(failed(Reason::Timeout))],
         r#"{"all":[{"name":"x"},null],"lang":"de","text":"5 of 7","who":"x","degraded":true,"degraded_parts":[{"part":"b","reason":"timeout"}]}"#,
-        "cache-control: no-store\nx-northgate-degraded: b;reason=timeout",
+        "cache-control: no-store\nx-northgate-degraded: b;reason=timeout\nvary: accept-language",
     );
     let list = "response = [\"{parts.a}\"]\nparts.a = { upstream = \"u\", path = \"/a\" }";
     check(

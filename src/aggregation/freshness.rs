@@ -16,6 +16,8 @@ pub(super) struct Strictest {
     /// How many of these have said for how long they are good.
     timed: usize,
     public: usize,
+    /// How many have said how long caches of many may keep them.
+    shared: usize,
     no_store: bool,
     private: bool,
     no_cache: bool,
@@ -58,13 +60,13 @@ impl Strictest {
         self.vary.extend(names.iter().cloned());
     }
 
-    /// Adds that what there is depends on who calls, and nobody has said that it is for others as well.
+    /// Adds that what there is depends on who calls.
     pub(super) fn is_for_caller(&mut self) {
         self.private = true;
     }
 
-    /// Adds what a part says of its answer. `is_of_caller` where that was asked for in somebody's name: then it is for nobody
-    /// else, unless it says so (RFC 9111 section 3.5 has the same of `Authorization`).
+    /// Adds what a part says of its answer. `is_of_caller` where that was asked for in somebody's name: then the whole is for nobody
+    /// else, whatever the part says. It may be for all who ask for the part by its URL; by that of the whole they get others.
     pub(super) fn add(&mut self, status: StatusCode, headers: &HeaderMap, is_of_caller: bool) {
         let said = ResponseDirectives::of(headers, &[]);
         self.parts += 1;
@@ -75,8 +77,8 @@ impl Strictest {
         self.proxy_revalidate |= said.proxy_revalidate;
         self.no_transform |= has_no_transform(headers);
         self.public += usize::from(said.public);
-        let is_shared = said.public || said.s_maxage.is_some();
-        self.private |= is_of_caller && !is_shared;
+        self.private |= is_of_caller;
+        self.shared += usize::from(said.s_maxage.is_some());
         // What it has been on its way for is over; a clock is not needed, since whoever has kept it says so.
         let age = initial_age(headers, UNIX_EPOCH, Duration::ZERO).as_secs();
         let left = |seconds: Option<u64>| seconds.map(|seconds| seconds.saturating_sub(age));
@@ -114,6 +116,13 @@ impl Strictest {
             let max_age = self.max_age.of_all(self.parts);
             let shared = self.shared_age.of_all(self.parts);
             let shared = shared.filter(|_| !self.private && shared != max_age);
+            // Said of the whole it lets caches keep what was asked for with credentials (RFC 9111 section 3.5), which not every
+            // part has allowed.
+            let may_say = is_public || self.shared == self.parts;
+            let (max_age, shared) = match shared {
+                Some(shared) if !may_say => (max_age.map(|it| it.min(shared)), None),
+                shared => (max_age, shared),
+            };
             let while_revalidate = self.while_revalidate.of_all(self.parts);
             let times = [
                 ("max-age", max_age),
@@ -292,7 +301,16 @@ mod tests {
         check(
             &[&["cache-control: public, max-age=60"]],
             true,
-            "public, max-age=60",
+            "private, max-age=60",
+        );
+        // Caches of many may have it only for as long as one says, and not for what was asked for with credentials.
+        check(
+            &[
+                &["cache-control: max-age=60"],
+                &["cache-control: s-maxage=5, max-age=90"],
+            ],
+            false,
+            "max-age=5",
         );
     }
 

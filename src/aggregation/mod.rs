@@ -33,7 +33,7 @@
 //! A part's answer is one with a status that it accepts, and a body that is what the part takes it for.
 //!
 //! Headers of parts go no further. `Cache-Control` is the strictest of what the answers say of themselves, with what is left of
-//! their time; an answer that was asked for in somebody's name is `private` unless it says otherwise. `Vary` has what any of
+//! their time; where a part was asked for in somebody's name, or policies tell parts who calls, the whole is `private`. `Vary` has what any of
 //! them varies by, and the client's headers that requests and conditions name. `ETag` is of the bytes of the whole.
 //!
 //! # Bytes

@@ -155,9 +155,9 @@ impl Plan {
         Some(Plan {
             graph: graph?,
             streams,
-            answer,
             filter,
-            varies_by: varies_by(&parts),
+            varies_by: varies_by(&parts, &answer),
+            answer,
             parts: parts.into(),
             timeout,
             limits,
@@ -174,6 +174,11 @@ impl Plan {
 
     pub fn answer(&self) -> &Form {
         &self.answer
+    }
+
+    /// Whether the answer says something of who calls beside what its parts say.
+    pub(super) fn is_of_one_client(&self) -> bool {
+        matches!(&self.answer, Form::Response(template) if template.is_of_one_client())
     }
 
     /// What makes the answer of what parts have made.
@@ -449,11 +454,14 @@ fn answer(
     }
 }
 
-fn varies_by(parts: &[Part]) -> Box<[HeaderName]> {
+fn varies_by(parts: &[Part], answer: &Form) -> Box<[HeaderName]> {
     let mut names: Vec<HeaderName> = Vec::new();
     for part in parts {
         let of_condition = part.when.iter().flat_map(Expression::client_headers);
         names.extend(part.request.client_headers().chain(of_condition).cloned());
+    }
+    if let Form::Response(template) = answer {
+        names.extend(template.client_headers().cloned());
     }
     names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
     names.dedup();

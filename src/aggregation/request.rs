@@ -125,10 +125,10 @@ impl Request {
     /// Whether it says who the client is.
     pub fn names_the_caller(&self) -> bool {
         let in_json = match &self.body {
-            Some(Body::Json(json)) => json.names_the_caller(),
+            Some(Body::Json(json)) => json.is_of_one_client(),
             _ => false,
         };
-        in_json || self.templates().any(Template::names_the_caller)
+        in_json || self.templates().any(Template::is_of_one_client)
     }
 
     /// All of them but those in JSON.

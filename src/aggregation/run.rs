@@ -36,6 +36,8 @@ pub struct Run {
 pub(super) struct Outcomes {
     pub(super) plan: Arc<Plan>,
     pub(super) all: Vec<Option<Outcome>>,
+    /// Parts are told who calls by something else than their requests.
+    pub(super) is_for_caller: bool,
 }
 
 impl Run {
@@ -45,6 +47,7 @@ impl Run {
             outcomes: Outcomes {
                 plan: plan.clone(),
                 all,
+                is_for_caller: false,
             },
             plan,
             under_way: 0,
@@ -83,12 +86,22 @@ impl Run {
         self.begin(self.ready_behind(part), view)
     }
 
-    /// Ends all that have not ended yet, since there is no time left. Their requests are to be cancelled.
+    /// Ends all that have not ended yet: since there is no time left, or since there is no answer any more, whatever they say. Their
+    /// requests are to be cancelled.
     pub fn give_up(&mut self) {
+        let has_failed = self.has_failed();
         for outcome in &mut self.outcomes.all {
-            outcome.get_or_insert(Outcome::Failed(Reason::Budget));
+            outcome.get_or_insert_with(|| match has_failed {
+                true => Outcome::LeftOut,
+                false => Outcome::Failed(Reason::Budget),
+            });
         }
         self.under_way = 0;
+    }
+
+    /// Parts are told who calls by something else than their requests, as policies do: then the answer is for nobody else.
+    pub fn is_for_caller(&mut self) {
+        self.outcomes.is_for_caller = true;
     }
 
     /// Whether nothing is under way. Then everything has ended.

@@ -21,8 +21,7 @@ pub(super) fn routes(route: &Route, cache: &Arc<Cache>) -> Box<[Arc<Route>]> {
     let parts = plan.parts().iter().zip(aggregate.parts()).enumerate();
     let routes = parts.map(|(index, (part, action))| {
         let name = part_name(&route.name, part.name());
-        let tells_who_calls = route.pipeline.changes_upstream_requests();
-        let rules = aggregate.rules(index, cache, tells_who_calls);
+        let rules = aggregate.rules(index, cache);
         Arc::new(Route {
             pipeline: route.pipeline.of_part(&name, rules.map(Arc::new)),
             name: name.into(),

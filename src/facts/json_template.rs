@@ -71,9 +71,9 @@ impl JsonTemplate {
         self.templates().flat_map(Template::client_headers)
     }
 
-    /// Whether it says who the client is.
-    pub fn names_the_caller(&self) -> bool {
-        self.templates().any(Template::names_the_caller)
+    /// Whether it can be another one for the same request of another client, but for the headers that it names.
+    pub fn is_of_one_client(&self) -> bool {
+        self.templates().any(Template::is_of_one_client)
     }
 
     fn templates(&self) -> impl Iterator<Item = &Template> {

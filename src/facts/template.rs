@@ -165,6 +165,20 @@ impl Template {
         self.holes().any(is_proof)
     }
 
+    /// Whether it can be another text for the same request of another client, but for the headers that it names.
+    pub fn is_of_one_client(&self) -> bool {
+        self.holes().any(|hole| {
+            matches!(
+                hole,
+                Hole::Certificate(_)
+                    | Hole::Identity(_)
+                    | Hole::ClientIp
+                    | Hole::RequestId
+                    | Hole::TraceId
+            )
+        })
+    }
+
     /// The text itself where it has no variables.
     pub fn as_static(&self) -> Option<&str> {
         match &*self.parts {

@@ -7,6 +7,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
@@ -36,6 +39,7 @@ const GRACE: Duration = Duration::from_millis(20);
 /// Those that are asked for.
 struct UnderWay {
     tasks: JoinSet<Part>,
+    of_client: Option<Arc<OfClient>>,
     spans: PartSpans,
 }
 
@@ -44,6 +48,38 @@ struct Part {
     index: usize,
     ended: Ended,
     took: Duration,
+}
+
+/// What policies do to the requests of parts, which is of the client's.
+pub(super) struct OfClient {
+    pub(super) request: RequestHeader,
+    /// A digest of the headers that they write.
+    pub(super) written: Box<str>,
+}
+
+impl OfClient {
+    /// `None` where they do nothing.
+    fn new(exchange: &Exchange, request: &RequestHeader) -> Option<Arc<OfClient>> {
+        let pipeline = &exchange.route.pipeline;
+        if !pipeline.changes_upstream_requests() {
+            return None;
+        }
+        let mut headers = HeaderMap::new();
+        pipeline.upstream_request(&mut headers, exchange.view(request));
+        let mut lines = Vec::new();
+        for (name, value) in &headers {
+            lines.extend_from_slice(name.as_str().as_bytes());
+            lines.push(b':');
+            lines.extend_from_slice(value.as_bytes());
+            // No value has one.
+            lines.push(b'\n');
+        }
+        let digest = digest(&SHA256, &lines);
+        Some(Arc::new(OfClient {
+            request: request.clone(),
+            written: STANDARD_NO_PAD.encode(digest.as_ref()).into(),
+        }))
+    }
 }
 
 /// What it means how asking for a part has ended.
@@ -80,11 +116,17 @@ impl Exchange {
     }
 
     /// It has the client's request id, so that what upstreams log is found by it, and is a span of its own beneath this one.
-    fn for_part(&self, route: &Arc<Route>, asked: Arc<Asked>) -> Exchange {
+    fn for_part(
+        &self,
+        route: &Arc<Route>,
+        asked: Arc<Asked>,
+        of_client: &Option<Arc<OfClient>>,
+    ) -> Exchange {
         let mut exchange = Exchange::on(route.clone(), self.facts.again());
         exchange.facts.trace = self.facts.trace.child(draw_span());
         exchange.connection = self.connection.clone();
         exchange.part = Some(asked);
+        exchange.of_client = of_client.clone();
         exchange
     }
 }
@@ -102,8 +144,12 @@ pub(super) async fn answer(
     let mut run = Run::new(plan.clone());
     let mut under_way = UnderWay {
         tasks: JoinSet::new(),
+        of_client: OfClient::new(exchange, session.req_header()),
         spans: PartSpans::new(exchange.began, plan.parts().len()),
     };
+    if under_way.of_client.is_some() && exchange.facts.identity.is_some() {
+        run.is_for_caller();
+    }
     let mut rest = Rest::Cancelled;
     let first = run.start(exchange.view(session.req_header()));
     ask(first, session, exchange, &mut under_way, fills);
@@ -117,11 +163,11 @@ pub(super) async fn answer(
         }
         let ended = tokio::select! {
             biased;
-            Some(ended) = under_way.tasks.join_next() => ended,
             () = &mut budget => {
                 rest = Rest::Budget;
                 break;
             }
+            Some(ended) = under_way.tasks.join_next() => ended,
             left = session.downstream_session.read_body_or_idle(true), if is_heard => match left {
                 Ok(_) => {
                     is_heard = false;
@@ -248,7 +294,7 @@ fn ask(
             took: began.elapsed(),
         };
         let served = exchange.route.parts.get(index).and_then(|route| {
-            let own = Box::new(exchange.for_part(route, asked.clone()));
+            let own = Box::new(exchange.for_part(route, asked.clone(), &under_way.of_client));
             under_way.spans.start(index, own.facts.trace);
             let collecting = Box::new(Collecting::new(asked.clone(), route.largest_part));
             let request = request(outgoing, route, session.req_header());

@@ -14,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
+use super::aggregate::OfClient;
 use super::batch::Side;
 use super::bodies::Bodies;
 use super::cache::Cached;
@@ -87,6 +88,8 @@ pub struct Exchange {
     pub(super) filler: Option<Arc<Filler>>,
     /// Where it is told how it has ended, where this is an exchange for a part of an aggregation.
     pub(super) part: Option<Arc<Asked>>,
+    /// Where this is an exchange for a part: what the client has sent, which policies look at, and what they write of it.
+    pub(super) of_client: Option<Arc<OfClient>>,
     /// How the parts have ended, where its route puts some together.
     pub(super) parts: Option<Box<str>>,
     /// Where it is a batch, or a call of one.
@@ -132,6 +135,7 @@ impl Exchange {
             cached: None,
             filler: None,
             part: None,
+            of_client: None,
             parts: None,
             batch: None,
             cause: None,
@@ -308,7 +312,8 @@ impl Exchange {
         {
             return Err(self.give_up(Code::PathRefused));
         }
-        pipeline.upstream_request(&mut parts.headers, view);
+        let of_client = self.of_client.as_ref().map_or(request, |it| &it.request);
+        pipeline.upstream_request(&mut parts.headers, self.view(of_client));
         // An attempt sends the body from its beginning, whatever an earlier one has sent of it.
         let bodies = pipeline.request_body(view);
         self.bodies.request = bodies;

@@ -141,3 +141,114 @@ async fn parts_are_told_who_calls_and_nothing_else() {
         }
     }
 }
+
+const TENANTS: &str = r#"
+    [upstreams.shop]
+    endpoints = ["$origin"]
+    [routes.home]
+    match = { path = "/t/{tenant}/home" }
+    policies.compression = {}
+    policies.request_headers = { set = { x-tenant = "{path.tenant}", x-team = "{request.query}" } }
+    [routes.home.aggregate]
+    parts.kept = { upstream = "shop", path = "/kept", cache = "60s" }
+"#;
+
+/// Policies of the route look at the client's request, and what they tell a part's upstream is part of what its cache goes by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_policies_write_is_of_the_client_s_request_and_told_apart_by_caches() {
+    let origin = Origin::http1(|seen| {
+        let [tenant, team] = ["x-tenant", "x-team"].map(|it| seen.header(it).unwrap_or_default());
+        reply(200, &[], full(format!("\"{tenant} {team}\"")))
+    });
+    let gateway = Gateway::draft(TENANTS)
+        .with("origin", &origin)
+        .start()
+        .await;
+    for _ in 0..2 {
+        for (tenant, team) in [("acme", "red"), ("acme", "blue"), ("small", "red")] {
+            let asking = get(&format!("/t/{tenant}/home?{team}"));
+            let answer = gateway.http1().send(asking).await;
+            assert_eq!(
+                answer.json()["kept"],
+                format!("{tenant} {team}"),
+                "{answer:?}"
+            );
+        }
+    }
+    assert_eq!(origin.seen().len(), 3, "each is kept");
+}
+
+/// For whom an answer is that depends on who asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_depends_on_the_client_is_for_nobody_else() {
+    let origin = Origin::http1(|_| {
+        let headers = [("cache-control", "public, max-age=60")];
+        reply(200, &headers, full("1"))
+    });
+    for (aggregate, control, vary) in [
+        (
+            "parts.a = { upstream = \"shop\", path = \"/a\" }",
+            "public, max-age=60",
+            None,
+        ),
+        (
+            "parts.a = { upstream = \"shop\", path = \"/{client.ip}\" }",
+            "private, max-age=60",
+            None,
+        ),
+        (
+            "parts.a = { upstream = \"shop\", path = \"/a\", when = 'client.ip != \"192.0.2.1\"' }",
+            "private, max-age=60",
+            None,
+        ),
+        (
+            "response = { id = \"{request.id}\", a = \"{parts.a}\" }\nparts.a = { upstream = \"shop\", path = \"/a\" }",
+            "private, max-age=60",
+            None,
+        ),
+        (
+            "response = { l = \"{headers.accept-language}\", a = \"{parts.a}\" }\nparts.a = { upstream = \"shop\", path = \"/a\" }",
+            "public, max-age=60",
+            Some("accept-language"),
+        ),
+    ] {
+        let toml = format!(
+            "[upstreams.shop]\nendpoints = [\"$origin\"]\n[routes.home]\nmatch = {{ path = \"/home\" }}\n[routes.home.aggregate]\n{aggregate}\n"
+        );
+        let gateway = Gateway::draft(&toml).with("origin", &origin).start().await;
+        let answer = gateway
+            .http1()
+            .send(get("/home").header("accept-language", "de"))
+            .await;
+        assert_eq!(answer.status, 200, "{aggregate}: {answer:?}");
+        assert_eq!(answer.header("cache-control"), Some(control), "{aggregate}");
+        assert_eq!(answer.header("vary"), vary, "{aggregate}");
+    }
+}
+
+/// One that was still under way when another has failed has not failed itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_part_that_has_failed_is_the_one_that_is_named() {
+    let origin = Origin::serving(Protocol::Http1, |seen| async move {
+        if seen.target == "/a" {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
+        status(if seen.target == "/b" { 503 } else { 200 })
+    });
+    let toml = r#"
+        [upstreams.shop]
+        endpoints = ["$origin"]
+        [routes.home]
+        match = { path = "/home" }
+        [routes.home.aggregate]
+        parts.a = { upstream = "shop", path = "/a", required = true }
+        parts.b = { upstream = "shop", path = "/b", required = true }
+    "#;
+    let gateway = Gateway::draft(toml).with("origin", &origin).start().await;
+    let answer = gateway.http1().send(get("/home")).await;
+    let json = answer.json();
+    assert_eq!(
+        (answer.status, &json["part"], &json["reason"]),
+        (502, &"b".into(), &"status_503".into())
+    );
+}

@@ -118,6 +118,7 @@ impl Variable {
 
     pub(super) fn is_of_caller(&self) -> bool {
         match self {
+            Variable::ClientIp | Variable::RequestId => true,
             Variable::Identity(_)
             | Variable::Claim(_)
             | Variable::Certificate

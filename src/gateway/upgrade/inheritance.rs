@@ -211,10 +211,13 @@ mod tests {
         };
         check(&[(hello(1, 0), 1)], Ok(0));
         check(&[(hello(1, 1), 1), (one(&bind, false), 1)], Ok(1));
+        // Earlier versions say less, and nothing else.
+        check(&[(hello(2, 0), 1)], Ok(0));
         check(
-            &[(hello(2, 0), 1)],
-            Err("(northgate 9) speaks version 2 of the handoff and this one 1: restart instead"),
+            &[(hello(3, 0), 1)],
+            Err("(northgate 9) speaks version 3 of the handoff and this one 2: restart instead"),
         );
+        check(&[(hello(0, 0), 1)], Err("speaks version 0"));
         check(&[(Message::Go, 0)], Err("does not say hello"));
         check(&[], Err("it is gone"));
         check(&[(hello(1, 0), 0)], Err("standard error"));

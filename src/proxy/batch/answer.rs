@@ -138,6 +138,8 @@ fn placed(cookie: &HeaderValue, path: &str) -> HeaderValue {
     if attributes.any(is_path) {
         return cookie.clone();
     }
+    // What stands behind a semicolon would be an attribute of its own.
+    let path = path.split(';').next().unwrap_or_default();
     let end = path.rfind('/').filter(|end| *end > 0);
     let place = end.and_then(|end| path.get(..end)).unwrap_or("/");
     let placed = [bytes, b"; Path=", place.as_bytes()].concat();

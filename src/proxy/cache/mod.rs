@@ -66,7 +66,13 @@ pub(super) async fn answer(
         return Ok(Answer::Reply(purge::answer(asked, &rules).await));
     }
     let mut cached = Box::new(Cached::new(rules.clone()));
-    let ask = match Ask::of(&rules, &exchange.route.name, exchange.view(request)) {
+    // What is written into requests for a part's upstream is part of what is asked for.
+    let scope = exchange
+        .of_client
+        .as_ref()
+        .map(|it| format!("{}|{}", exchange.route.name, it.written));
+    let scope = scope.as_deref().unwrap_or(&exchange.route.name);
+    let ask = match Ask::of(&rules, scope, exchange.view(request)) {
         Ok(ask) => ask,
         Err(past) => {
             cached.past(past);
