@@ -10,7 +10,7 @@ use super::key::primary;
 use super::key_hash::Key;
 use super::rfc::RequestDirectives;
 use super::rules::Rules;
-use crate::facts::{View, host};
+use crate::facts::{KeyPart, View, host};
 
 /// What a request asks the cache for.
 #[derive(Clone, Debug)]
@@ -58,11 +58,10 @@ impl Ask {
             true => RequestDirectives::of(headers),
             false => RequestDirectives::default(),
         };
-        let is_known = view.facts.identity.is_some() || headers.contains_key(AUTHORIZATION);
         Ok(Ask {
             key: primary(route, query.as_deref(), rules.vary_by.as_deref(), view),
             control,
-            is_personal: is_known && rules.vary_by.is_none(),
+            is_personal: is_personal(rules, view),
             is_head,
             has_range: headers.contains_key(RANGE),
         })
@@ -80,6 +79,21 @@ impl Ask {
 
     pub fn is_head(&self) -> bool {
         self.is_head
+    }
+}
+
+/// Whether its sender has proven who it is, or may have, and nothing in the key tells who that is. What nobody here has looked at
+/// may prove it to the upstream; then who calls is a stranger to the key.
+fn is_personal(rules: &Rules, view: View<'_>) -> bool {
+    let has_credentials = view.request.headers.contains_key(AUTHORIZATION);
+    match rules.vary_by.as_deref() {
+        None => has_credentials || view.facts.identity.is_some(),
+        Some([]) => false,
+        Some(parts) => {
+            let is_known =
+                view.facts.identity.is_some() || parts.contains(&KeyPart::Header(AUTHORIZATION));
+            has_credentials && !is_known
+        }
     }
 }
 

@@ -24,6 +24,9 @@ use super::rules::Rules;
 use super::sink::{Keeping, Sink};
 use crate::response::{Code, Reply};
 
+/// How often it is looked whether what is for one alone is still to be taken.
+const LEFT_ALONE: Duration = Duration::from_millis(100);
+
 /// What has become of a fill, for everybody who waits for it.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -257,7 +260,8 @@ impl Filler {
         if let Err(why) = verdict {
             let reader = body.read_from(0);
             writer.let_go();
-            if self.outcome.receiver_count() > 2 {
+            let is_asked_for = why == WhyNot::Rare || self.purpose.ask.control.no_store;
+            if self.outcome.receiver_count() > 2 && !is_asked_for {
                 // The next who come need not wait for what is not for them.
                 self.rules.cache.pass(self.key);
             }
@@ -407,11 +411,49 @@ impl Filler {
             for_first: None,
             uses: AtomicU32::new(stale.uses.load(Ordering::Relaxed)),
         });
-        match verdict {
-            Ok(()) => self.rules.cache.put_confirmed(&entry, stale),
-            Err(_) => self.rules.cache.forget(stale),
+        let why = match verdict {
+            Ok(()) => {
+                self.rules.cache.put_confirmed(&entry, stale);
+                return Outcome::Confirmed(entry);
+            }
+            Err(why) => why,
+        };
+        // What who asks wants of it, or is, says nothing of what is kept for others.
+        let is_of_request = why == WhyNot::Personal || self.purpose.ask.control.no_store;
+        if !is_of_request {
+            self.rules.cache.forget(stale);
         }
-        Outcome::Confirmed(entry)
+        // It is for whoever has asked, and for nobody who has waited.
+        let reader = entry.body.read_from(0);
+        reader.map_or(Outcome::Again, |reader| {
+            Outcome::Once(Arc::new(Once {
+                status: entry.status,
+                headers: entry.headers.clone(),
+                why,
+                told: self.told.get().cloned().unwrap_or_default(),
+                body: Mutex::new(Some(reader)),
+            }))
+        })
+    }
+
+    /// Ends once nobody waits any more, and nobody has taken what is for one alone: nobody will read that, and what writes it need
+    /// not wait for a reader.
+    pub async fn is_left_alone(&self) {
+        self.outcome.closed().await;
+        loop {
+            let once = match &*self.outcome.borrow() {
+                Some(Outcome::Once(once)) => Some(once.clone()),
+                _ => None,
+            };
+            let Some(once) = once else { return };
+            // One is here and one is kept by the channel; whoever is about to take it has another.
+            if Arc::strong_count(&once) <= 2 {
+                drop(once.take());
+                return;
+            }
+            drop(once);
+            tokio::time::sleep(LEFT_ALONE).await;
+        }
     }
 
     fn settle(&self, outcome: Outcome) {

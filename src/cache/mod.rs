@@ -308,7 +308,9 @@ impl Cache {
     /// Has nobody wait for what lies under this key, for a while.
     fn pass(&self, key: Key) {
         let until = Instant::now() + NO_WAIT;
-        self.memory.put(key, Arc::new(Slot::Passes(until)));
+        let is_kept = |slot: &Slot| matches!(slot, Slot::Entry(_) | Slot::Variants(_));
+        self.memory
+            .put_unless(key, Arc::new(Slot::Passes(until)), is_kept);
     }
 
     /// An entry whose body begins to come.

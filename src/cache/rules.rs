@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use super::Cache;
 use super::key::Query;
 use super::marks::{Sign, TagField, Tags};
-use super::rfc::Given;
+use super::rfc::{Given, is_heuristic};
 use crate::facts::{Expression, KeyPart};
 use crate::text::Ratio;
 
@@ -88,7 +88,9 @@ impl Freshness {
     pub fn of_silent(&self, status: StatusCode) -> Option<Duration> {
         let of_status = self.statuses.iter().filter(|it| it.is_for(status));
         let nearest = of_status.max_by_key(|it| it.status);
-        nearest.map(|it| it.ttl).or(self.default_ttl)
+        nearest
+            .map(|it| it.ttl)
+            .or(self.default_ttl.filter(|_| is_heuristic(status)))
     }
 }
 
@@ -113,7 +115,8 @@ impl Rules {
     /// What the route says of how long a response with this status is good.
     pub(super) fn given(&self, status: StatusCode) -> Given {
         Given {
-            ttl: self.freshness.ttl,
+            // Of others a route says so by `statuses`: what one request does wrong is not what all get.
+            ttl: self.freshness.ttl.filter(|_| is_heuristic(status)),
             silent: self.freshness.of_silent(status),
             is_heuristic: self.freshness.is_heuristic,
             while_revalidate: self.freshness.while_revalidate,

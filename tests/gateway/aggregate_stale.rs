@@ -107,7 +107,8 @@ async fn a_stale_answer_stands_in_where_there_is_none_and_that_is_said() {
 
 async fn answer(now: Arc<AtomicU8>) -> http::Response<Body> {
     let is = |fault: Fault| now.load(Ordering::SeqCst) == fault as u8;
-    if is(Fault::LateForPart) || is(Fault::LateForAll) {
+    // Who is about to be gone does not answer any more.
+    if is(Fault::LateForPart) || is(Fault::LateForAll) || is(Fault::Refused) {
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
     if is(Fault::CutOff) {

@@ -49,6 +49,11 @@ async fn a_route_says_how_long_what_is_good() {
         ("statuses = { \"5xx\" = \"60s\" }", 503, "", 1),
         ("statuses = { \"5xx\" = \"60s\" }", 503, "max-age=0", 2),
         ("min_uses = 2", 200, "max-age=60", 2),
+        // What one request does wrong is not what all get.
+        ("default_ttl = \"60s\"", 400, "", 2),
+        ("default_ttl = \"60s\"", 404, "", 1),
+        ("ttl = \"60s\"", 401, "max-age=0", 2),
+        ("ttl = \"60s\"", 500, "", 2),
     ] {
         let shop = Origin::http1(move |_| {
             let control = (!control.is_empty()).then_some(("cache-control", control));
@@ -331,4 +336,121 @@ async fn a_response_that_breaks_off_after_it_was_confirmed_is_not_kept() {
     whole.send("all of it").await;
     drop(whole);
     assert_eq!(third.await.unwrap().text(), "all of it");
+}
+
+/// Who shows credentials that nobody here has looked at is nobody of whom a key could say who that is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_were_not_looked_at_are_shared_with_nobody() {
+    for (vary_by, asked) in [("identity", 4), ("all", 1)] {
+        let shop = Origin::http1(|seen| {
+            let who = seen.header("authorization").unwrap_or_default().to_owned();
+            reply(200, &LIFE, full(who))
+        });
+        let cache = format!("vary_by = \"{vary_by}\"");
+        let gateway = draft(&shop, &cache, "").start().await;
+        for _ in 0..2 {
+            for who in ["Bearer ann", "Bearer ben"] {
+                let answer = gateway
+                    .http1()
+                    .send(get("/x").header("authorization", who))
+                    .await;
+                let is_own = answer.text() == who;
+                assert!(is_own || vary_by == "all", "{vary_by}: {answer:?}");
+            }
+        }
+        assert_eq!(shop.seen().len(), asked, "{vary_by}");
+    }
+}
+
+/// Requests that want nothing kept take nothing from others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_nothing_kept_takes_nothing_away() {
+    for validator in [None, Some(("etag", "\"1\""))] {
+        let shop = Origin::serving(Protocol::Http1, move |seen| async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let headers: Vec<_> = LIFE.into_iter().chain(validator).collect();
+            match seen.header("if-none-match") {
+                Some(_) => reply(304, &headers, empty()),
+                None => reply(200, &headers, full("x")),
+            }
+        });
+        let gateway = draft(&shop, "", "").start().await;
+        gateway.http1().send(get("/x")).await;
+        let asking = || get("/x").header("cache-control", "no-cache, no-store");
+        let (one, two) = (gateway.http1(), gateway.http1());
+        let both = tokio::join!(one.send(asking()), two.send(asking()));
+        assert_eq!((both.0.status, both.1.status), (200, 200));
+        let before = shop.seen().len();
+        for _ in 0..3 {
+            let answer = gateway.http1().send(get("/x")).await;
+            assert_eq!(answer.text(), "x");
+        }
+        assert_eq!(shop.seen().len(), before, "{validator:?}: it is still kept");
+    }
+}
+
+/// What an upstream says of a stale response to one client alone is for no other that has waited.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_confirmed_for_one_alone_is_for_no_other() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let own = count.clone();
+    let shop = Origin::serving(Protocol::Http1, move |seen| {
+        let number = own.fetch_add(1, Ordering::SeqCst).to_string();
+        async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let is_known = seen.header("if-none-match").is_some();
+            let control = if is_known { "private" } else { "max-age=0" };
+            let headers = [
+                ("etag", "\"1\""),
+                ("cache-control", control),
+                ("x-mine", &*number),
+            ];
+            match is_known {
+                true => reply(304, &headers, empty()),
+                false => reply(200, &headers, full("x")),
+            }
+        }
+    });
+    let gateway = draft(&shop, "", "").start().await;
+    gateway.http1().send(get("/x")).await;
+    let clients = [gateway.http1(), gateway.http1(), gateway.http1()];
+    let answers = clients.iter().map(|client| client.send(get("/x")));
+    let answers = futures_util::future::join_all(answers).await;
+    let mut mine: Vec<_> = answers.iter().map(|it| it.header("x-mine")).collect();
+    assert!(answers.iter().all(|it| it.text() == "x"), "{answers:?}");
+    mine.sort_unstable();
+    mine.dedup();
+    assert_eq!(mine.len(), 3, "each has its own: {answers:?}");
+}
+
+/// A response that is for one client alone is fetched no longer than that waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_will_read_is_not_waited_for() {
+    let shop = Origin::serving(Protocol::Http1, |_| async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        reply(
+            200,
+            &[("cache-control", "no-store")],
+            full(vec![b'x'; 4_000_000]),
+        )
+    });
+    let gateway = draft(&shop, "", "").start().await;
+    for (client, path) in [(gateway.http1(), "/1"), (gateway.http2(), "/2")] {
+        let early = tokio::time::timeout(Duration::from_millis(80), client.send(get(path))).await;
+        assert!(early.is_err(), "it has left");
+    }
+    eventually("both were asked for", async || {
+        (shop.seen().len() == 2).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("nothing is under way", async || {
+        let text = gateway.metrics().await;
+        let mut lines = text
+            .lines()
+            .filter(|it| it.starts_with("northgate_endpoint_active_requests{"));
+        let line = lines.next()?.to_owned();
+        line.ends_with(" 0").then_some(())
+    })
+    .await;
 }

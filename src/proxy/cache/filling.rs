@@ -34,7 +34,15 @@ impl Taker for Filling {
     }
 
     async fn push(&mut self, part: Bytes) -> Result<(), Unwanted> {
-        self.sink.push(part).await.map_err(|_| Unwanted)
+        let Filling { filler, sink } = self;
+        let pushing = sink.push(part);
+        tokio::pin!(pushing);
+        tokio::select! {
+            biased;
+            pushed = &mut pushing => return pushed.map_err(|_| Unwanted),
+            () = filler.is_left_alone() => {}
+        }
+        pushing.await.map_err(|_| Unwanted)
     }
 
     fn finish(&mut self) {

@@ -304,6 +304,7 @@ impl Exchange {
         let mut exchange = Exchange::on(self.route.clone(), self.facts.again());
         exchange.connection = self.connection.clone();
         exchange.names = self.names;
+        exchange.of_client = self.of_client.clone();
         exchange.filler = Some(filler);
         exchange
     }
