@@ -12,10 +12,11 @@ use tokio::sync::watch;
 
 use super::Cache;
 use super::ask::Ask;
-use super::body::{Body, Reader};
+use super::body::Body;
 use super::entry::{Entry, Times, kept};
 use super::key_hash::Key;
 use super::marks::{Standing, Tags};
+use super::outcome::{Failure, Once, Outcome, Spared, Told};
 use super::rfc::{
     ContentRange, Lifetime, Question, ResponseDirectives, Vary, WhyNot, confirms, initial_age,
     may_store, strip, update,
@@ -26,67 +27,6 @@ use crate::response::{Code, Reply};
 
 /// How often it is looked whether what is for one alone is still to be taken.
 const LEFT_ALONE: Duration = Duration::from_millis(100);
-
-/// What has become of a fill, for everybody who waits for it.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// It is kept, and may be read while it is written.
-    Kept(Arc<Entry>),
-    /// What was kept is good again (RFC 9111 section 4.3.4).
-    Confirmed(Arc<Entry>),
-    /// It is for whoever has asked for it, and for nobody else.
-    Once(Arc<Once>),
-    /// The upstream has failed, and a stale response has to do.
-    Spare(Arc<Entry>, Spared),
-    /// It was no answer to what was asked, and has to be asked for as if nothing were kept.
-    Again,
-    /// There is no response but one of the gateway's own.
-    Failed(Arc<Failure>),
-}
-
-/// Why a stale response has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spared {
-    Status(StatusCode),
-    Code(Code),
-}
-
-/// A response that is not kept.
-#[derive(Debug)]
-pub struct Once {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub why: WhyNot,
-    pub told: Told,
-    body: Mutex<Option<Reader>>,
-}
-
-impl Once {
-    /// Its body, once.
-    pub fn take(&self) -> Option<Reader> {
-        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        body.take()
-    }
-}
-
-/// A reply of the gateway in the place of a response.
-#[derive(Debug)]
-pub struct Failure {
-    pub reply: Reply,
-    pub told: Told,
-}
-
-/// What is to be said of the upstream's part in it.
-#[derive(Clone, Debug, Default)]
-pub struct Told {
-    pub upstream: Box<str>,
-    pub endpoint: Box<str>,
-    pub attempts: u32,
-    /// How long it took to answer.
-    pub time: Option<Duration>,
-    /// Why a step of the route's fallback has answered, and which.
-    pub degraded: Option<(HeaderValue, Box<str>)>,
-}
 
 /// A fill that is under way, for those who wait for it.
 #[derive(Clone, Debug)]
@@ -133,6 +73,8 @@ pub struct Filler {
     asked: Instant,
     /// What is known of the response that comes next.
     expected: Mutex<Option<(Told, Framing)>>,
+    /// What the upstream was asked with.
+    sent: Mutex<Option<HeaderMap>>,
     told: Arc<OnceLock<Told>>,
     outcome: watch::Sender<Option<Outcome>>,
 }
@@ -160,6 +102,7 @@ impl Filler {
             mark,
             asked: Instant::now(),
             expected: Mutex::default(),
+            sent: Mutex::default(),
             told: told.clone(),
             outcome: sender,
         };
@@ -181,6 +124,26 @@ impl Filler {
         stale.filter(|entry| {
             let is_live = self.rules.cache.is_live(entry);
             is_live && entry.may_spare(&self.purpose.ask, Instant::now())
+        })
+    }
+
+    /// The upstream is asked with these headers.
+    pub fn sends(&self, headers: &HeaderMap) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        *sent = Some(headers.clone());
+    }
+
+    /// Whether a response varies by what its client has not sent like that: then the client's headers do not tell for whom it is. Of
+    /// the scheme and the host the key knows.
+    fn varies_by_ours(&self, headers: &HeaderMap) -> bool {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sent) = &*sent else { return false };
+        let in_key = ["host", "x-forwarded-host", "x-forwarded-proto"];
+        let vary = Vary::of(headers);
+        let mut names = vary.names().iter();
+        names.any(|name| {
+            let own = self.purpose.headers.get_all(name).iter();
+            !in_key.contains(&name.as_str()) && !own.eq(sent.get_all(name).iter())
         })
     }
 
@@ -250,6 +213,7 @@ impl Filler {
             _ if !is_real => Err(WhyNot::Degraded),
             Framing::UntilClose => Err(WhyNot::Unframed),
             Framing::Delimited if !is_whole_part(status, &headers, length) => Err(WhyNot::Part),
+            Framing::Delimited if self.varies_by_ours(&headers) => Err(WhyNot::Varies),
             Framing::Delimited => may_store(&question),
         };
         let verdict = verdict.and_then(|()| match is_large {
@@ -412,10 +376,11 @@ impl Filler {
             uses: AtomicU32::new(stale.uses.load(Ordering::Relaxed)),
         });
         let why = match verdict {
-            Ok(()) => {
+            Ok(()) if !self.varies_by_ours(&entry.headers) => {
                 self.rules.cache.put_confirmed(&entry, stale);
                 return Outcome::Confirmed(entry);
             }
+            Ok(()) => WhyNot::Varies,
             Err(why) => why,
         };
         // What who asks wants of it, or is, says nothing of what is kept for others.

@@ -254,6 +254,9 @@ impl ProxyHttp for Proxy {
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.prepare(session.req_header(), upstream_request)?;
+        if let Some(filler) = &exchange.filler {
+            filler.sends(&upstream_request.headers);
+        }
         let is_seen = !exchange.bodies.request.is_empty() || exchange.copy.is_some();
         if !is_seen || !is_bodiless(session) {
             return Ok(());

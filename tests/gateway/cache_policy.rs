@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use northgate::identity::api_key::{KeyHash, Prefix, make};
+
 use crate::harness::*;
 
 const SHOP: &str = r#"
@@ -453,4 +455,52 @@ async fn what_nobody_will_read_is_not_waited_for() {
         line.ends_with(" 0").then_some(())
     })
     .await;
+}
+
+/// What a response varies by that clients have not sent tells nobody for whom it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_varies_by_who_calls_is_not_told_apart_by_what_clients_send() {
+    let keys = ["ann", "ben"].map(|_| make(&Prefix::default()).expect("randomness").text);
+    let toml = r#"
+        [consumers.ann]
+        api_keys = ["$ann"]
+        [consumers.ben]
+        api_keys = ["$ben"]
+        [upstreams.shop]
+        endpoints = ["$shop"]
+        [routes.shop]
+        match = { path = "/{*rest}" }
+        upstream = "shop"
+        policies.api_key = { forward = { x-who = "consumer" } }
+        policies.cache = {}
+    "#;
+    let shop = Origin::http1(|seen| {
+        let who = seen.header("x-who").unwrap_or_default().to_owned();
+        let vary = seen.target.trim_start_matches('/');
+        reply(
+            200,
+            &[("cache-control", "public, max-age=60"), ("vary", vary)],
+            full(who),
+        )
+    });
+    let draft = Gateway::draft(toml).with("shop", &shop);
+    let draft = draft.with("ann", KeyHash::of(keys[0].as_bytes()));
+    let gateway = draft
+        .with("ben", KeyHash::of(keys[1].as_bytes()))
+        .start()
+        .await;
+    for (path, asked) in [("/x-who", 4), ("/accept-language", 1)] {
+        let before = shop.seen().len();
+        for _ in 0..2 {
+            for (key, who) in keys.iter().zip(["ann", "ben"]) {
+                let answer = gateway
+                    .http1()
+                    .send(get(path).header("x-api-key", key))
+                    .await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                assert!(answer.text() == who || asked == 1, "{answer:?}");
+            }
+        }
+        assert_eq!(shop.seen().len() - before, asked, "{path}");
+    }
 }
