@@ -4,7 +4,7 @@ use http::Version;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::exchange::take_request;
+use super::heads::take_request;
 use super::names::Names;
 use super::{client_address, h2_request, strict, target};
 use crate::facts::host;

@@ -10,7 +10,6 @@ use http::header::{
 };
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
@@ -21,6 +20,7 @@ use super::cache::Cached;
 use super::collect::Asked;
 use super::copying::{Copy, is_error};
 use super::fallback::{Degraded, X_NORTHGATE_DEGRADED};
+use super::heads::{is_final, take_request, take_response};
 use super::kept::Kept;
 use super::names::Names;
 use super::timed::Seat;
@@ -465,36 +465,4 @@ impl Exchange {
         };
         flag_retry(error, verdict)
     }
-}
-
-/// Takes a request's header apart, leaving an empty one.
-///
-/// The engine keeps the letter case of every HTTP/1.1 header name in a second map, which doubles the work of
-/// copying and of every edit. Names are case-insensitive (RFC 9110 section 5.1), and HTTP/2 has only lower case;
-/// so the second map is left behind here, and what goes upstream is in lower case whatever came in.
-pub(super) fn take_request(header: &mut RequestHeader) -> http::request::Parts {
-    let empty = http::Request::new(()).into_parts().0;
-    std::mem::replace(header, empty.into()).into()
-}
-
-/// Takes a response's header apart, leaving an empty one.
-fn take_response(header: &mut ResponseHeader) -> http::response::Parts {
-    let empty = http::Response::new(()).into_parts().0;
-    std::mem::replace(header, empty.into()).into()
-}
-
-/// Whether the client has been sent more than interim responses.
-pub(super) fn has_begun(session: &ServerSession) -> bool {
-    final_status(session).is_some()
-}
-
-/// The status of the response that the client was sent, interim ones apart.
-pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
-    let status = session.response_written()?.status;
-    is_final(status).then_some(status)
-}
-
-/// Whether it is no interim response, which promises another one.
-fn is_final(status: StatusCode) -> bool {
-    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }

@@ -9,7 +9,8 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::exchange::{Exchange, has_begun};
+use super::exchange::Exchange;
+use super::heads::has_begun;
 use super::{doors, error_of, record, timed};
 use crate::actions::{Action, Answer, Fallback, Why};
 use crate::response::{Code, Dialect, Reply};

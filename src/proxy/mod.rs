@@ -29,6 +29,7 @@ mod exchange;
 mod fallback;
 mod forwarding;
 mod h2_request;
+mod heads;
 mod kept;
 mod later;
 mod multiplexed;

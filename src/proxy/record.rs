@@ -7,7 +7,8 @@ use http::Version;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::exchange::{Exchange, final_status};
+use super::exchange::Exchange;
+use super::heads::final_status;
 use crate::facts::host;
 use crate::identity::Identity;
 use crate::limits::Taken;

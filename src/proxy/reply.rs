@@ -14,7 +14,8 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::bodies::pass_reply;
 use super::doors::retry_after;
-use super::exchange::{Exchange, has_begun};
+use super::exchange::Exchange;
+use super::heads::has_begun;
 use crate::listener::Connection;
 use crate::response::{Code, Dialect, Reply, rescue};
 

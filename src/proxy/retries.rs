@@ -8,7 +8,8 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::exchange::{Exchange, has_begun};
+use super::exchange::Exchange;
+use super::heads::has_begun;
 use crate::response::Code;
 use crate::upstream::{Attempt, Peer, Replay, Retry, Upload, grpc_status};
 

@@ -31,7 +31,8 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::exchange::{Exchange, has_begun};
+use super::exchange::Exchange;
+use super::heads::has_begun;
 use super::kept::Kept;
 use crate::listener::End;
 use crate::response::Code;

@@ -21,7 +21,8 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::exchange::{Exchange, take_request};
+use super::exchange::Exchange;
+use super::heads::take_request;
 use super::{forwarding, own};
 use crate::actions::Action;
 use crate::cache::rfc::{Forward, ask_whether_same};
