@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::{Action, Proxy};
 use crate::aggregation::{Contract, Kept, Plan};
-use crate::cache::{Cache, Freshness, Query, Rules};
+use crate::cache::{Cache, Freshness, Query, Rules, VaryBy};
 use crate::facts::KeyPart;
 
 /// The largest answer of a part that is kept, as bodies of routes.
@@ -55,6 +57,7 @@ impl Aggregate {
             vary_by,
         } = self.plan.parts().get(part)?.cache.as_ref()?;
         let headers = vary_by.iter().cloned().map(KeyPart::Header);
+        let names: Vec<&str> = vary_by.iter().map(HeaderName::as_str).collect();
         Some(Rules {
             cache: cache.clone(),
             freshness: Freshness {
@@ -66,7 +69,7 @@ impl Aggregate {
                 if_error: *if_error,
             },
             query: Query::Whole,
-            vary_by: Some(headers.collect()),
+            vary_by: Some(VaryBy::new(headers, &names.join(" "))),
             bypass: None,
             min_uses: 1,
             max_object: LARGEST_KEPT.min(self.plan.limits.part_bytes as u64),

@@ -94,12 +94,12 @@ impl Proxy {
     }
 
     /// The upstream that this request is for, and who watches how it does, if somebody does.
-    pub fn choose(&self, view: View<'_>) -> Option<(&Arc<Upstream>, Option<&Arc<Canary>>)> {
+    pub fn choose(&self, view: View<'_>) -> Option<(Arc<Upstream>, Option<Arc<Canary>>)> {
         match &self.to {
-            To::One(upstream) => Some((upstream, None)),
+            To::One(upstream) => Some((upstream.clone(), None)),
             To::Split(split) => {
                 let branch = split.choose(view)?;
-                Some((&branch.upstream, branch.canary.as_ref()))
+                Some((branch.upstream.clone(), branch.canary.clone()))
             }
         }
     }

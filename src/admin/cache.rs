@@ -13,6 +13,7 @@
 //! `cache.broadcast` it comes when the store has it, and is 202 where the store cannot be asked: the others are told as soon as it
 //! can.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ use super::limits::{Refusal, problem, words, wrong};
 use crate::cache::broadcast::Told;
 use crate::cache::marks::Purge;
 use crate::cache::{Kept, Report};
-use crate::routing::Snapshot;
+use crate::routing::{Snapshot, normal_host};
+use crate::text::normalise_path;
 
 /// How full the cache is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -231,12 +233,16 @@ async fn follow(snapshot: &Snapshot, query: Option<&str>) -> Result<Purged, Refu
             let purge = |path: &String| Purge::url(host.as_bytes(), path.as_bytes());
             targets.iter().map(purge).collect()
         }
-        "prefix" if value.starts_with('/') => vec![Purge::prefix(None, value.as_bytes())],
         "prefix" => {
-            let (host, path) = place(&value)?;
-            vec![Purge::prefix(Some(host.as_bytes()), path.as_bytes())]
+            let Place { host, path, query } = place(&value)?;
+            let query = query.map_or_else(String::new, |query| format!("?{query}"));
+            let purge = |path: String| {
+                let host = host.as_ref().map(|host| host.as_bytes());
+                Purge::prefix(host, format!("{path}{query}").as_bytes())
+            };
+            spellings(snapshot, &path)?.into_iter().map(purge).collect()
         }
-        "host" => vec![Purge::host(value.to_ascii_lowercase().as_bytes())],
+        "host" => vec![Purge::host(normal_host(&value).as_bytes())],
         "tag" => vec![Purge::tag(value.as_bytes())],
         _ if value == "true" => vec![Purge::all()],
         _ => return Err(wrong("all is all=true".to_owned())),
@@ -271,42 +277,63 @@ fn undurable(error: &io::Error) -> Refusal {
     problem(StatusCode::INTERNAL_SERVER_ERROR, error, None)
 }
 
-/// The host of a URL, and its path as routes may have it in their keys: as it is, and with what counts of its query.
+/// The host of a URL, and its path as routes may have it in their keys: in the normal form of paths, and with what counts of its
+/// query.
 fn targets(snapshot: &Snapshot, url: &str) -> Result<(String, BTreeSet<String>), Refusal> {
-    let (host, target) = place(url)?;
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (&*target, None),
+    let place = place(url)?;
+    let (Some(host), query) = (place.host, place.query.as_deref()) else {
+        return Err(no_url(url));
     };
-    let mut targets = BTreeSet::from([target.clone()]);
-    let routes = snapshot
-        .listeners
-        .iter()
-        .flat_map(|view| view.table.routes());
-    for (_, _, route) in routes {
-        if let Some(rules) = route.pipeline.cache() {
-            targets.insert(match rules.query.of(query) {
-                Some(query) => format!("{path}?{query}"),
-                None => path.to_owned(),
-            });
-        }
+    // Parts of aggregations have all of it.
+    let mut queries = BTreeSet::from([query.map(Cow::Borrowed)]);
+    queries.extend(snapshot.rules().map(|rules| rules.query.of(query)));
+    let mut targets = BTreeSet::new();
+    for path in spellings(snapshot, &place.path)? {
+        targets.extend(queries.iter().map(|query| match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
+        }));
     }
     Ok((host, targets))
 }
 
-fn place(url: &str) -> Result<(String, String), Refusal> {
-    let parsed = url.parse::<Uri>().ok();
-    let absolute = parsed.as_ref().filter(|uri| uri.scheme().is_some());
-    let parts = absolute.and_then(|uri| {
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Some((
-            uri.authority()?.as_str().to_ascii_lowercase(),
-            path.to_owned(),
-        ))
-    });
-    parts.ok_or_else(|| {
-        wrong(format!(
-            "{url:?} is no URL such as http://shop.example/products/7"
-        ))
-    })
+/// The normal forms that listeners bring a path into.
+fn spellings(snapshot: &Snapshot, path: &str) -> Result<BTreeSet<String>, Refusal> {
+    let (mut spellings, mut refusal) = (BTreeSet::new(), None);
+    for view in &snapshot.listeners {
+        match normalise_path(path, &view.listener.paths) {
+            Ok(normal) => drop(spellings.insert(normal.unwrap_or_else(|| path.to_owned()))),
+            Err(why) => refusal = Some(why),
+        }
+    }
+    match refusal.filter(|_| spellings.is_empty()) {
+        Some(why) => Err(wrong(format!("no listener takes {path:?}: {why}"))),
+        None => Ok(spellings),
+    }
+}
+
+/// A URL, or what of it follows the host.
+struct Place {
+    host: Option<String>,
+    path: String,
+    query: Option<String>,
+}
+
+fn place(text: &str) -> Result<Place, Refusal> {
+    let uri = text.parse::<Uri>().map_err(|_| no_url(text))?;
+    let host = uri.scheme().and(uri.authority());
+    match host.is_some() || text.starts_with('/') {
+        true => Ok(Place {
+            host: host.map(|host| normal_host(host.as_str()).into_owned()),
+            path: uri.path().to_owned(),
+            query: uri.query().map(str::to_owned),
+        }),
+        false => Err(no_url(text)),
+    }
+}
+
+fn no_url(text: &str) -> Refusal {
+    wrong(format!(
+        "{text:?} is no URL such as http://shop.example/products/7"
+    ))
 }

@@ -6,7 +6,7 @@ use http::header::{
 use http::{HeaderMap, Method};
 use pingora::http::RequestHeader;
 
-use super::key::primary;
+use super::key::{Scope, VaryBy, primary};
 use super::key_hash::Key;
 use super::rfc::RequestDirectives;
 use super::rules::Rules;
@@ -37,8 +37,8 @@ pub enum Past {
 }
 
 impl Ask {
-    /// `route` is the name of the request's route. Costs a SHA-256.
-    pub fn of(rules: &Rules, route: &str, view: View<'_>) -> Result<Ask, Past> {
+    /// Costs a SHA-256.
+    pub fn of(rules: &Rules, scope: Scope<'_>, view: View<'_>) -> Result<Ask, Past> {
         let request = view.request;
         let is_head = request.method == Method::HEAD;
         if !is_head && request.method != Method::GET {
@@ -59,7 +59,7 @@ impl Ask {
             false => RequestDirectives::default(),
         };
         Ok(Ask {
-            key: primary(route, query.as_deref(), rules.vary_by.as_deref(), view),
+            key: primary(scope, query.as_deref(), rules.vary_by.as_ref(), view),
             control,
             is_personal: is_personal(rules, view),
             is_head,
@@ -86,7 +86,7 @@ impl Ask {
 /// may prove it to the upstream; then who calls is a stranger to the key.
 fn is_personal(rules: &Rules, view: View<'_>) -> bool {
     let has_credentials = view.request.headers.contains_key(AUTHORIZATION);
-    match rules.vary_by.as_deref() {
+    match rules.vary_by.as_ref().map(VaryBy::parts) {
         None => has_credentials || view.facts.identity.is_some(),
         Some([]) => false,
         Some(parts) => {

@@ -150,14 +150,8 @@ impl Entry {
 
     /// What a request may do with it, by a verdict on purges.
     pub(super) fn usable(&self, ask: &Ask, rules: &Rules, verdict: Verdict, now: Instant) -> Use {
-        let age = match verdict {
-            Verdict::Live => self.age(now),
-            Verdict::Dead => return Use::Not(Forward::UriMiss),
-            // It is as old as it would be had its time come to an end then.
-            Verdict::Soft(since) => {
-                let since = SystemTime::now().duration_since(since).unwrap_or_default();
-                self.age(now).max(self.lifetime.fresh.saturating_add(since))
-            }
+        let Some(age) = self.age_by(verdict, now) else {
+            return Use::Not(Forward::UriMiss);
         };
         match self.lifetime.judge(age, &ask.control) {
             Judgement::Fresh => {
@@ -173,8 +167,22 @@ impl Entry {
         }
     }
 
-    /// Whether it may stand in where no other response is to be had.
-    pub(super) fn may_spare(&self, ask: &Ask, now: Instant) -> bool {
-        self.lifetime.may_spare(self.age(now), &ask.control)
+    /// Whether it may stand in where no other response is to be had, by a verdict on purges.
+    pub(super) fn may_spare(&self, ask: &Ask, verdict: Verdict, now: Instant) -> bool {
+        let age = self.age_by(verdict, now);
+        age.is_some_and(|age| self.lifetime.may_spare(age, &ask.control))
+    }
+
+    /// How old it counts for; `None` where it was purged for good.
+    fn age_by(&self, verdict: Verdict, now: Instant) -> Option<Duration> {
+        match verdict {
+            Verdict::Live => Some(self.age(now)),
+            Verdict::Dead => None,
+            // It is as old as it would be had its time come to an end then.
+            Verdict::Soft(since) => {
+                let since = SystemTime::now().duration_since(since).unwrap_or_default();
+                Some(self.age(now).max(self.lifetime.fresh.saturating_add(since)))
+            }
+        }
     }
 }

@@ -122,8 +122,8 @@ impl Filler {
     fn spare(&self) -> Option<&Arc<Entry>> {
         let stale = self.purpose.stale.as_ref();
         stale.filter(|entry| {
-            let is_live = self.rules.cache.is_live(entry);
-            is_live && entry.may_spare(&self.purpose.ask, Instant::now())
+            let verdict = self.rules.cache.verdict(entry);
+            entry.may_spare(&self.purpose.ask, verdict, Instant::now())
         })
     }
 
@@ -222,6 +222,11 @@ impl Filler {
         });
         let (mut writer, body) = Body::begin(&self.rules.cache.budget);
         if let Err(why) = verdict {
+            if self.replaces(status, why)
+                && let Some(stale) = self.stale()
+            {
+                self.rules.cache.forget(stale);
+            }
             let reader = body.read_from(0);
             writer.let_go();
             let is_asked_for = why == WhyNot::Rare || self.purpose.ask.control.no_store;
@@ -244,6 +249,19 @@ impl Filler {
         self.settle(Outcome::Kept(entry.clone()));
         let (cache, most) = (self.rules.cache.clone(), self.rules.max_object);
         Sink::Kept(Keeping::new(cache, entry, writer, most))
+    }
+
+    /// What who asks wants of it, or is, says nothing of what is kept for others.
+    fn is_of_request(&self, why: WhyNot) -> bool {
+        why == WhyNot::Personal || self.purpose.ask.control.no_store
+    }
+
+    /// Whether a response that is not kept says that what was kept is so no more. What is wrong with one request says nothing of
+    /// that, nor does a part.
+    fn replaces(&self, status: StatusCode, why: WhyNot) -> bool {
+        let is_about_all = status.is_success() || status.is_redirection() || is_gone(status);
+        let is_other = matches!(why, WhyNot::Degraded | WhyNot::Part);
+        is_about_all && !is_other && !self.is_of_request(why)
     }
 
     /// There is no response.
@@ -342,6 +360,11 @@ impl Filler {
         self.strip_tags(&mut headers);
         let mut merged = stale.headers.clone();
         update(&mut merged, &headers);
+        if Vary::of(&merged) != stale.vary {
+            // For whom it is is told by something else from now on, and so is where it lies.
+            self.rules.cache.forget(stale);
+            return Outcome::Again;
+        }
         let directives = self.directives(&merged);
         let given = self.rules.given(stale.status);
         let lifetime = Lifetime::of(
@@ -383,9 +406,7 @@ impl Filler {
             Ok(()) => WhyNot::Varies,
             Err(why) => why,
         };
-        // What who asks wants of it, or is, says nothing of what is kept for others.
-        let is_of_request = why == WhyNot::Personal || self.purpose.ask.control.no_store;
-        if !is_of_request {
+        if !self.is_of_request(why) {
             self.rules.cache.forget(stale);
         }
         // It is for whoever has asked, and for nobody who has waited.
@@ -451,6 +472,10 @@ fn is_whole_part(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -
     }
     let range = headers.get(CONTENT_RANGE).and_then(ContentRange::parse);
     range.is_some_and(|range| length == Some(range.part.length()))
+}
+
+fn is_gone(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
 /// What a stale response may be served instead of (RFC 5861 section 4).

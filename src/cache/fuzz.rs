@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pingora::http::RequestHeader;
 
 use super::Key;
-use super::key::{Query, primary};
+use super::key::{Query, Scope, primary};
 use crate::facts::{Facts, Scheme, View};
 use crate::text::fuzz::fuzz;
 
@@ -136,7 +136,12 @@ impl Rule {
         let counts = self.query.of(request.uri.query());
         let again = self.query.of(counts.as_deref());
         assert_eq!(again, counts, "{url}: what counts of it counts");
-        let key = primary("route", counts.as_deref(), None, view);
+        let scope = Scope {
+            route: "route",
+            branch: None,
+            written: None,
+        };
+        let key = primary(scope, counts.as_deref(), None, view);
         let normal = (
             heard.as_str().to_owned(),
             host.to_lowercase(),

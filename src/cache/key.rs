@@ -92,21 +92,63 @@ impl KeyParts for Parts {
 }
 
 impl Parts {
+    fn perhaps(&mut self, part: Option<&str>) {
+        match part {
+            Some(part) => self.part(part.as_bytes()),
+            None => self.absent(),
+        }
+    }
+
     /// Costs one SHA-256. Its first half is as hard to hit by choosing URLs as a hash of 128 bits can be.
     pub(super) fn key(&self) -> Key {
         Key::of_digest(digest(&SHA256, &self.0).as_ref())
     }
 }
 
-/// The key of what a request asks for, whatever its variant. `route` is the name of its route: two routes have two upstreams.
+/// What tells callers apart beside what they ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaryBy {
+    parts: Box<[KeyPart]>,
+    /// What is kept by one rule is not found by another, though values may be alike.
+    text: Box<str>,
+}
+
+impl VaryBy {
+    /// `text` tells one list of parts from another.
+    pub fn new(parts: impl IntoIterator<Item = KeyPart>, text: &str) -> VaryBy {
+        VaryBy {
+            parts: parts.into_iter().collect(),
+            text: text.into(),
+        }
+    }
+
+    pub fn parts(&self) -> &[KeyPart] {
+        &self.parts
+    }
+}
+
+/// Where a request goes, which is what its URL means.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The name of its route: two routes have two upstreams.
+    pub route: &'a str,
+    /// The branch that it takes, where the route has several: they may answer differently.
+    pub branch: Option<&'a str>,
+    /// What is written into requests for the upstream of a part.
+    pub written: Option<&'a str>,
+}
+
+/// The key of what a request asks for, whatever its variant.
 pub(super) fn primary(
-    route: &str,
+    scope: Scope<'_>,
     query: Option<&str>,
-    vary_by: Option<&[KeyPart]>,
+    vary_by: Option<&VaryBy>,
     view: View<'_>,
 ) -> Key {
     let mut parts = Parts::default();
-    parts.part(route.as_bytes());
+    parts.part(scope.route.as_bytes());
+    parts.perhaps(scope.branch);
+    parts.perhaps(scope.written);
     parts.part(view.facts.scheme.as_str().as_bytes());
     let host = host(view.request).unwrap_or_default();
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -115,11 +157,9 @@ pub(super) fn primary(
         parts.part(host.as_bytes());
     }
     parts.part(view.request.uri.path().as_bytes());
-    match query {
-        Some(query) => parts.part(query.as_bytes()),
-        None => parts.absent(),
-    }
-    for part in vary_by.unwrap_or_default() {
+    parts.perhaps(query);
+    parts.perhaps(vary_by.map(|it| &*it.text));
+    for part in vary_by.map(VaryBy::parts).unwrap_or_default() {
         part.add(&mut parts, view);
     }
     parts.key()

@@ -54,7 +54,7 @@ pub use config::{BroadcastConfig, Config, DiskConfig, Settings};
 pub use entry::{Entry, Use};
 pub use fill::{Filler, Framing, Pending, Purpose};
 pub use heir::Purges;
-pub use key::Query;
+pub use key::{Query, Scope, VaryBy};
 pub use key_hash::Key;
 pub use outcome::{Failure, Once, Outcome, Spared, Told};
 pub use report::{Kept, Report};
@@ -204,8 +204,7 @@ impl Cache {
 
     /// What a request may do with what was found for it.
     pub fn judge(&self, entry: &Entry, ask: &Ask, rules: &Rules, now: Instant) -> Use {
-        let verdict = self.marks.judge(&entry.standing, entry.path.as_bytes());
-        entry.usable(ask, rules, verdict, now)
+        entry.usable(ask, rules, self.verdict(entry), now)
     }
 
     /// Whether an entry is for a request with these headers.
@@ -214,14 +213,19 @@ impl Cache {
         entry.key == key || entry.key == Cache::part(key)
     }
 
+    /// What purges say of it.
+    fn verdict(&self, entry: &Entry) -> Verdict {
+        self.marks.judge(&entry.standing, entry.path.as_bytes())
+    }
+
     /// Whether it was not purged for good.
     pub(crate) fn is_live(&self, entry: &Entry) -> bool {
-        self.marks.judge(&entry.standing, entry.path.as_bytes()) != Verdict::Dead
+        self.verdict(entry) != Verdict::Dead
     }
 
     /// Whether no purge is about it.
     pub(crate) fn is_untouched(&self, entry: &Entry) -> bool {
-        self.marks.judge(&entry.standing, entry.path.as_bytes()) == Verdict::Live
+        self.verdict(entry) == Verdict::Live
     }
 
     /// Begins to fetch what lies, or will lie, under a key, or has somebody wait for who does already.

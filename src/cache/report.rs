@@ -139,7 +139,8 @@ impl Cache {
         figures
     }
 
-    /// All that is kept of a URL, whoever it is for. It looks at every entry, some at a time.
+    /// All that is kept of a URL in memory, whoever it is for. It looks at every entry, some at a time. What is on disk alone is
+    /// not found: there only the hash of what was asked for is known.
     pub fn inspect(&self, host: &str, path: &str) -> Vec<Kept> {
         let url = Sign::url(host.as_bytes(), path.as_bytes());
         let entries = self.memory.each().filter_map(|slot| match &*slot {
@@ -151,7 +152,7 @@ impl Cache {
 
     fn kept(&self, entry: &Entry) -> Kept {
         let now = Instant::now();
-        let verdict = self.marks.judge(&entry.standing, entry.path.as_bytes());
+        let verdict = self.verdict(entry);
         let judgement = entry
             .lifetime
             .judge(entry.age(now), &RequestDirectives::default());

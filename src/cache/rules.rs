@@ -6,10 +6,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::Cache;
-use super::key::Query;
+use super::key::{Query, VaryBy};
 use super::marks::{Sign, TagField, Tags};
 use super::rfc::{Given, is_heuristic};
-use crate::facts::{Expression, KeyPart};
+use crate::facts::Expression;
 use crate::text::Ratio;
 
 /// How a route uses the cache.
@@ -18,7 +18,7 @@ pub struct Rules {
     pub freshness: Freshness,
     pub query: Query,
     /// What tells callers apart that are known; `None` where none of them share anything but by leave of the response.
-    pub vary_by: Option<Box<[KeyPart]>>,
+    pub vary_by: Option<VaryBy>,
     /// Which requests the cache has nothing to do with.
     pub bypass: Option<Expression<bool>>,
     /// How often something is asked for before it is kept.

@@ -19,6 +19,8 @@ pub enum KeyBy {
     Credential,
     /// The client's address, of IPv6 the first 64 bits.
     Client,
+    /// The plan of who calls.
+    Plan,
     Claim(Box<str>),
     Header(HeaderName),
     Cookie(Box<str>),
@@ -28,7 +30,7 @@ pub enum KeyBy {
 
 /// The words for it, for messages.
 pub const KEY_WORDS: &str =
-    "consumer, credential, client, claim:NAME, header:NAME, cookie:NAME or path:NAME";
+    "consumer, credential, client, plan, claim:NAME, header:NAME, cookie:NAME or path:NAME";
 
 /// What tells no requests apart.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +48,7 @@ impl FromStr for KeyBy {
             ("consumer" | "identity", _) => Ok(KeyBy::Consumer),
             ("credential", _) => Ok(KeyBy::Credential),
             ("client", _) => Ok(KeyBy::Client),
+            ("plan", _) => Ok(KeyBy::Plan),
             (_, Some(("claim", name))) => Ok(KeyBy::Claim(name.into())),
             (_, Some(("header", name))) => name.parse().map(KeyBy::Header).map_err(|_| wrong()),
             (_, Some(("cookie", name))) => Ok(KeyBy::Cookie(name.into())),
@@ -61,6 +64,7 @@ impl fmt::Display for KeyBy {
             KeyBy::Consumer => f.write_str("consumer"),
             KeyBy::Credential => f.write_str("credential"),
             KeyBy::Client => f.write_str("client"),
+            KeyBy::Plan => f.write_str("plan"),
             KeyBy::Claim(name) => write!(f, "claim:{name}"),
             KeyBy::Header(name) => write!(f, "header:{name}"),
             KeyBy::Cookie(name) => write!(f, "cookie:{name}"),
@@ -76,8 +80,8 @@ impl ParsedText for KeyBy {
 parsed_text!(
     KeyBy,
     "string",
-    r"^(consumer|identity|credential|client|(claim|header|cookie|path):.+)$",
-    "What tells requests apart: \"consumer\" or \"identity\", which is the same (a caller that is none by its subject, a stranger by its address), \"credential\", \"client\" (the address, of IPv6 the first 64 bits), \"claim:NAME\" (of who calls), \"header:NAME\", \"cookie:NAME\" or \"path:NAME\" (a parameter of the route's path)."
+    r"^(consumer|identity|credential|client|plan|(claim|header|cookie|path):.+)$",
+    "What tells requests apart: \"consumer\" or \"identity\", which is the same (a caller that is none by its subject, a stranger by its address), \"credential\", \"client\" (the address, of IPv6 the first 64 bits), \"plan\" (of who calls), \"claim:NAME\" (of who calls), \"header:NAME\", \"cookie:NAME\" or \"path:NAME\" (a parameter of the route's path)."
 );
 
 impl KeyBy {
@@ -96,6 +100,7 @@ impl KeyBy {
             KeyBy::Consumer => KeyPart::Caller,
             KeyBy::Credential => KeyPart::Credential,
             KeyBy::Client => KeyPart::Client,
+            KeyBy::Plan => KeyPart::Plan,
             KeyBy::Claim(name) => KeyPart::Claim(name.clone()),
             KeyBy::Header(name) => KeyPart::Header(name.clone()),
             KeyBy::Cookie(name) => KeyPart::Cookie(name.clone()),
@@ -114,6 +119,7 @@ mod tests {
             "consumer",
             "credential",
             "client",
+            "plan",
             "claim:tenant",
             "header:x-tenant",
             "cookie:sid",
@@ -135,7 +141,7 @@ mod tests {
         ] {
             let error = text.parse::<KeyBy>().unwrap_err().to_string();
             assert!(
-                error.starts_with("must be consumer, credential, client, "),
+                error.starts_with("must be consumer, credential, client, plan, "),
                 "{error}"
             );
         }

@@ -19,6 +19,8 @@ pub enum KeyPart {
     Credential,
     /// The client's address, of IPv6 the first 64 bits.
     Client,
+    /// The plan that who calls has by name; who has none, or is a stranger, has nothing of it, whatever the default plan.
+    Plan,
     Claim(Box<str>),
     Header(HeaderName),
     Cookie(Box<str>),
@@ -44,6 +46,13 @@ impl KeyPart {
                 }
             }
             KeyPart::Client => add_client(key, view.facts.client),
+            KeyPart::Plan => match identity.and_then(|it| it.plan.as_deref()) {
+                Some(plan) => key.part(plan.as_bytes()),
+                None => {
+                    key.absent();
+                    return false;
+                }
+            },
             KeyPart::Claim(name) => return add_claim(key, identity, name),
             KeyPart::Header(name) => {
                 let lines = view.request.headers.get_all(name).iter();

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use super::limiting::{ByConfig, Counted};
 use super::{BuildScope, Hooks};
 use crate::cache::marks::TagField;
-use crate::cache::{Freshness, Query, Rules, StatusTtl};
+use crate::cache::{Freshness, Query, Rules, StatusTtl, VaryBy};
 use crate::facts::Expression;
 use crate::text::{self, Bounded, ByteSize, Ratio, Setting, Spanned};
 
@@ -127,8 +127,14 @@ impl super::Policy for Policy {
         let vary_by = match &config.vary_by {
             None => None,
             Some(by) => {
-                let by = Counted::build(by, scope.variables, &mut scope.subject.key("vary_by"))?;
-                Some(by.parts().cloned().collect())
+                let subject = &mut scope.subject.key("vary_by");
+                let counted = Counted::build(by, scope.variables, subject)?;
+                if counted.has_route() {
+                    let problem = subject.error(by.span, "needs no \"route\"");
+                    problem.help("no two routes have one response anyway");
+                    return None;
+                }
+                Some(VaryBy::new(counted.parts().cloned(), counted.text()))
             }
         };
         let collapse = match &config.collapse {

@@ -57,6 +57,8 @@ pub struct Exchange {
     pub(super) names: Names,
     /// The gateway's own cookies, until they are out of the request; `None` where it has no cookie at all.
     pub(super) own_cookies: Option<Arc<OwnCookies>>,
+    /// The upstream that it is for and who watches that, where that was to be known before it was asked.
+    pub(super) chosen: Option<(Arc<Upstream>, Option<Arc<Canary>>)>,
     pub(super) attempt: Option<Attempt>,
     /// Of the route and the upstream, where the attempt has to come through one.
     pub(super) doors: [Option<Arc<Bulkhead>>; 2],
@@ -117,6 +119,7 @@ impl Exchange {
             facts,
             names: Names::default(),
             own_cookies: None,
+            chosen: None,
             attempt: None,
             doors: [None, None],
             bodies: Bodies::default(),
@@ -233,12 +236,12 @@ impl Exchange {
         };
         // Both sides of a call of gRPC may have nothing to say for a while, the client before it has ended its part.
         let is_grpc = Dialect::of(request.headers.get(CONTENT_TYPE)) == Dialect::Grpc;
-        let Some((upstream, canary)) = proxy.choose(self.view(request)) else {
+        let chosen = self.chosen.take();
+        let Some((upstream, canary)) = chosen.or_else(|| proxy.choose(self.view(request))) else {
             self.doors = [proxy.bulkhead.clone(), None];
             self.is_grpc = is_grpc;
             return self.begin_elsewhere(request);
         };
-        let (upstream, canary) = (upstream.clone(), canary.cloned());
         let is_mirrored = proxy.mirror.is_some();
         self.is_grpc = is_grpc;
         self.doors = [proxy.bulkhead.clone(), upstream.bulkhead().cloned()];
@@ -393,8 +396,8 @@ impl Exchange {
         }
         if is_final(parts.status) {
             self.mark_session(&mut parts.headers);
-            if self.cached.is_some() {
-                self.passed_by_cache(request, &mut parts);
+            if let Some(cached) = &self.cached {
+                cached.tell(&mut parts);
             }
         }
         self.finish(request, &mut parts);

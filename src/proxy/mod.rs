@@ -302,6 +302,10 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         exchange.weigh(session, response)?;
         exchange.received(session, response)?;
+        let request = session.req_header();
+        if !request.method.is_safe() {
+            cache::purge_after(exchange, &self.snapshot.load(), request, response);
+        }
         if exchange.bodies.may_be_bodiless {
             session.downstream_modules_ctx = bodiless::modules();
         }

@@ -56,7 +56,7 @@ impl fmt::Display for HostMatch {
 
 /// The host of a request without its port, in lower case, without dots at its end. Allocates only to lower
 /// capitals. A host too long for DNS becomes the empty one, which only routes without a host match.
-pub(super) fn normalise(host: &str) -> Cow<'_, str> {
+pub fn normalise(host: &str) -> Cow<'_, str> {
     let name = without_port(host);
     let name = name.trim_end_matches('.');
     if name.len() > MAX_HOST {

@@ -76,7 +76,7 @@ pub use captures::Captures;
 pub use condition::{HeaderCondition, QueryCondition, ValueMatch};
 pub use config::{Config, GrpcMatch, MatchConfig, Reach};
 pub use explain::{Explanation, MAX_MISSES, Miss, Reason, Values};
-pub use host::HostMatch;
+pub use host::{HostMatch, normalise as normal_host};
 pub use matcher::{Matcher, MatcherBuilder};
 pub use method::MethodSet;
 pub use path::{MAX_SEGMENTS, PathError, PathProblem, PathTemplate};

@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 
 use super::{Captures, Lookup, RequestParts, Route, Table};
 use crate::actions::{Action, Canaries, Canary};
-use crate::cache::{self, Cache};
+use crate::cache::{self, Cache, Rules};
 use crate::identity::Directory;
 use crate::identity::oidc::OwnCookies;
 use crate::limits::{self, Overload};
@@ -46,6 +46,8 @@ pub struct Snapshot {
     /// What responses are kept in, from one configuration to the next, and how much of them from this one on.
     pub cache: Arc<Cache>,
     pub cache_settings: cache::Settings,
+    /// Whether any route keeps what its upstream answers.
+    pub has_caches: bool,
     /// Who refuses requests while there is too much to do, if anybody does.
     pub overload: Option<Overload>,
     /// Where exchanges are told of, if anywhere.
@@ -79,6 +81,7 @@ impl Snapshot {
             limits: Arc::default(),
             cache: Arc::default(),
             cache_settings: cache::Settings::default(),
+            has_caches: false,
             overload: None,
             access_log: None,
             scopes: None,
@@ -87,6 +90,8 @@ impl Snapshot {
         };
         snapshot.number(0);
         snapshot.reserve();
+        let has_caches = snapshot.rules().next().is_some();
+        snapshot.has_caches = has_caches;
         snapshot
     }
 
@@ -115,6 +120,12 @@ impl Snapshot {
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         let found = self.upstreams.binary_search_by(|it| it.name().cmp(name));
         self.upstreams.get(found.ok()?)
+    }
+
+    /// How routes keep what their upstreams answer, those that do.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<Rules>> {
+        let routes = self.listeners.iter().flat_map(|view| view.table.routes());
+        routes.filter_map(|(_, _, route)| route.pipeline.cache())
     }
 
     /// The guarded branches of all routes, each with the weight that it has now.

@@ -38,7 +38,7 @@ use ramp::Ramp;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Whose requests stay with one branch, as long as weights allow: those of one `"consumer"` (or `"identity"`, which is the
-    /// same), where strangers are told apart by their addresses, of one `"client"`, which is its address, of one `"credential"`, or of one value of `"header:NAME"`,
+    /// same), where strangers are told apart by their addresses, of one `"client"`, which is its address, of one `"credential"`, of one `"plan"`, or of one value of `"header:NAME"`,
     /// `"cookie:NAME"`, `"claim:NAME"` or `"path:NAME"`. Requests that have none of it are shared out by chance. A client
     /// can choose its branch where it can choose the value. Default: all of them are shared out by chance.
     pub by: Option<Spanned<KeyBy>>,

@@ -59,8 +59,8 @@ impl ParsedText for By {
 parsed_text!(
     By,
     "string",
-    r"^(consumer|identity|credential|client|all|route|(claim|header|cookie|path):.+)$",
-    "What tells callers apart: \"consumer\" or \"identity\", which is the same, \"credential\", \"client\" (the address), \"all\" (everybody together), \"route\" (each of the routes that inherit the policy), \"claim:NAME\", \"header:NAME\", \"cookie:NAME\" or \"path:NAME\"."
+    r"^(consumer|identity|credential|client|plan|all|route|(claim|header|cookie|path):.+)$",
+    "What tells callers apart: \"consumer\" or \"identity\", which is the same, \"credential\", \"client\" (the address), \"all\" (everybody together), \"route\" (each of the routes that inherit the policy), \"plan\" (of who calls), \"claim:NAME\", \"header:NAME\", \"cookie:NAME\" or \"path:NAME\"."
 );
 
 /// One or several things that tell callers apart together.

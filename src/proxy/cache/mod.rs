@@ -24,18 +24,21 @@ use pingora::proxy::Session;
 use super::exchange::Exchange;
 use super::heads::take_request;
 use super::{forwarding, own};
-use crate::actions::Action;
+use crate::actions::{Action, To};
 use crate::cache::rfc::{Forward, ask_whether_same};
 use crate::cache::{
-    Ask, Cache, Entry, Filler, Found, Framing, Joined, Outcome, Pending, Purpose, Rules, Told, Use,
+    Ask, Cache, Entry, Filler, Found, Framing, Joined, Outcome, Pending, Purpose, Rules, Scope,
+    Told, Use,
 };
 use crate::facts::{host, host_header};
 use crate::response::{Code, Reply};
+use crate::routing::normal_host;
 use crate::upstream::Attempt;
 
 use filling::Filling;
 
 pub(super) use fills::Fills;
+pub(super) use purge::after as purge_after;
 pub(super) use serve::{open, send};
 pub(super) use tell::Cached;
 
@@ -59,20 +62,26 @@ pub(super) async fn answer(
     rules: Arc<Rules>,
     fills: &Fills,
 ) -> Result<Answer> {
-    if !matches!(&*exchange.route.action, Action::Proxy(_)) {
+    let Action::Proxy(proxy) = &*exchange.route.action else {
         return Ok(Answer::None);
-    }
+    };
     let request = session.req_header();
     if let Some(asked) = purge::asked(exchange.view(request), &rules) {
         return Ok(Answer::Reply(purge::answer(asked, &rules).await));
     }
+    if let To::Split(_) = &proxy.to {
+        // Where no branch has a weight, nobody can say what would be asked for.
+        let Some(chosen) = proxy.choose(exchange.view(request)) else {
+            return Ok(Answer::None);
+        };
+        exchange.chosen = Some(chosen);
+    }
     let mut cached = Box::new(Cached::new(rules.clone()));
-    // What is written into requests for a part's upstream is part of what is asked for.
-    let scope = exchange
-        .of_client
-        .as_ref()
-        .map(|it| format!("{}|{}", exchange.route.name, it.written));
-    let scope = scope.as_deref().unwrap_or(&exchange.route.name);
+    let scope = Scope {
+        route: &exchange.route.name,
+        branch: exchange.chosen.as_ref().map(|(branch, _)| branch.name()),
+        written: exchange.of_client.as_ref().map(|it| &*it.written),
+    };
     let ask = match Ask::of(&rules, scope, exchange.view(request)) {
         Ok(ask) => ask,
         Err(past) => {
@@ -84,7 +93,7 @@ pub(super) async fn answer(
     for _ in 0..MOST_TURNS {
         let request = session.req_header();
         let now = Instant::now();
-        let mut stale = None;
+        let (mut stale, mut passes) = (None, false);
         let mut found = rules.cache.find(&ask, &request.headers);
         if let Found::Nothing(missed) = found {
             let cache = &rules.cache;
@@ -110,15 +119,15 @@ pub(super) async fn answer(
             Found::Nothing(why) => cached.forward(why),
             Found::Passes => {
                 cached.forward(Forward::UriMiss);
-                break;
+                passes = true;
             }
         }
         if ask.is_only_if_cached() {
             exchange.cached = Some(cached);
             return Ok(Answer::Reply(Reply::failure(Code::NotCached)));
         }
-        if ask.is_head() && stale.is_none() {
-            // Nobody wants its body, which may be large.
+        // Of a HEAD nobody wants the body, which may be large.
+        if passes || (ask.is_head() && stale.is_none()) {
             break;
         }
         let Some((pending, is_own)) = fetch(exchange, request, (&rules, &ask, stale), fills) else {
@@ -200,10 +209,7 @@ fn fetch(
     let purpose = || Purpose {
         ask: ask.clone(),
         headers: request.headers.clone(),
-        host: host(request)
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-            .into(),
+        host: normal_host(host(request).unwrap_or_default()).into(),
         path: target.as_str().into(),
         stale: stale.clone(),
     };
@@ -306,6 +312,7 @@ impl Exchange {
         exchange.connection = self.connection.clone();
         exchange.names = self.names;
         exchange.of_client = self.of_client.clone();
+        exchange.chosen = self.chosen.clone();
         exchange.filler = Some(filler);
         exchange
     }
@@ -346,18 +353,5 @@ impl Exchange {
             false => Framing::Delimited,
         };
         filler.expect(self.told(), framing);
-    }
-
-    /// The response of an upstream to a request of a route with a cache, which did not come by way of it.
-    pub(super) fn passed_by_cache(
-        &mut self,
-        request: &RequestHeader,
-        response: &mut http::response::Parts,
-    ) {
-        if let Some(cached) = &self.cached {
-            let cached = cached.clone();
-            purge::after(&cached.rules, request, response);
-            cached.tell(response);
-        }
     }
 }

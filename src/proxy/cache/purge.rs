@@ -1,15 +1,18 @@
 //! Purges that come with requests: by the method `PURGE`, and of what a request may have changed (RFC 9111 section 4.4).
 
 use http::header::{CONTENT_LOCATION, LOCATION};
-use http::response::Parts;
 use http::{HeaderName, Method, StatusCode, Uri};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
+use smallvec::SmallVec;
 
-use crate::cache::Rules;
+use super::super::exchange::Exchange;
 use crate::cache::broadcast::Told;
 use crate::cache::marks::Purge;
+use crate::cache::{Query, Rules};
 use crate::facts::{View, host};
 use crate::response::{Code, Reply};
+use crate::routing::{Lookup, RequestParts, Snapshot, normal_host};
+use crate::text::normalise_path;
 
 /// What `PURGE` asks for, or why not; `None` for any other request, and where nobody may purge by it.
 pub(super) fn asked(view: View<'_>, rules: &Rules) -> Option<Result<Purge, Reply>> {
@@ -43,43 +46,86 @@ pub(super) async fn answer(asked: Result<Purge, Reply>, rules: &Rules) -> Reply 
 }
 
 fn of_target(rules: &Rules, request: &RequestHeader) -> Purge {
-    of_uri(rules, request, &request.uri)
+    of_url(
+        &rules.query,
+        host(request).unwrap_or_default(),
+        &request.uri,
+    )
 }
 
-/// Of a URL of the host that a request is for.
-fn of_uri(rules: &Rules, request: &RequestHeader, uri: &Uri) -> Purge {
-    let host = host(request).unwrap_or_default().to_ascii_lowercase();
+/// `uri` in the normal form of paths, as it is purged where `query` counts of it.
+fn of_url(query: &Query, host: &str, uri: &Uri) -> Purge {
     let mut path = uri.path().to_owned();
-    if let Some(query) = rules.query.of(uri.query()) {
+    if let Some(query) = query.of(uri.query()) {
         path.push('?');
         path.push_str(&query);
     }
-    Purge::url(host.as_bytes(), path.as_bytes())
+    Purge::url(normal_host(host).as_bytes(), path.as_bytes())
 }
 
-/// A request has been answered by its upstream: what it may have changed is good no more.
-pub(super) fn after(rules: &Rules, request: &RequestHeader, response: &Parts) {
-    let is_safe =
-        [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(&request.method);
+/// A request that is not safe has been answered by its upstream: what it may have changed is good no more, on whichever route it
+/// is kept (RFC 9111 section 4.4). Costs a look into the routes where any of them has a cache, and nothing else.
+pub(in crate::proxy) fn after(
+    exchange: &Exchange,
+    snapshot: &Snapshot,
+    request: &RequestHeader,
+    response: &ResponseHeader,
+) {
+    let own = exchange.cached.as_ref().map(|cached| &*cached.rules);
     let has_done_something = response.status.is_success() || response.status.is_redirection();
-    if is_safe || !has_done_something {
+    if !has_done_something || !(snapshot.has_caches || own.is_some()) {
         return;
     }
-    rules.cache.purge(&of_target(rules, request));
-    for name in [LOCATION, CONTENT_LOCATION] {
-        if let Some(uri) = other(request, response, &name) {
-            rules.cache.purge(&of_uri(rules, request, &uri));
+    let others = [LOCATION, CONTENT_LOCATION].map(|name| other(exchange, request, response, &name));
+    let urls = [Some(request.uri.clone())].into_iter().chain(others);
+    for uri in urls.flatten() {
+        let mut queries: SmallVec<[&Query; 2]> = own.iter().map(|rules| &rules.query).collect();
+        for rules in rules_of(snapshot, request, &uri) {
+            if !queries.contains(&&rules.query) {
+                queries.push(&rules.query);
+            }
+        }
+        for query in queries {
+            let purge = of_url(query, host(request).unwrap_or_default(), &uri);
+            snapshot.cache.purge(&purge);
         }
     }
-    if response.status.is_success() {
+    if let Some(rules) = own.filter(|_| response.status.is_success()) {
         for tag in &rules.purge_on_write {
             rules.cache.purge(&Purge::tag(tag.as_bytes()));
         }
     }
 }
 
-/// What a header of the response names, where it is of the same host: others are nobody's business here.
-fn other(request: &RequestHeader, response: &Parts, name: &HeaderName) -> Option<Uri> {
+/// How the answers to who reads a URL are kept, of this host and with these headers: by whichever listener it is asked for.
+fn rules_of<'s>(
+    snapshot: &'s Snapshot,
+    request: &RequestHeader,
+    uri: &Uri,
+) -> SmallVec<[&'s Rules; 2]> {
+    let parts = RequestParts {
+        host: host(request).unwrap_or_default(),
+        path: uri.path(),
+        query: uri.query(),
+        method: &Method::GET,
+        headers: &request.headers,
+    };
+    let tables = snapshot.listeners.iter().map(|view| &view.table);
+    let rules = tables.filter_map(|table| match table.find(&parts) {
+        Lookup::Found(route, _) => route.pipeline.cache().map(|rules| &**rules),
+        Lookup::MethodNotAllowed(_) | Lookup::NotFound => None,
+    });
+    rules.collect()
+}
+
+/// What a header of the response names, in the normal form of paths, where it is of the same host: others are nobody's business
+/// here.
+fn other(
+    exchange: &Exchange,
+    request: &RequestHeader,
+    response: &ResponseHeader,
+    name: &HeaderName,
+) -> Option<Uri> {
     let text = response.headers.get(name)?.to_str().ok()?.trim();
     let text = text.split('#').next().unwrap_or_default();
     let is_absolute = text.contains("://");
@@ -89,13 +135,24 @@ fn other(request: &RequestHeader, response: &Parts, name: &HeaderName) -> Option
         b'/' => return None,
         _ => beside(request.uri.path(), text).parse().ok()?,
     };
+    let of = |host: &str| normal_host(host).into_owned();
     let is_own = match uri.authority() {
         None => true,
-        Some(authority) => {
-            host(request).is_some_and(|host| authority.as_str().eq_ignore_ascii_case(host))
-        }
+        Some(authority) => host(request).is_some_and(|host| of(authority.as_str()) == of(host)),
     };
-    is_own.then_some(uri)
+    let rules = &exchange
+        .connection
+        .as_ref()
+        .filter(|_| is_own)?
+        .listener
+        .paths;
+    match normalise_path(uri.path(), rules).ok()? {
+        None => Some(uri),
+        Some(path) => match uri.query() {
+            Some(query) => format!("{path}?{query}").parse().ok(),
+            None => path.parse().ok(),
+        },
+    }
 }
 
 /// A relative reference, beside what was asked for (RFC 3986 section 5.3).

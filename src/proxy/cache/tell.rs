@@ -120,7 +120,7 @@ impl Cached {
     }
 
     /// Adds it to a response.
-    pub(super) fn tell(&self, response: &mut Parts) {
+    pub(in crate::proxy) fn tell(&self, response: &mut Parts) {
         let name = self.rules.cache.name();
         self.status.add(&name, &mut response.headers);
     }
