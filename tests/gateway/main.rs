@@ -24,6 +24,7 @@ mod cache_collapse;
 mod cache_disk;
 mod cache_fleet;
 mod cache_keys;
+mod cache_outdated;
 mod cache_policy;
 mod cache_purge;
 mod cache_stale;
