@@ -5,7 +5,7 @@
 //! are taken to be allowed.
 //!
 //! # How a request goes
-//! Its key is of everything that tells one response from another: its route, scheme, host, path, what counts of its query, and what
+//! Its key is of everything that tells one response from another: its route and branch, scheme, host, path, what counts of its query, and what
 //! the route's `vary_by` says. What lies there is a response, or the names of the headers by which variants are told apart
 //! ([`rfc::Vary`]), whose values make another key. An [`Entry`] is judged by its age, by what it and the request say, and by
 //! what was purged ([`marks`]). Where it will not do, the first who asks begins a fill, and the others wait for its

@@ -43,13 +43,14 @@ pub struct Config {
     /// Whether a response that says nothing of how long it is fresh may be taken to be for a while. Default: yes.
     pub heuristic: Option<bool>,
     /// For how long a response is served that is stale, while a new one is fetched (RFC 5861), where it does not say itself.
-    /// Default: not at all.
+    /// `must-revalidate` and `proxy-revalidate` forbid it; `s-maxage` does not, other than in RFC 9111 section 4.2.4: the route is
+    /// asked for what its owner wants. Default: not at all.
     pub stale_while_revalidate: Option<text::Duration>,
     /// For how long a response is served that is stale, where no new one can be had (RFC 5861), where it does not say itself.
-    /// Default: not at all.
+    /// Forbidden as above. Default: not at all.
     pub stale_if_error: Option<text::Duration>,
     /// What else than its URL tells one response from another, one thing or several together: `"identity"`, `"plan"`,
-    /// `"claim:tenant"`, `"header:x-tenant"`. Without it, what is answered to a caller that has proven who it is is kept only
+    /// `"claim:tenant"`, `"header:x-tenant"`. Callers without a plan are one group. Without it, what is answered to a caller that has proven who it is is kept only
     /// where the response says that all may have it (RFC 9111 section 3.5). `"all"` says that they may.
     pub vary_by: Option<Spanned<ByConfig>>,
     /// The parameters of the query that count; the upstream gets no others. Default: the whole query, as it is.
