@@ -63,7 +63,8 @@ impl Ask {
             control,
             is_personal: is_personal(rules, view),
             is_head,
-            has_range: headers.contains_key(RANGE),
+            // Only `GET` has ranges (RFC 9110 section 14.2).
+            has_range: !is_head && headers.contains_key(RANGE),
         })
     }
 
@@ -75,6 +76,11 @@ impl Ask {
     /// Whether the upstream is not to be asked (RFC 9111 section 5.2.1.7).
     pub fn is_only_if_cached(&self) -> bool {
         self.control.only_if_cached
+    }
+
+    /// Whether only a part is wanted.
+    pub fn has_range(&self) -> bool {
+        self.has_range
     }
 
     pub fn is_head(&self) -> bool {

@@ -2,15 +2,20 @@
 //!
 //! Nobody who reads slowly holds up the writer or another reader, for as long as all of it may be kept. Where it becomes
 //! too large for that, it is let go: from then on no more of it is there than a window between the slowest of its readers and
-//! the writer, who waits for them.
+//! the writer, who waits for them. While others have read all there is, who is a window behind has [`PATIENCE`] for the next; then
+//! the body is broken off for that reader.
 
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+pub use super::budget::Budget;
 
 /// Smaller parts are put together, so that many of them cost no more than a few.
 const SMALL: usize = 8 * 1024;
@@ -21,48 +26,8 @@ const EXACT: usize = 32;
 const OVERHEAD: u64 = 96;
 /// How far the writer of a body that is not kept is ahead of its slowest reader.
 const WINDOW: u64 = 512 * 1024;
-
-/// What all bodies may take together, in bytes.
-#[derive(Debug)]
-pub struct Budget {
-    used: AtomicU64,
-    most: AtomicU64,
-}
-
-impl Budget {
-    pub fn new(most: u64) -> Budget {
-        Budget {
-            used: AtomicU64::new(0),
-            most: AtomicU64::new(most),
-        }
-    }
-
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    pub fn most(&self) -> u64 {
-        self.most.load(Ordering::Relaxed)
-    }
-
-    pub fn set_most(&self, most: u64) {
-        self.most.store(most, Ordering::Relaxed);
-    }
-
-    /// False where that is more than there is; then nothing is taken.
-    fn take(&self, bytes: u64) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let has_room = before.saturating_add(bytes) <= self.most();
-        if !has_room {
-            self.give(bytes);
-        }
-        has_room
-    }
-
-    fn give(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
+/// How long others wait, in all, for one who takes a window of a body that is not kept.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// It was broken off before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +62,17 @@ struct State {
     is_let_go: bool,
     is_broken: bool,
     /// Where readers are, by number.
-    readers: Vec<Option<u64>>,
+    readers: Vec<Place>,
+}
+
+/// Where a reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It is gone, and its number is free.
+    Free,
+    At(u64),
+    /// It was too slow for the others.
+    LeftBehind,
 }
 
 /// Writes a body. Dropped before [`Writer::finish`], it breaks the body off.
@@ -105,6 +80,8 @@ struct State {
 pub struct Writer {
     body: Arc<Body>,
     is_finished: bool,
+    /// How long others have waited for one since the body was so long.
+    waited: (Duration, u64),
 }
 
 /// Reads a body.
@@ -131,6 +108,7 @@ impl Body {
         let writer = Writer {
             body: body.clone(),
             is_finished: false,
+            waited: (Duration::ZERO, 0),
         };
         (writer, body)
     }
@@ -172,7 +150,7 @@ impl Body {
 
     /// How many read it while it is written.
     pub fn readers(&self) -> usize {
-        self.state().readers.iter().flatten().count()
+        self.state().places().count()
     }
 
     /// Ends when somebody may have begun to read it, has read more or has left, since this was asked last. For who writes it.
@@ -197,13 +175,11 @@ impl Body {
             if at < first {
                 return None;
             }
-            let free = state.readers.iter().position(Option::is_none);
+            let free = state.readers.iter().position(|it| *it == Place::Free);
             let place = free.unwrap_or(state.readers.len());
-            if place == state.readers.len() {
-                state.readers.push(None);
-            }
-            if let Some(reader) = state.readers.get_mut(place) {
-                *reader = Some(at);
+            match state.readers.get_mut(place) {
+                Some(reader) => *reader = Place::At(at),
+                None => state.readers.push(Place::At(at)),
             }
             number = Some(place);
             self.less.notify_one();
@@ -258,7 +234,7 @@ impl Writer {
 
     /// Whether anybody reads it.
     pub fn has_readers(&self) -> bool {
-        self.body.state().readers.iter().any(Option::is_some)
+        self.body.state().places().next().is_some()
     }
 
     /// From now on nothing is kept that all readers have read, and nobody reads it from its beginning.
@@ -268,30 +244,42 @@ impl Writer {
 
     /// Adds a part of a body that was let go, once its readers are near enough. An error where there are none any more.
     pub async fn pass(&mut self, part: &Bytes) -> Result<(), Broken> {
+        let length = self.length();
+        if length.saturating_sub(self.waited.1) >= WINDOW {
+            self.waited = (Duration::ZERO, length);
+        }
         loop {
             let mut less = pin!(self.body.less.notified());
             less.as_mut().enable();
-            {
+            let others_wait = {
                 let mut state = self.body.state();
-                let slowest = state
-                    .readers
-                    .iter()
-                    .flatten()
-                    .min()
-                    .copied()
-                    .ok_or(Broken)?;
+                let slowest = state.places().min().ok_or(Broken)?;
                 let freed = state.forget_before(slowest);
                 self.body.discharge(freed);
-                if self.length().saturating_sub(slowest) < WINDOW {
+                if length.saturating_sub(slowest) < WINDOW {
                     break;
                 }
+                state.places().any(|at| at >= length)
+            };
+            if !others_wait {
+                less.await;
+                continue;
             }
-            less.await;
+            let began = Instant::now();
+            let left = PATIENCE.saturating_sub(self.waited.0);
+            match timeout(left, less).await {
+                Ok(()) => self.waited.0 += began.elapsed(),
+                Err(_) => {
+                    self.body.state().leave_behind(length);
+                    self.body.more.notify_waiters();
+                    self.waited = (Duration::ZERO, length);
+                }
+            }
         }
         // What is in the window is not refused: without it the body could only be broken off.
         let cost = part.len() as u64 + OVERHEAD;
         self.body.charged.fetch_add(cost, Ordering::Relaxed);
-        self.body.budget.used.fetch_add(cost, Ordering::Relaxed);
+        self.body.budget.take_anyway(cost);
         self.add(part);
         Ok(())
     }
@@ -356,7 +344,7 @@ impl Body {
     /// For a block that was put together: it is there in any case.
     fn charge_overhead(&self) {
         self.charged.fetch_add(OVERHEAD, Ordering::Relaxed);
-        self.budget.used.fetch_add(OVERHEAD, Ordering::Relaxed);
+        self.budget.take_anyway(OVERHEAD);
     }
 }
 
@@ -384,6 +372,22 @@ impl State {
         let from = self.open_from;
         self.open_from = from + block.len() as u64;
         self.parts.push_back((from, block));
+    }
+
+    fn places(&self) -> impl Iterator<Item = u64> {
+        self.readers.iter().filter_map(|place| match place {
+            Place::At(at) => Some(*at),
+            Place::Free | Place::LeftBehind => None,
+        })
+    }
+
+    /// Has no reader who is a window behind where the body is so long.
+    fn leave_behind(&mut self, length: u64) {
+        for place in &mut self.readers {
+            if matches!(*place, Place::At(at) if length.saturating_sub(at) >= WINDOW) {
+                *place = Place::LeftBehind;
+            }
+        }
     }
 
     /// Lets parts go that end before a place, and says what they took.
@@ -425,6 +429,10 @@ impl Reader {
         loop {
             if let Some(whole) = self.body.whole.get() {
                 let part = part_in(whole, self.at);
+                // What comes next may be gone, for one who was left behind.
+                if part.is_none() && self.at < self.body.length() {
+                    return Err(Broken);
+                }
                 self.at += part.as_ref().map_or(0, |part| part.len() as u64);
                 return Ok(part);
             }
@@ -435,11 +443,15 @@ impl Reader {
             }
             {
                 let mut state = self.body.state();
+                let place = self.number.and_then(|number| state.readers.get(number));
+                if place == Some(&Place::LeftBehind) {
+                    return Err(Broken);
+                }
                 if let Some(part) = state.part_at(self.at) {
                     self.at += part.len() as u64;
                     let place = self.number.and_then(|number| state.readers.get_mut(number));
                     if let Some(place) = place {
-                        *place = Some(self.at);
+                        *place = Place::At(self.at);
                     }
                     let is_let_go = state.is_let_go;
                     drop(state);
@@ -462,7 +474,7 @@ impl Drop for Reader {
         let Some(number) = self.number else { return };
         let mut state = self.body.state();
         if let Some(place) = state.readers.get_mut(number) {
-            *place = None;
+            *place = Place::Free;
         }
         drop(state);
         self.body.less.notify_one();

@@ -110,6 +110,64 @@ fn what_is_let_go_waits_for_its_readers_and_keeps_a_window() {
     assert!(body.in_one().is_none() && body.read_from(0).is_none());
 }
 
+/// One who reads nothing ends for the others' sake, and never as if all of it had come. Alone it is waited for.
+#[tokio::test(start_paused = true)]
+async fn who_holds_others_up_is_left_behind() {
+    const PART: usize = 64 * 1024;
+    for others in [0, 1, 2] {
+        let (mut writer, body) = Body::begin(&Arc::new(Budget::new(1)));
+        let mut slow = body.read_from(0).unwrap();
+        let others: Vec<_> = (0..others)
+            .map(|_| tokio::spawn(all(body.read_from(0).unwrap())))
+            .collect();
+        writer.let_go();
+        let began = Instant::now();
+        let writing = tokio::spawn(async move {
+            for number in 0..64u8 {
+                writer.pass(&Bytes::from(vec![number; PART])).await.unwrap();
+            }
+            writer.finish();
+        });
+        if others.is_empty() {
+            tokio::time::sleep(10 * PATIENCE).await;
+            assert!(!writing.is_finished(), "nobody else waits");
+            assert_eq!(all(slow).await.0.len(), 64 * PART);
+            writing.await.unwrap();
+            continue;
+        }
+        writing.await.unwrap();
+        assert!((PATIENCE..2 * PATIENCE).contains(&began.elapsed()));
+        for other in others {
+            let (bytes, ended) = other.await.unwrap();
+            assert_eq!((bytes.len(), ended), (64 * PART, Ok(())));
+        }
+        assert_eq!(slow.next().await, Err(Broken));
+    }
+}
+
+/// Who is slow and reads on is waited for, as long as each window takes no longer than others have patience for.
+#[tokio::test(start_paused = true)]
+async fn who_is_slow_and_reads_on_is_waited_for() {
+    const PART: usize = 64 * 1024;
+    let (mut writer, body) = Body::begin(&Arc::new(Budget::new(1)));
+    let (mut slow, fast) = (body.read_from(0).unwrap(), body.read_from(0).unwrap());
+    let fast = tokio::spawn(all(fast));
+    writer.let_go();
+    let writing = tokio::spawn(async move {
+        for number in 0..64u8 {
+            writer.pass(&Bytes::from(vec![number; PART])).await.unwrap();
+        }
+        writer.finish();
+    });
+    let mut read = 0;
+    while let Some(part) = slow.next().await.unwrap() {
+        read += part.len();
+        tokio::time::sleep(PATIENCE / 16).await;
+    }
+    writing.await.unwrap();
+    assert_eq!((read, fast.await.unwrap().0.len()), (64 * PART, 64 * PART));
+}
+
 #[test]
 fn nobody_writes_for_nobody() {
     let budget = Arc::new(Budget::new(1 << 20));

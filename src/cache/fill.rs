@@ -442,6 +442,17 @@ impl Filler {
         }
     }
 
+    /// Whether anybody waits for the response, or reads it.
+    pub fn is_wanted(&self) -> bool {
+        match &*self.outcome.borrow() {
+            // Those who are to come have one.
+            None => self.outcome.receiver_count() > 1,
+            Some(Outcome::Kept(entry)) => entry.body.readers() > 0,
+            // What is for one alone ends by itself.
+            Some(_) => true,
+        }
+    }
+
     fn settle(&self, outcome: Outcome) {
         if self.is_settled() {
             return;

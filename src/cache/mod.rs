@@ -24,6 +24,7 @@ pub mod memory;
 pub mod rfc;
 
 mod ask;
+mod budget;
 mod config;
 mod entry;
 mod fill;

@@ -76,6 +76,7 @@ impl Keeping {
             }
             // Whoever reads it may do so to its end, and nobody begins to.
             self.cache.forget(&self.entry);
+            self.cache.pass(self.entry.key);
             // Who has asked for it may not have come to read it yet.
             for _ in 0..WAKES {
                 if writer.has_readers() {

@@ -20,6 +20,7 @@ mod breaker;
 mod broken_stores;
 mod bulkhead;
 mod cache;
+mod cache_bodies;
 mod cache_collapse;
 mod cache_disk;
 mod cache_fleet;

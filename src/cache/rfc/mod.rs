@@ -21,5 +21,5 @@ pub use freshness::{Given, Judgement, Lifetime, initial_age, is_heuristic};
 pub use ranges::{ContentRange, Frames, Part, Wanted, wanted};
 pub use status::{CACHE_STATUS, Forward, Status};
 pub use storing::{Question, WhyNot, may_store, strip};
-pub use update::{is_same, update};
+pub use update::update;
 pub use vary::{Vary, said};

@@ -27,8 +27,8 @@ use super::{forwarding, own};
 use crate::actions::{Action, To};
 use crate::cache::rfc::{Forward, ask_whether_same};
 use crate::cache::{
-    Ask, Cache, Entry, Filler, Found, Framing, Joined, Outcome, Pending, Purpose, Rules, Scope,
-    Told, Use,
+    Ask, Cache, Entry, Filler, Found, Framing, Joined, Outcome, Past, Pending, Purpose, Rules,
+    Scope, Told, Use,
 };
 use crate::facts::{host, host_header};
 use crate::response::{Code, Reply};
@@ -65,6 +65,9 @@ pub(super) async fn answer(
     let Action::Proxy(proxy) = &*exchange.route.action else {
         return Ok(Answer::None);
     };
+    // Over HTTP/2 no header need say so.
+    let is_h2 = session.req_header().version == Version::HTTP_2;
+    let has_body = is_h2 && !session.downstream_session.is_body_empty();
     let request = session.req_header();
     if let Some(asked) = purge::asked(exchange.view(request), &rules) {
         return Ok(Answer::Reply(purge::answer(asked, &rules).await));
@@ -82,7 +85,11 @@ pub(super) async fn answer(
         branch: exchange.chosen.as_ref().map(|(branch, _)| branch.name()),
         written: exchange.of_client.as_ref().map(|it| &*it.written),
     };
-    let ask = match Ask::of(&rules, scope, exchange.view(request)) {
+    let asked = match has_body {
+        true => Err(Past::Request),
+        false => Ask::of(&rules, scope, exchange.view(request)),
+    };
+    let ask = match asked {
         Ok(ask) => ask,
         Err(past) => {
             cached.past(past);
@@ -194,10 +201,12 @@ fn fetch(
     (rules, ask, stale): (&Arc<Rules>, &Ask, Option<Arc<Entry>>),
     fills: &Fills,
 ) -> Option<(Pending, bool)> {
-    let wants_part = request.headers.contains_key(RANGE) && stale.is_none();
+    // What is known of a part says nothing of the whole: a part is asked for again.
+    let is_of_part = stale.as_ref().is_none_or(|entry| entry.part().is_some());
+    let wants_part = ask.has_range() && is_of_part;
     let key = match &stale {
+        _ if wants_part => Cache::ranges(ask, &request.headers),
         Some(entry) => entry.key(),
-        None if wants_part => Cache::ranges(ask, &request.headers),
         None => ask.key(),
     };
     let query = rules.query.of(request.uri.query());
@@ -218,8 +227,9 @@ fn fetch(
             let request = asking(request, &target, stale.as_deref(), wants_part);
             let filler: Arc<Filler> = filler.into();
             let exchange = Box::new(exchange.for_cache(filler.clone()));
-            let filling = Box::new(Filling::new(filler));
-            fills.begin(own::session((request, Bytes::new()), exchange, filling));
+            let filling = Box::new(Filling::new(filler.clone()));
+            let session = own::session((request, Bytes::new()), exchange, filling);
+            fills.begin(session, filler);
             Some((pending, true))
         }
         Joined::Waits(pending) => rules.collapse.is_some().then_some((pending, false)),
@@ -253,7 +263,7 @@ fn asking(
         parts.headers.remove(RANGE);
         parts.headers.remove(IF_RANGE);
     }
-    if let Some(stale) = stale.filter(|entry| entry.part().is_none()) {
+    if let Some(stale) = stale {
         ask_whether_same(stale.headers(), &mut parts.headers);
     }
     parts.into()

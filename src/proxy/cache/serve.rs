@@ -164,6 +164,12 @@ fn response(method: &Method, request: &HeaderMap, entry: &Arc<Entry>) -> Option<
             let content = piece(entry, part.first, part.length())?;
             Some((head, Content::of(smallvec![content], part.length())))
         }
+        // A body that is still coming may be let go behind a reader that is ahead, and would wait for one that is not its turn.
+        Wanted::Several(parts)
+            if !entry.body().is_whole() && !parts.is_sorted_by_key(|part| part.first) =>
+        {
+            whole(head, entry)
+        }
         Wanted::Several(parts) => {
             head.status = StatusCode::PARTIAL_CONTENT;
             let content_type = head.headers.get(CONTENT_TYPE);
