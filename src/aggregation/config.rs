@@ -61,8 +61,8 @@ pub struct LimitsConfig {
 
 /// One part: what is asked for, what it means that there is no answer, and what is made of one.
 ///
-/// Nothing of the client's request goes to the upstream but what is named here, and what the route's policies send to
-/// upstreams.
+/// Nothing of the client's request goes to the upstream but what is named here, what the route's policies send to upstreams, and
+/// what any upstream is told of where it comes from: `X-Forwarded-*` and the like of a trusted hop, and `tracestate`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "PartConfig")]

@@ -23,6 +23,7 @@ use super::cache::{self, Answer, Fills};
 use super::collect::{Answered, Asked, Collecting};
 use super::exchange::Exchange;
 use super::fallback::Degraded;
+use super::forwarding::handed_on;
 use super::own;
 use super::part_spans::{PartSpans, Rest};
 use crate::actions::Aggregate;
@@ -40,6 +41,8 @@ const GRACE: Duration = Duration::from_millis(20);
 struct UnderWay {
     tasks: JoinSet<Part>,
     of_client: Option<Arc<OfClient>>,
+    /// What all of them say as the client does.
+    handed_on: HeaderMap,
     spans: PartSpans,
 }
 
@@ -145,6 +148,7 @@ pub(super) async fn answer(
     let mut under_way = UnderWay {
         tasks: JoinSet::new(),
         of_client: OfClient::new(exchange, session.req_header()),
+        handed_on: handed_on(exchange, session.req_header()),
         spans: PartSpans::new(exchange.began, plan.parts().len()),
     };
     if under_way.of_client.is_some() && exchange.facts.identity.is_some() {
@@ -297,7 +301,8 @@ fn ask(
             let own = Box::new(exchange.for_part(route, asked.clone(), &under_way.of_client));
             under_way.spans.start(index, own.facts.trace);
             let collecting = Box::new(Collecting::new(asked.clone(), route.largest_part));
-            let request = request(outgoing, route, session.req_header());
+            let host = host_header(session.req_header());
+            let request = request(outgoing, route, (host, &under_way.handed_on));
             let served = fills.serve(own::session(request, own, collecting))?;
             Some((served, route.timeout))
         });
@@ -327,18 +332,23 @@ fn ask(
     }
 }
 
-/// As the engine has it.
-fn request(outgoing: Outgoing, route: &Route, client: &RequestHeader) -> (RequestHeader, Bytes) {
+/// As the engine has it. The headers that the part names itself win over those that are handed on.
+fn request(
+    outgoing: Outgoing,
+    route: &Route,
+    (host, handed_on): (Option<HeaderValue>, &HeaderMap),
+) -> (RequestHeader, Bytes) {
     let mut parts = http::Request::new(()).into_parts().0;
     parts.method = outgoing.method;
     parts.version = Version::HTTP_11;
     parts.uri = outgoing.target.into();
-    parts.headers = outgoing.headers;
+    parts.headers = handed_on.clone();
+    parts.headers.extend(outgoing.headers);
     // Who calls is what policies say, also where that is nobody.
     for name in route.pipeline.reserved() {
         parts.headers.remove(name);
     }
-    if let Some(host) = host_header(client)
+    if let Some(host) = host
         && !parts.headers.contains_key(HOST)
     {
         parts.headers.insert(HOST, host);

@@ -14,9 +14,9 @@ use pingora::http::RequestHeader;
 use smallvec::SmallVec;
 
 use super::client_address;
-use super::exchange::X_REQUEST_ID;
+use super::exchange::{Exchange, X_REQUEST_ID};
 use super::fallback::X_NORTHGATE_DEGRADED;
-use super::names::{Names, drop_suspects};
+use super::names::{Names, drop_suspects, is_claim, is_override};
 use crate::facts::{Facts, RequestId, Scheme, TraceContext, View, draw, host_header};
 use crate::listener::Connection;
 use crate::policies::Pipeline;
@@ -25,7 +25,7 @@ pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -112,6 +112,32 @@ pub(super) fn write(
     if names.has_tracestate && !facts.trace.is_continued() {
         headers.remove(TRACESTATE);
     }
+}
+
+/// What requests that the gateway makes for the sake of this one say as it does: where it comes from, if a trusted hop has said
+/// so, and the state of the trace that they go on with. Of what is asked for a hop says nothing that is true of them.
+pub(super) fn handed_on(exchange: &Exchange, request: &RequestHeader) -> HeaderMap {
+    let is_from_hop = exchange
+        .connection
+        .as_ref()
+        .is_some_and(|it| it.is_from_hop);
+    let is_continued = exchange.facts.trace.is_continued();
+    let is_of_target = |name: &str| is_override(name) || name == "x-original-uri";
+    let is_handed_on = |name: &HeaderName| match name.as_str() {
+        "tracestate" => is_continued,
+        name => is_from_hop && is_claim(name) && !is_of_target(name),
+    };
+    let mut headers = HeaderMap::new();
+    if is_from_hop || is_continued {
+        for (name, value) in request
+            .headers
+            .iter()
+            .filter(|(name, _)| is_handed_on(name))
+        {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
 }
 
 /// A client of HTTP/1.0 need not name a host, and HTTP/1.1 needs one (RFC 9112 section 3.2): then it is the endpoint's.

@@ -252,3 +252,91 @@ async fn the_part_that_has_failed_is_the_one_that_is_named() {
         (502, &"b".into(), &"status_503".into())
     );
 }
+
+/// Behind a hop that is trusted, parts are told of the client what any request's upstream is told; from anybody else nothing is
+/// believed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_are_told_where_the_client_s_request_comes_from() {
+    let toml = r#"
+        [listeners.public]
+        bind = "127.0.0.1:0"
+        trusted_proxies = ["$hop"]
+        [upstreams.shop]
+        endpoints = ["$origin"]
+        [routes.home]
+        match = { path = "/home" }
+        [routes.home.aggregate]
+        parts.plain = { upstream = "shop", path = "/part" }
+        parts.own = { upstream = "shop", path = "/own", headers = { x-real-ip = "own" } }
+        [routes.plain]
+        match = { path = "/plain" }
+        upstream = "shop"
+    "#;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (hop, traceparent) in [
+        ("127.0.0.1", trace),
+        ("127.0.0.1", "none"),
+        ("192.0.2.1", trace),
+    ] {
+        let origin = origin();
+        let draft = Gateway::draft(toml).with("origin", &origin);
+        let gateway = draft.with("hop", hop).start().await;
+        for client in [gateway.http1(), gateway.http2()] {
+            let before = origin.seen().len();
+            for path in ["/plain", "/home"] {
+                let asking = get(path)
+                    .header("x-forwarded-for", "203.0.113.9, 198.51.100.7")
+                    .header("x-forwarded-proto", "https")
+                    .header("x-forwarded-host", "bank.test")
+                    .header("x-real-ip", "198.51.100.7")
+                    .header("x-original-uri", "/of/the/client")
+                    .header("x-rewrite-url", "/of/the/client")
+                    .header("traceparent", traceparent)
+                    .header("tracestate", "a=1")
+                    .header("tracestate", "b=2");
+                assert_eq!(client.send(asking).await.status, 200);
+            }
+            let all = origin.seen();
+            let of = |target: &str| {
+                let mut seen = all[before..].iter();
+                seen.find(|seen| seen.target == target).expect(target)
+            };
+            let what = format!("{hop} {traceparent}");
+            let lines = |seen: &Seen, name: &str| {
+                let lines = seen.headers.get_all(name).iter();
+                lines
+                    .map(|line| line.to_str().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+            };
+            for name in [
+                "forwarded",
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-host",
+                "x-real-ip",
+                "tracestate",
+            ] {
+                let (direct, part) = (lines(of("/plain"), name), lines(of("/part"), name));
+                assert_eq!(part, direct, "{what}: {name}");
+            }
+            let is_continued = traceparent == trace;
+            assert_eq!(
+                lines(of("/part"), "tracestate").is_empty(),
+                !is_continued,
+                "{what}"
+            );
+            let is_trusted = hop == "127.0.0.1";
+            let clients = of("/part").header("x-forwarded-for").unwrap_or_default();
+            assert_eq!(
+                clients.contains("198.51.100.7"),
+                is_trusted,
+                "{what}: {clients}"
+            );
+            assert_eq!(lines(of("/own"), "x-real-ip"), ["own"], "{what}");
+            // What the hop says of what is asked for is not true of a part.
+            for name in ["x-original-uri", "x-rewrite-url"] {
+                assert_eq!(of("/part").header(name), None, "{what}: {name}");
+            }
+        }
+    }
+}

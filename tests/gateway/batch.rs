@@ -769,8 +769,11 @@ async fn a_client_that_leaves_takes_its_calls_along() {
         let active = "northgate_endpoint_active_requests{northgate_upstream=\"shop\"";
         eventually("nothing is under way", async || {
             let text = gateway.metrics().await;
-            let mut lines = text.lines().filter(|line| line.starts_with(active));
-            lines.all(|line| line.ends_with(" 0")).then_some(())
+            let lines = text.lines().filter(|line| line.starts_with(active));
+            let idle = lines.map(|line| line.ends_with(" 0"));
+            idle.reduce(|one, other| one & other)
+                .filter(|idle| *idle)
+                .map(drop)
         })
         .await;
     }

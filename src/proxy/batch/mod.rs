@@ -29,8 +29,7 @@ use super::collect::{Answered, Asked, Collecting};
 use super::deadline::{Allowance, Deadline};
 use super::early_body;
 use super::exchange::Exchange;
-use super::forwarding::{TRACEPARENT, TRACESTATE};
-use super::names::{is_claim, is_override};
+use super::forwarding::{TRACEPARENT, handed_on};
 use super::own::{self, Taker, Unwanted};
 use crate::actions::{Action, Batch};
 use crate::facts::{Facts, RequestId, Scheme, host_header};
@@ -121,14 +120,10 @@ impl Exchange {
         let Action::Batch(batch) = &*self.route.action else {
             return;
         };
-        let is_from_hop = self.connection.as_ref().is_some_and(|it| it.is_from_hop);
         let is_read = |name: &HeaderName| snapshot.credential_headers.contains(name);
-        let is_of_target = |name: &str| is_override(name) || name == "x-original-uri";
-        let passes = |name: &HeaderName| {
-            // Of who the client is, a hop has said the same of each call; not so of what is asked for.
-            (is_from_hop && is_claim(name.as_str()) && !is_of_target(name.as_str()))
-                || batch.passes(name, is_read)
-        };
+        let handed_on = handed_on(self, request);
+        let passes =
+            |name: &HeaderName| batch.passes(name, is_read) && !handed_on.contains_key(name);
         let mut headers = HeaderMap::new();
         for (name, value) in request.headers.iter().filter(|(name, _)| passes(name)) {
             headers.append(name.clone(), value.clone());
@@ -137,10 +132,8 @@ impl Exchange {
             headers.insert(HOST, host);
         }
         headers.insert(TRACEPARENT, self.facts.trace.traceparent());
-        if let Some(state) = request.headers.get(TRACESTATE)
-            && self.facts.trace.is_continued()
-        {
-            headers.insert(TRACESTATE, state.clone());
+        for (name, value) in &handed_on {
+            headers.append(name.clone(), value.clone());
         }
         self.batch = Some(Box::new(Side::Whole(headers)));
     }
