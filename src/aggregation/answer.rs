@@ -82,6 +82,13 @@ impl Answer {
                 Some(part.shape().apply(whole)?.into_owned())
             }
         };
+        // There is no room for it in any answer.
+        if shaped
+            .as_ref()
+            .is_some_and(|it| it.len() > limits.response_bytes)
+        {
+            return Err(Reason::TooLarge);
+        }
         Ok(Answer {
             status,
             headers,

@@ -20,6 +20,9 @@ use crate::upstream::Retry;
 /// As many parts as an aggregation may have.
 pub const MOST_PARTS: usize = 32;
 
+/// As much may be kept of the bodies of all parts of one request.
+const MOST_BYTES: ByteSize = ByteSize::from_mib(256);
+
 const USUAL_TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -110,8 +113,8 @@ impl Plan {
     ) -> Option<Plan> {
         let before = subject.error_count();
         let timeout = whole_timeout(config, subject);
-        let limits = Limits::build(&config.limits, &mut subject.key("limits"));
         let count = config.parts.len();
+        let limits = Limits::build(&config.limits, count, &mut subject.key("limits"));
         if count == 0 {
             let what = "has no parts";
             let problem = subject.error(config.span, what);
@@ -301,7 +304,7 @@ impl Part {
 }
 
 impl Limits {
-    fn build(config: &LimitsConfig, subject: &mut Subject<'_>) -> Limits {
+    fn build(config: &LimitsConfig, parts: usize, subject: &mut Subject<'_>) -> Limits {
         let mut bytes = |key, own: &Option<Spanned<ByteSize>>, usual, most| {
             let Some(own) = own else { return usual };
             if own.value > most {
@@ -313,6 +316,18 @@ impl Limits {
         let mib = ByteSize::from_mib;
         let part = bytes("part_bytes", &config.part_bytes, mib(1), mib(16));
         let response = bytes("response_bytes", &config.response_bytes, mib(4), mib(64));
+        let most = MOST_BYTES.as_usize() / parts.max(1);
+        if let Some(own) = config.part_bytes.as_ref().filter(|it| it.value <= mib(16))
+            && part.as_usize() > most
+        {
+            let what = format!(
+                "must be at most \"{MOST_BYTES}\" for all {parts} parts together, got \"{}\" for each",
+                own.value
+            );
+            let mut subject = subject.key("part_bytes");
+            let problem = subject.error(own.span, what);
+            problem.help("as much is kept for one request");
+        }
         Limits {
             part_bytes: part.as_usize(),
             response_bytes: response.as_usize(),

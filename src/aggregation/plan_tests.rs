@@ -425,3 +425,26 @@ fn filters_are_checked() {
         &["1:6 aggregate.jq is no filter of jq from \"\" on"],
     );
 }
+
+#[test]
+fn what_one_request_keeps_has_an_end() {
+    let with = |parts: usize, bytes: &str| {
+        let mut toml = format!("limits.part_bytes = \"{bytes}\"");
+        for part in 0..parts {
+            toml += &format!("\nparts.a{part} = {{ upstream = \"u\", path = \"/\" }}");
+        }
+        toml
+    };
+    check(&with(16, "16MiB"), &[]);
+    check(&with(32, "8MiB"), &[]);
+    check(
+        &with(17, "16MiB"),
+        &[
+            "1:21 aggregate.limits.part_bytes must be at most \"256MiB\" for all 17 parts together, got \"16MiB\" for each (as much is kept for one request)",
+        ],
+    );
+    check(
+        &with(17, "17MiB"),
+        &["1:21 aggregate.limits.part_bytes must be at most \"16MiB\", got \"17MiB\""],
+    );
+}

@@ -5,7 +5,7 @@
 //! are looked at as a whole; definitions cannot call themselves.
 
 use std::cell::Cell;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use jaq_core::data::{DataT, HasLut};
 use jaq_core::load::parse::{Def, Term};
@@ -33,6 +33,8 @@ const STACK_OF_RUN: usize = 256 << 20;
 const PER_LEVEL: u64 = 50;
 /// How many steps a run may take: a tenth of a second or so.
 const MOST_STEPS: u64 = 500_000;
+/// The longest text that comes out, in bytes: no answer is longer.
+const LARGEST: usize = 64 << 20;
 /// How deep a value may be.
 const DEEPEST: usize = 192;
 /// The longest number, in digits: making one of text takes the square of them.
@@ -268,6 +270,19 @@ fn definitions<'s>() -> impl Iterator<Item = Def<&'s str>> {
     })
 }
 
+/// Text of at most [`LARGEST`] bytes: a value can hold another many times, and is written with all of them.
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        if self.0.len() + more.len() > LARGEST {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(more);
+        Ok(())
+    }
+}
+
 impl Filter {
     /// Takes a thread of its own for the time: the crate's reader goes as deep as the text does, and only a tree that has been
     /// read shows how deep that is.
@@ -315,8 +330,8 @@ impl Filter {
         })
     }
 
-    /// The first value that it makes of this one, as JSON. `None` where it makes none, fails, or takes too many steps; a tenth
-    /// of a second or so at most, without a pause.
+    /// The first value that it makes of this one, as JSON. `None` where it makes none, fails, takes too many steps, or makes one of
+    /// more than 64 MiB; a tenth of a second or so at most, without a pause.
     ///
     /// It takes a thread of its own for the time, since how deep the crate goes depends on values: some tens of microseconds.
     pub fn apply(&self, json: &str) -> Option<String> {
@@ -346,7 +361,9 @@ impl Filter {
         let context = Ctx::<Metered>::new(meter.clone(), Vars::new([]));
         let made = self.compiled.id.run((context, value)).next()?.ok()?;
         meter.weigh(&made).ok()?;
-        let text = made.to_string();
+        let mut text = Bounded(String::new());
+        write!(text, "{made}").ok()?;
+        let Bounded(text) = text;
         // Not all that it has is JSON: numbers that are none, and text that is no UTF-8.
         check(text.as_bytes(), DEEPEST).is_ok().then_some(text)
     }

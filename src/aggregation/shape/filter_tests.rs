@@ -298,3 +298,11 @@ fn nothing_goes_deeper_than_its_stack() {
         assert!(apply(filter, "[1]").is_none(), "{filter}");
     }
 }
+
+/// A value is weighed by what it holds, and holds the same text many times: it is written with all of them.
+#[test]
+fn no_text_is_longer_than_any_answer() {
+    let filter = |times: usize| format!("(\"x\" * 1000000) as $x | [range({times}) | $x]");
+    assert!(apply(&filter(2), "1").is_some_and(|made| made.len() > 2_000_000));
+    assert!(apply(&filter(80), "1").is_none());
+}
