@@ -8,6 +8,7 @@ use super::{Action, Proxy};
 use crate::aggregation::{Contract, Kept, Plan};
 use crate::cache::{Cache, Freshness, Query, Rules, VaryBy};
 use crate::facts::KeyPart;
+use crate::upstream::Upstream;
 
 /// The largest answer of a part that is kept, as bodies of routes.
 const LARGEST_KEPT: u64 = 16 << 20;
@@ -18,15 +19,20 @@ pub struct Aggregate {
     plan: Arc<Plan>,
     /// One for each part, in their order.
     parts: Box<[Arc<Action>]>,
+    is_directed: bool,
 }
 
 impl Aggregate {
     /// `parts` forward to the upstreams of the plan's parts, in their order.
     pub fn new(plan: Plan, parts: impl IntoIterator<Item = Proxy>) -> Aggregate {
+        let parts: Vec<Proxy> = parts.into_iter().collect();
+        let chooses = |it: &Arc<Upstream>| it.hash_by().is_some() || it.sticky().is_some();
+        let is_directed = parts.iter().flat_map(Proxy::upstreams).any(chooses);
         let parts = parts.into_iter();
         Aggregate {
             plan: plan.into(),
             parts: parts.map(|proxy| Arc::new(Action::Proxy(proxy))).collect(),
+            is_directed,
         }
     }
 
@@ -36,6 +42,11 @@ impl Aggregate {
 
     pub fn parts(&self) -> &[Arc<Action>] {
         &self.parts
+    }
+
+    /// Whether what the client has sent may choose the endpoint of a part.
+    pub fn is_directed(&self) -> bool {
+        self.is_directed
     }
 
     /// Where each of them is forwarded to.

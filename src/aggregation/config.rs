@@ -19,7 +19,8 @@ use crate::upstream::RetryConfig;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AggregateConfig")]
 pub struct Config {
-    /// How long all of it may take. What is there by then is sent. Default `"2s"`.
+    /// How long all of it may take. What is there by then is sent; filters of parts that still run count as late, and that of the
+    /// whole, which comes last, has up to half a second more. Default `"2s"`.
     #[schemars(with = "Option<Duration>")]
     pub timeout: Option<Spanned<Duration>>,
     /// What is asked for, by name: up to 32 parts. One that names another, as `{parts.profile.body.cart_id}`, waits for it;
@@ -48,7 +49,8 @@ pub struct Config {
 #[schemars(rename = "AggregateLimits")]
 pub struct LimitsConfig {
     /// The largest body of a part, up to `"16MiB"`; one that is larger has failed. As much is kept for each part of a request
-    /// until it is answered. Default `"1MiB"`.
+    /// until it is answered, text and Base64 as they are in JSON, and what is made of it up to `response_bytes`. So one request
+    /// keeps this times the number of parts, which may be 256 MiB. Default `"1MiB"`.
     #[schemars(with = "Option<ByteSize>")]
     pub part_bytes: Option<Spanned<ByteSize>>,
     /// The largest answer, up to `"64MiB"`. Parts that do not fit any more have failed, those that are `required` last, and
@@ -67,6 +69,8 @@ pub struct LimitsConfig {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "PartConfig")]
 pub struct PartConfig {
+    /// Which of its endpoints it is, where a key or a sticky session says so, is chosen by what the client has sent, and by what
+    /// the part sends where the client has nothing of the kind. Parts begin no session.
     #[schemars(with = "Name")]
     pub upstream: Spanned<Name>,
     /// Default `"GET"`.
@@ -88,10 +92,12 @@ pub struct PartConfig {
     /// A body, any value, sent as `application/json`. A string that is nothing but `{parts.NAME.body.FIELD}` is that, of
     /// whatever type; what is absent is `null`.
     pub json: Option<serde_json::Value>,
-    /// A body of text, sent as `text/plain; charset=utf-8` where `headers` names no other type.
+    /// A body of text, sent as `text/plain; charset=utf-8` where `headers` names no other type. What it names stands in it as it
+    /// is, escaped for no format: in JSON, XML or a form, what a client or another upstream has sent could say more than a
+    /// value. For JSON write `json` instead, which escapes.
     #[schemars(with = "Option<String>")]
     pub body: Option<Spanned<String>>,
-    /// How long it may take, from when it is asked, tries that fail included. Default: what is left of the whole.
+    /// How long its answer may take, from when it is asked, tries that fail included. Default: what is left of the whole.
     #[schemars(with = "Option<Duration>")]
     pub timeout: Option<Spanned<Duration>>,
     /// When it is asked again. Default: as the upstream has it.

@@ -40,6 +40,26 @@ pub(super) struct Outcomes {
     pub(super) is_for_caller: bool,
 }
 
+impl Plan {
+    /// What it comes to that asking for a part has ended so. Where [`is_slow`](super::Shape::is_slow) says so it takes long.
+    pub fn read(&self, part: usize, ended: Ended) -> Outcome {
+        let Some(compiled) = self.parts().get(part) else {
+            return Outcome::LeftOut;
+        };
+        match ended {
+            Ended::Failed(reason) => Outcome::Failed(reason),
+            Ended::Complete {
+                status,
+                headers,
+                body,
+            } => match Answer::read(compiled, &self.limits, (status, headers, body)) {
+                Ok(answer) => Outcome::Answered(Box::new(answer)),
+                Err(reason) => Outcome::Failed(reason),
+            },
+        }
+    }
+}
+
 impl Run {
     pub fn new(plan: Arc<Plan>) -> Run {
         let all = plan.parts().iter().map(|_| None).collect();
@@ -62,26 +82,11 @@ impl Run {
     }
 
     /// What to ask for now that this part has ended. One that has ended already, or was given up, changes nothing.
-    pub fn end(&mut self, part: usize, ended: Ended, view: View<'_>) -> Vec<(usize, Outgoing)> {
-        let plan = self.plan.clone();
-        let Some(compiled) = plan.parts().get(part) else {
-            return Vec::new();
-        };
+    pub fn end(&mut self, part: usize, outcome: Outcome, view: View<'_>) -> Vec<(usize, Outgoing)> {
         if !matches!(self.outcomes.all.get(part), Some(None)) {
             return Vec::new();
         }
         self.under_way = self.under_way.saturating_sub(1);
-        let outcome = match ended {
-            Ended::Failed(reason) => Outcome::Failed(reason),
-            Ended::Complete {
-                status,
-                headers,
-                body,
-            } => match Answer::read(compiled, &plan.limits, (status, headers, body)) {
-                Ok(answer) => Outcome::Answered(Box::new(answer)),
-                Err(reason) => Outcome::Failed(reason),
-            },
-        };
         self.outcomes.settle(part, outcome);
         self.begin(self.ready_behind(part), view)
     }

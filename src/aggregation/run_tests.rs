@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::testing::{failed, ok, plan, response, run, with_view};
+use super::super::testing::{end, failed, ok, plan, response, run, with_view};
 use super::super::{Assembled, Whole};
 use super::*;
 use crate::response::Code;
@@ -24,22 +24,22 @@ parts.tips = { upstream = "u", path = "/tips", headers = { x-cart = "{parts.cart
         };
         assert_eq!(said(run.start(view)), ["1 /news", "2 /users/7"]);
         assert_eq!(
-            said(run.end(2, ok("{\"cart_id\":9}"), view)),
+            said(end(&mut run, 2, ok("{\"cart_id\":9}"), view)),
             ["0 /carts/9"]
         );
-        assert_eq!(said(run.end(2, ok("{\"cart_id\":8}"), view)), [""; 0]);
-        assert_eq!(said(run.end(0, ok("1"), view)), [""; 0]);
+        assert_eq!(said(end(&mut run, 2, ok("{\"cart_id\":8}"), view)), [""; 0]);
+        assert_eq!(said(end(&mut run, 0, ok("1"), view)), [""; 0]);
         assert!(!run.is_over());
-        assert_eq!(said(run.end(1, ok("1"), view)), ["3 /tips"]);
+        assert_eq!(said(end(&mut run, 1, ok("1"), view)), ["3 /tips"]);
         assert!(!run.is_over() && !run.has_failed());
         run.give_up();
         assert!(run.is_over() && !run.has_failed());
-        assert_eq!(said(run.end(3, ok("1"), view)), [""; 0]);
+        assert_eq!(said(end(&mut run, 3, ok("1"), view)), [""; 0]);
         assert!(matches!(
             run.outcome(3),
             Some(Outcome::Failed(Reason::Budget))
         ));
-        assert_eq!(said(run.end(99, ok("1"), view)), [""; 0]);
+        assert_eq!(said(end(&mut run, 99, ok("1"), view)), [""; 0]);
     });
 }
 
@@ -54,7 +54,7 @@ parts.c = { upstream = "u", path = "/{parts.b.body.id}", required = true }
     with_view(|view| {
         let mut run = Run::new(plan);
         run.start(view);
-        run.end(1, failed(Reason::Timeout), view);
+        end(&mut run, 1, failed(Reason::Timeout), view);
         assert!(run.has_failed() && !run.is_over());
         let assembled = run.finish(view);
         let status = StatusCode::GATEWAY_TIMEOUT;
@@ -197,5 +197,26 @@ proptest! {
                 prop_assert_eq!(is_kept, failures.is_empty());
             }
         }
+    }
+}
+
+/// What lands nowhere is not kept until the end, and nobody waits for it.
+#[test]
+fn what_is_made_of_a_part_fits_into_an_answer() {
+    let toml = r#"
+limits = { response_bytes = "64B" }
+parts.a = { upstream = "u", path = "/a", jq = '[.[] | "long enough" | ., .]' }
+parts.b = { upstream = "u", path = "/{parts.a.status}" }
+"#;
+    let plan = Arc::new(plan(toml).expect("no problem"));
+    for (body, fits) in [("[1,2]", true), ("[1,2,3]", false)] {
+        with_view(|view| {
+            let mut run = Run::new(plan.clone());
+            run.start(view);
+            let asked = end(&mut run, 0, ok(body), view);
+            assert_eq!(asked.len(), usize::from(fits), "{body}");
+            let is_too_large = matches!(run.outcome(0), Some(Outcome::Failed(Reason::TooLarge)));
+            assert_eq!(is_too_large, !fits, "{body}");
+        });
     }
 }

@@ -151,7 +151,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::super::testing::{failed, ok, plan, with_view};
+    use super::super::testing::{end, failed, ok, plan, with_view};
     use super::super::{Assembled, Ended};
     use super::*;
 
@@ -172,7 +172,7 @@ parts.d = { upstream = "u", path = "/d" }
             run.start(view);
             let (mut stream, mut sent) = (run.stream(), Vec::new());
             for (part, ended) in ends {
-                run.end(*part, ended.clone(), view);
+                end(&mut run, *part, ended.clone(), view);
                 stream = stream.or_else(|| run.stream());
                 sent.push(
                     stream
@@ -212,10 +212,10 @@ parts.d = { upstream = "u", path = "/d" }
             let mut stream = run.stream().expect("nothing is waited for");
             assert_eq!(run.send(&mut stream), b"{");
             assert_eq!(run.send(&mut stream), b"");
-            run.end(3, ok("4"), view);
+            end(&mut run, 3, ok("4"), view);
             assert_eq!(run.send(&mut stream), b"\"d\":4");
-            run.end(1, ok("2"), view);
-            run.end(2, ok("3"), view);
+            end(&mut run, 1, ok("2"), view);
+            end(&mut run, 2, ok("3"), view);
             assert_eq!(run.close(stream).0, b",\"in\":{\"b\":2,\"c\":3}}");
         });
     }
@@ -226,12 +226,12 @@ parts.d = { upstream = "u", path = "/d" }
             let mut run = Run::new(Arc::new(plan(HOME).unwrap()));
             run.start(view);
             assert!(run.stream().is_none());
-            run.end(0, ok(&format!("\"{}\"", "x".repeat(70))), view);
+            end(&mut run, 0, ok(&format!("\"{}\"", "x".repeat(70))), view);
             assert!(run.stream().is_none(), "it does not fit");
             let mut run = Run::new(Arc::new(plan(HOME).unwrap()));
             run.start(view);
             for part in 0..4 {
-                run.end(part, ok("1"), view);
+                end(&mut run, part, ok("1"), view);
             }
             assert!(run.stream().is_none(), "all of it is there");
         });
@@ -273,7 +273,7 @@ parts.d = { upstream = "u", path = "/d" }
                     let mut run = Run::new(Arc::new(plan(&toml).unwrap()));
                     run.start(view);
                     for (part, ended) in ends {
-                        run.end(part, ended, view);
+                        end(&mut run, part, ended, view);
                     }
                     match run.finish(view) {
                         Assembled::Whole(whole) => serde_json::from_slice(&whole.body).unwrap(),

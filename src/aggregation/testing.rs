@@ -96,6 +96,17 @@ pub(super) fn failed(reason: Reason) -> Ended {
     Ended::Failed(reason)
 }
 
+/// Tells a run how a part has ended.
+pub(super) fn end(
+    run: &mut Run,
+    part: usize,
+    ended: Ended,
+    view: View<'_>,
+) -> Vec<(usize, Outgoing)> {
+    let outcome = run.plan().read(part, ended);
+    run.end(part, outcome, view)
+}
+
 /// Runs to the end, with this for each part that is asked for; `None` never comes. What is under way ends in the order that
 /// `next` chooses by: it is given how many there are. Also what was asked for.
 pub(super) fn run(
@@ -112,7 +123,7 @@ pub(super) fn run(
         while !open.is_empty() {
             let part = open.swap_remove(next(open.len()));
             let ended = answers[part].clone().expect("it has an answer");
-            let more = run.end(part, ended, view);
+            let more = end(&mut run, part, ended, view);
             open.extend(
                 more.iter()
                     .map(|(part, _)| *part)

@@ -10,16 +10,26 @@ use crate::facts::{Scheme, cookies};
 use crate::upstream::Attempt;
 
 impl Exchange {
-    /// Tells the attempt what its choice of an endpoint depends on.
+    /// Tells the attempt what its choice of an endpoint depends on. Of a part of an aggregation that is what the client has sent,
+    /// whose session it is, and else what the part says itself.
     pub(super) fn direct(&self, request: &RequestHeader, attempt: &mut Attempt) {
-        let view = self.view(request);
+        let of_client = self.of_client.as_ref().map(|it| &it.request);
+        let views = || {
+            of_client
+                .into_iter()
+                .chain([request])
+                .map(|it| self.view(it))
+        };
         if attempt.upstream().hash_by().is_some()
             && let Action::Proxy(proxy) = &*self.route.action
         {
-            attempt.go_by(proxy.affinities.key(attempt.upstream(), view));
+            let key = views().find_map(|view| proxy.affinities.key(attempt.upstream(), view));
+            attempt.go_by(key);
         }
         if let Some(sticky) = attempt.upstream().sticky().cloned() {
-            cookies(view, sticky.name()).for_each(|cookie| attempt.show(cookie));
+            for view in views() {
+                cookies(view, sticky.name()).for_each(|cookie| attempt.show(cookie));
+            }
         }
     }
 

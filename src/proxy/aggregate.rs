@@ -13,32 +13,39 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType, Result};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::beside::beside;
 use super::cache::{self, Answer, Fills};
 use super::collect::{Answered, Asked, Collecting};
 use super::exchange::Exchange;
 use super::fallback::Degraded;
 use super::forwarding::handed_on;
+use super::hearing::Hearing;
 use super::own;
 use super::part_spans::{PartSpans, Rest};
 use crate::actions::Aggregate;
-use crate::aggregation::{Assembled, DEGRADED_HEADER, Ended, Outgoing, Plan, Reason, Run, Stream};
+use crate::aggregation::{
+    Assembled, DEGRADED_HEADER, Ended, Outcome, Outgoing, Plan, Reason, Run, Stream,
+};
 use crate::cache::Rules;
 use crate::cache::rfc::{is_not_modified, strip_for_304};
 use crate::facts::{View, draw_span, host_header};
 use crate::response::{Code, Reply};
 use crate::routing::Route;
 
+/// For the filter of the whole, at least: of itself it takes a tenth of a second or so.
+const FOR_FILTER: Duration = Duration::from_millis(500);
 /// Within this the engine ends a part by its own deadline, which says more of why.
 const GRACE: Duration = Duration::from_millis(20);
 
 /// Those that are asked for.
 struct UnderWay {
+    plan: Arc<Plan>,
     tasks: JoinSet<Part>,
     of_client: Option<Arc<OfClient>>,
     /// What all of them say as the client does.
@@ -49,40 +56,52 @@ struct UnderWay {
 /// A part that has ended.
 struct Part {
     index: usize,
-    ended: Ended,
+    outcome: Outcome,
     took: Duration,
 }
 
-/// What policies do to the requests of parts, which is of the client's.
+/// What is of the client's in the requests of parts: what policies do to them, and which endpoints they are for.
 pub(super) struct OfClient {
     pub(super) request: RequestHeader,
-    /// A digest of the headers that they write.
+    /// A digest of the headers that policies write, empty where they write none.
     pub(super) written: Box<str>,
 }
 
 impl OfClient {
-    /// `None` where they do nothing.
-    fn new(exchange: &Exchange, request: &RequestHeader) -> Option<Arc<OfClient>> {
-        let pipeline = &exchange.route.pipeline;
-        if !pipeline.changes_upstream_requests() {
-            return None;
-        }
-        let mut headers = HeaderMap::new();
-        pipeline.upstream_request(&mut headers, exchange.view(request));
-        let mut lines = Vec::new();
-        for (name, value) in &headers {
-            lines.extend_from_slice(name.as_str().as_bytes());
-            lines.push(b':');
-            lines.extend_from_slice(value.as_bytes());
-            // No value has one.
-            lines.push(b'\n');
-        }
-        let digest = digest(&SHA256, &lines);
-        Some(Arc::new(OfClient {
-            request: request.clone(),
-            written: STANDARD_NO_PAD.encode(digest.as_ref()).into(),
-        }))
+    /// `None` where nothing of it is asked for.
+    fn new(
+        exchange: &Exchange,
+        request: &RequestHeader,
+        aggregate: &Aggregate,
+    ) -> Option<Arc<OfClient>> {
+        let is_told = exchange.route.pipeline.changes_upstream_requests();
+        (is_told || aggregate.is_directed()).then(|| {
+            Arc::new(OfClient {
+                request: request.clone(),
+                written: match is_told {
+                    true => written(exchange, request),
+                    false => Box::default(),
+                },
+            })
+        })
     }
+}
+
+/// A digest of the headers that policies write.
+fn written(exchange: &Exchange, request: &RequestHeader) -> Box<str> {
+    let mut headers = HeaderMap::new();
+    let pipeline = &exchange.route.pipeline;
+    pipeline.upstream_request(&mut headers, exchange.view(request));
+    let mut lines = Vec::new();
+    for (name, value) in &headers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.push(b':');
+        lines.extend_from_slice(value.as_bytes());
+        // No value has one.
+        lines.push(b'\n');
+    }
+    let digest = digest(&SHA256, &lines);
+    STANDARD_NO_PAD.encode(digest.as_ref()).into()
 }
 
 /// What it means how asking for a part has ended.
@@ -146,19 +165,21 @@ pub(super) async fn answer(
     tokio::pin!(budget);
     let mut run = Run::new(plan.clone());
     let mut under_way = UnderWay {
+        plan: plan.clone(),
         tasks: JoinSet::new(),
-        of_client: OfClient::new(exchange, session.req_header()),
+        of_client: OfClient::new(exchange, session.req_header(), aggregate),
         handed_on: handed_on(exchange, session.req_header()),
         spans: PartSpans::new(exchange.began, plan.parts().len()),
     };
-    if under_way.of_client.is_some() && exchange.facts.identity.is_some() {
+    let is_told = exchange.route.pipeline.changes_upstream_requests();
+    if is_told && exchange.facts.identity.is_some() {
         run.is_for_caller();
     }
     let mut rest = Rest::Cancelled;
     let first = run.start(exchange.view(session.req_header()));
     ask(first, session, exchange, &mut under_way, fills);
-    // A client that still sends is not heard: what it sends is none of the parts' business.
-    let mut is_heard = session.downstream_session.is_body_done();
+    // What the client still sends is none of the parts' business.
+    let mut hearing = Hearing::new();
     let mut out = None;
     while !run.is_over() && !run.has_failed() {
         if let Err(error) = send(session, exchange, &mut run, &mut out).await {
@@ -172,48 +193,27 @@ pub(super) async fn answer(
                 break;
             }
             Some(ended) = under_way.tasks.join_next() => ended,
-            left = session.downstream_session.read_body_or_idle(true), if is_heard => match left {
-                Ok(_) => {
-                    is_heard = false;
-                    continue;
-                }
-                Err(error) => {
-                    exchange.parts = Some(under_way.spans.tell(&run, &exchange.route, rest));
-                    return match out {
-                        None => Ok(Answer::Reply(Reply::failure(Code::ClientClosed))),
-                        Some(_) => Err(error.into_down()),
-                    };
-                }
-            },
+            error = hearing.left(session) => {
+                exchange.parts = Some(under_way.spans.tell(&run, &exchange.route, rest));
+                return match out {
+                    // Where it has broken a rule of the protocol, that is what is said of it.
+                    None if exchange.refusal().is_none() => {
+                        Ok(Answer::Reply(Reply::failure(Code::ClientClosed)))
+                    }
+                    _ => Err(error.into_down()),
+                };
+            }
         };
         // A task of ours that has panicked was told; the part has no end, and the budget ends it.
-        let Ok(Part { index, ended, took }) = ended else {
+        let Ok(Part {
+            index,
+            outcome,
+            took,
+        }) = ended
+        else {
             continue;
         };
-        let is_slow = plan
-            .parts()
-            .get(index)
-            .is_some_and(|part| part.shape().is_slow());
-        let (ran, next) = match is_slow {
-            false => {
-                let next = run.end(index, ended, exchange.view(session.req_header()));
-                (run, next)
-            }
-            true => {
-                let ending = beside(exchange, session, move |view| {
-                    let next = run.end(index, ended, view);
-                    (run, next)
-                });
-                let Some(ended) = ending.await else {
-                    return match out {
-                        None => Ok(Answer::Reply(Reply::failure(Code::Internal))),
-                        Some(_) => Error::e_explain(ErrorType::InternalError, "a part has failed"),
-                    };
-                };
-                ended
-            }
-        };
-        run = ran;
+        let next = run.end(index, outcome, exchange.view(session.req_header()));
         under_way.spans.end(index, took);
         ask(next, session, exchange, &mut under_way, fills);
     }
@@ -229,11 +229,29 @@ pub(super) async fn answer(
     }
     run.give_up();
     let assembled = match plan.filter() {
-        None => run.finish(exchange.view(session.req_header())),
-        Some(_) => match beside(exchange, session, move |view| run.finish(view)).await {
-            Some(assembled) => assembled,
-            None => return Ok(Answer::Reply(Reply::failure(Code::Internal))),
-        },
+        None => Some(run.finish(exchange.view(session.req_header()))),
+        Some(_) => {
+            let (facts, request) = (exchange.facts.again(), session.req_header().clone());
+            let filtering = beside(move || {
+                run.finish(View {
+                    facts: &facts,
+                    request: &request,
+                })
+            });
+            // Where parts have taken all of the time there is some left for this.
+            let ends = budget
+                .deadline()
+                .max(tokio::time::Instant::now() + FOR_FILTER);
+            let filtered = tokio::time::timeout_at(ends, filtering).await;
+            filtered.unwrap_or(Some(Assembled::Refused {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                part: None,
+                reason: Reason::Budget,
+            }))
+        }
+    };
+    let Some(assembled) = assembled else {
+        return Ok(Answer::Reply(Reply::failure(Code::Internal)));
     };
     let reply = reply(assembled, plan, exchange, session.req_header());
     Ok(Answer::Reply(reply))
@@ -265,22 +283,6 @@ async fn send(
     }
 }
 
-/// Does what takes long on a thread beside those that serve. `None` where it has panicked, which was told.
-async fn beside<T: Send + 'static>(
-    exchange: &Exchange,
-    session: &Session,
-    work: impl FnOnce(View<'_>) -> T + Send + 'static,
-) -> Option<T> {
-    let (facts, request) = (exchange.facts.again(), session.req_header().clone());
-    let done = tokio::task::spawn_blocking(move || {
-        work(View {
-            facts: &facts,
-            request: &request,
-        })
-    });
-    done.await.ok()
-}
-
 /// Has the engine ask for these parts.
 fn ask(
     parts: Vec<(usize, Outgoing)>,
@@ -292,11 +294,6 @@ fn ask(
     for (index, outgoing) in parts {
         let began = Instant::now();
         let asked: Arc<Asked> = Arc::default();
-        let part = |ended| Part {
-            index,
-            ended,
-            took: began.elapsed(),
-        };
         let served = exchange.route.parts.get(index).and_then(|route| {
             let own = Box::new(exchange.for_part(route, asked.clone(), &under_way.of_client));
             under_way.spans.start(index, own.facts.trace);
@@ -307,10 +304,15 @@ fn ask(
             Some((served, route.timeout))
         });
         let Some((served, timeout)) = served else {
-            let failed = part(Ended::Failed(Reason::Failure(Code::Internal)));
+            let failed = Part {
+                index,
+                outcome: Outcome::Failed(Reason::Failure(Code::Internal)),
+                took: began.elapsed(),
+            };
             under_way.tasks.spawn(async { failed });
             continue;
         };
+        let plan = under_way.plan.clone();
         under_way.tasks.spawn(async move {
             let is_in_time = match timeout {
                 Some(timeout) => tokio::time::timeout(timeout + GRACE, served).await.is_ok(),
@@ -319,16 +321,29 @@ fn ask(
                     true
                 }
             };
+            let took = began.elapsed();
             let ended = match is_in_time {
                 true => ended(&asked),
                 false => Ended::Failed(Reason::Timeout),
             };
             Part {
                 index,
-                ended,
-                took: began.elapsed(),
+                outcome: read(plan, index, ended).await,
+                took,
             }
         });
+    }
+}
+
+/// What it comes to that a part has ended so. A filter is no longer waited for than whoever waits for this.
+async fn read(plan: Arc<Plan>, part: usize, ended: Ended) -> Outcome {
+    let compiled = plan.parts().get(part);
+    match compiled.is_some_and(|part| part.shape().is_slow()) {
+        false => plan.read(part, ended),
+        true => {
+            let read = beside(move || plan.read(part, ended)).await;
+            read.unwrap_or(Outcome::Failed(Reason::Failure(Code::Internal)))
+        }
     }
 }
 

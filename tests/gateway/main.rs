@@ -7,6 +7,8 @@ mod acl;
 mod actions;
 mod adaptive_concurrency;
 mod aggregate;
+mod aggregate_bounds;
+mod aggregate_directed;
 mod aggregate_seen;
 mod aggregate_stale;
 mod aggregate_stream;
