@@ -855,3 +855,38 @@ async fn origins_of_calls_that_are_late_or_left_are_hung_up_on() {
         assert_eq!(shop.connections(), 2);
     }
 }
+
+/// A call that breaks off leaves its room to those that come after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_break_off_take_no_room() {
+    let shop = Origin::serving(Protocol::Http1, |seen| async move {
+        let large = format!("\"{}\"", "x".repeat(5000));
+        if seen.target != "/open/cut" {
+            return reply(200, &[], full(large));
+        }
+        let first = Ok(Frame::data(bytes::Bytes::from(large)));
+        let parts = [first, Err(std::io::Error::other("cut off"))];
+        let body = StreamBody::new(futures_util::stream::iter(parts));
+        reply(200, &[("content-length", "6000")], BodyExt::boxed(body))
+    });
+    let toml = r#"
+        [upstreams.shop]
+        endpoints = ["$shop"]
+        [routes.open]
+        match = { path = "/open/{*rest}" }
+        upstream = "shop"
+        [routes.batch]
+        match = { path = "/batch" }
+        batch = { at_once = 1, response_bytes = "8KiB" }
+    "#;
+    let gateway = Gateway::draft(toml).with("shop", &shop).start().await;
+    let list = paths(&["/open/cut", "/open/cut", "/open/a", "/open/b"]);
+    let answer = gateway.http1().send(batch(&list)).await;
+    let expected = [
+        "502 upstream_reset",
+        "502 upstream_reset",
+        "200",
+        "502 call_too_large",
+    ];
+    assert_eq!(outcomes(&answer), expected);
+}

@@ -1,6 +1,8 @@
 //! What a client gets of its calls: one JSON document.
 
-use base64::Engine;
+use std::io::{self, Write};
+
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
@@ -24,7 +26,7 @@ pub(super) struct Answer {
 
 /// The document as it grows.
 pub(super) struct Document {
-    text: String,
+    text: Vec<u8>,
     most: usize,
     cookies: Vec<HeaderValue>,
 }
@@ -46,41 +48,75 @@ impl Document {
     /// Of at most so many bytes, failures apart.
     pub(super) fn new(most: usize) -> Document {
         Document {
-            text: "{\"responses\":[".to_owned(),
+            text: b"{\"responses\":[".to_vec(),
             most,
             cookies: Vec::new(),
         }
     }
 
-    /// Puts the answer of the next call behind those before it; the other where there is no room for it.
+    /// Puts the answer of the next call behind those before it; the other where there is no room for it. No more is written than
+    /// there is room for: in JSON a body can become six times as long.
     ///
     /// Its cookies become those of the whole: a browser keeps them as it would have, and no script sees what it would not
     /// have seen.
     pub(super) fn push(&mut self, id: &str, path: &str, answer: &Answer, other: &Answer) {
-        let (mut answer, mut text) = (answer, entry(id, answer));
-        if self.text.len() + text.len() > self.most {
-            (answer, text) = (other, entry(id, other));
-        }
-        if self.text.ends_with('}') {
-            self.text.push(',');
-        }
-        self.text.push_str(&text);
+        let before = self.text.len();
+        let most = self.most;
+        let answer = match self.write((id, answer), most) {
+            Ok(()) => answer,
+            Err(_) => {
+                self.text.truncate(before);
+                // Memory has no end that could be met here.
+                let _ = self.write((id, other), usize::MAX);
+                other
+            }
+        };
         let cookies = answer.headers.get_all(SET_COOKIE).iter();
         self.cookies.extend(cookies.map(|it| placed(it, path)));
     }
 
-    pub(super) fn finish(mut self) -> (String, Vec<HeaderValue>) {
-        self.text.push_str("]}");
+    fn write(&mut self, (id, answer): (&str, &Answer), most: usize) -> io::Result<()> {
+        let separator = match self.text.ends_with(b"}") {
+            true => ",",
+            false => "",
+        };
+        let mut out = Bounded {
+            text: &mut self.text,
+            most,
+        };
+        write!(out, "{separator}{{\"id\":")?;
+        serde_json::to_writer(&mut out, id)?;
+        write!(out, ",\"status\":{},\"headers\":", answer.status.as_u16())?;
+        serde_json::to_writer(&mut out, &fields(&answer.headers))?;
+        out.write_all(b",\"body\":")?;
+        write_body(&mut out, &answer.headers, &answer.body)?;
+        out.write_all(b"}")
+    }
+
+    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<HeaderValue>) {
+        self.text.extend_from_slice(b"]}");
         (self.text, self.cookies)
     }
 }
 
-fn entry(id: &str, answer: &Answer) -> String {
-    let id = Value::from(id);
-    let status = answer.status.as_u16();
-    let headers = Value::Object(fields(&answer.headers));
-    let (body, encoding) = written(&answer.headers, &answer.body);
-    format!("{{\"id\":{id},\"status\":{status},\"headers\":{headers},\"body\":{body}{encoding}}}")
+/// Grows up to so many bytes, and fails then.
+struct Bounded<'t> {
+    text: &'t mut Vec<u8>,
+    most: usize,
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len().saturating_add(bytes.len()) > self.most {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Lines of the same name are joined (RFC 9110 section 5.3). Of the connection and the framing nothing is said.
@@ -97,20 +133,20 @@ fn fields(headers: &HeaderMap) -> Map<String, Value> {
 }
 
 /// A body as JSON, and what is said of how it is written, where that is not plain.
-fn written(headers: &HeaderMap, body: &[u8]) -> (String, &'static str) {
+fn write_body(out: &mut impl Write, headers: &HeaderMap, body: &[u8]) -> io::Result<()> {
     if body.is_empty() {
-        return ("null".to_owned(), "");
+        return out.write_all(b"null");
     }
     if is_json(headers.get(CONTENT_TYPE))
         && let Ok(text) = json::check(body, DEEPEST)
     {
-        return (text.to_owned(), "");
+        return out.write_all(text.as_bytes());
     }
     match std::str::from_utf8(body) {
-        Ok(text) => (Value::from(text).to_string(), ""),
+        Ok(text) => Ok(serde_json::to_writer(out, text)?),
         Err(_) => {
-            let text = format!("\"{}\"", STANDARD.encode(body));
-            (text, ",\"encoding\":\"base64\"")
+            let encoded = Base64Display::new(body, &STANDARD);
+            write!(out, "\"{encoded}\",\"encoding\":\"base64\"")
         }
     }
 }
@@ -154,8 +190,42 @@ mod tests {
     fn check_body(content_type: &str, body: &[u8], expected: (&str, &str)) {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type.try_into().unwrap());
-        let (written, encoding) = written(&headers, body);
-        assert_eq!((&*written, encoding), expected, "{content_type}");
+        let mut out = Vec::new();
+        write_body(&mut out, &headers, body).unwrap();
+        let written = String::from_utf8(out).unwrap();
+        assert_eq!(written, [expected.0, expected.1].concat(), "{content_type}");
+    }
+
+    /// What does not fit is not written first to be measured then.
+    #[test]
+    fn no_more_is_written_than_there_is_room_for() {
+        let answer = |body: Vec<u8>| Answer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: body.into(),
+        };
+        let small = || answer(b"x".to_vec());
+        // Each in JSON: as it is, six times as long, and four thirds.
+        for (body, length) in [
+            (vec![b'a'; 600], 602),
+            (vec![0; 600], 3602),
+            (vec![255; 600], 822),
+        ] {
+            let whole = "{\"responses\":[".len()
+                + "{\"id\":\"a\",\"status\":200,\"headers\":{},\"body\":}".len();
+            for most in [whole + length - 1, whole + length] {
+                let mut document = Document::new(most);
+                document.push("a", "/", &answer(body.clone()), &small());
+                document.push("b", "/", &answer(body.clone()), &small());
+                assert!(document.text.capacity() < 2 * (most + 128), "{most}");
+                let (text, _) = document.finish();
+                let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+                let fits = most == whole + length;
+                assert_eq!(json["responses"][0]["body"] != "x", fits, "{most}");
+                assert_eq!(json["responses"][1]["body"], "x");
+                assert_eq!(json["responses"].as_array().map(Vec::len), Some(2));
+            }
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ use super::deadline::{Allowance, Deadline};
 use super::early_body;
 use super::exchange::Exchange;
 use super::forwarding::{TRACEPARENT, handed_on};
+use super::hearing::Hearing;
 use super::own::{self, Taker, Unwanted};
 use crate::actions::{Action, Batch};
 use crate::facts::{Facts, RequestId, Scheme, host_header};
@@ -145,7 +146,19 @@ struct Taking {
     asked: Arc<Asked>,
     /// Bytes that there are left for all calls.
     room: Arc<AtomicUsize>,
+    /// What of it this one has.
+    taken: usize,
+    is_whole: bool,
     left: watch::Receiver<bool>,
+}
+
+/// What has broken off is no answer, and leaves its room to others.
+impl Drop for Taking {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.room.fetch_add(self.taken, Ordering::Relaxed);
+        }
+    }
 }
 
 #[async_trait]
@@ -161,10 +174,12 @@ impl Taker for Taking {
             self.asked.overflows();
             return Err(Unwanted);
         }
+        self.taken += part.len();
         self.collecting.push(part).await
     }
 
     fn finish(&mut self) {
+        self.is_whole = true;
         self.collecting.finish();
     }
 
@@ -263,8 +278,7 @@ impl Run<'_> {
         let end = tokio::time::sleep_until((self.ends + GRACE).into());
         tokio::pin!(end);
         let mut waiting: VecDeque<usize> = (0..calls.len()).collect();
-        // A client that still sends is not heard: what it sends is none of the calls' business.
-        let mut is_heard = session.downstream_session.is_body_done();
+        let mut hearing = Hearing::new();
         let mut has_left = false;
         loop {
             while self.under_way.len() < self.batch.at_once
@@ -281,12 +295,9 @@ impl Run<'_> {
                 biased;
                 Some(ended) = self.under_way.join_next() => take(calls, ended.ok()),
                 () = &mut end => break,
-                left = session.downstream_session.read_body_or_idle(true), if is_heard => {
-                    is_heard = false;
-                    if left.is_err() {
-                        has_left = true;
-                        break;
-                    }
+                _ = hearing.left(session) => {
+                    has_left = true;
+                    break;
                 }
             }
         }
@@ -320,6 +331,8 @@ impl Run<'_> {
             collecting: Collecting::new(asked.clone(), self.batch.call_bytes),
             asked: asked.clone(),
             room: self.room.clone(),
+            taken: 0,
+            is_whole: false,
             left: self.leave.subscribe(),
         };
         let request = self.request(&begun.call);
