@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use northgate::identity::api_key::{KeyHash, Prefix, make};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::harness::*;
@@ -859,19 +859,29 @@ async fn origins_of_calls_that_are_late_or_left_are_hung_up_on() {
 /// A call that breaks off leaves its room to those that come after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_break_off_take_no_room() {
-    let shop = Origin::serving(Protocol::Http1, |seen| async move {
-        let large = format!("\"{}\"", "x".repeat(5000));
-        if seen.target != "/open/cut" {
-            return reply(200, &[], full(large));
+    let large = || format!("\"{}\"", "x".repeat(5000));
+    let shop = Origin::http1(move |_| reply(200, &[], full(large())));
+    // Where all that was sent is read before the end is.
+    let cut = RawOrigin::serving(move |mut stream, _| async move {
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else {
+                return;
+            };
+            asked.push(byte);
         }
-        let first = Ok(Frame::data(bytes::Bytes::from(large)));
-        let parts = [first, Err(std::io::Error::other("cut off"))];
-        let body = StreamBody::new(futures_util::stream::iter(parts));
-        reply(200, &[("content-length", "6000")], BodyExt::boxed(body))
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 6000\r\n\r\n{}", large());
+        // The gateway may have left, which is its answer.
+        let _ = stream.write_all(answer.as_bytes()).await;
     });
     let toml = r#"
         [upstreams.shop]
         endpoints = ["$shop"]
+        [upstreams.cut]
+        endpoints = ["$cut"]
+        [routes.cut]
+        match = { path = "/cut" }
+        upstream = "cut"
         [routes.open]
         match = { path = "/open/{*rest}" }
         upstream = "shop"
@@ -879,8 +889,9 @@ async fn calls_that_break_off_take_no_room() {
         match = { path = "/batch" }
         batch = { at_once = 1, response_bytes = "8KiB" }
     "#;
-    let gateway = Gateway::draft(toml).with("shop", &shop).start().await;
-    let list = paths(&["/open/cut", "/open/cut", "/open/a", "/open/b"]);
+    let draft = Gateway::draft(toml).with("shop", &shop).with("cut", &cut);
+    let gateway = draft.start().await;
+    let list = paths(&["/cut", "/cut", "/open/a", "/open/b"]);
     let answer = gateway.http1().send(batch(&list)).await;
     let expected = [
         "502 upstream_reset",
