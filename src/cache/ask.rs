@@ -78,6 +78,16 @@ impl Ask {
         self.control.only_if_cached
     }
 
+    /// Whether what comes of it may be for nobody else, by what is said of its sender.
+    pub fn is_personal(&self) -> bool {
+        self.is_personal
+    }
+
+    /// Whether its sender wants nothing kept of it.
+    pub fn is_for_once(&self) -> bool {
+        self.control.no_store
+    }
+
     /// Whether only a part is wanted.
     pub fn has_range(&self) -> bool {
         self.has_range
@@ -88,18 +98,14 @@ impl Ask {
     }
 }
 
-/// Whether its sender has proven who it is, or may have, and nothing in the key tells who that is. What nobody here has looked at
-/// may prove it to the upstream; then who calls is a stranger to the key.
+/// Whether its sender has proven who it is, or may have, and nothing in the key tells who that is. What proves it here is taken out
+/// of requests. What is still there may prove something else to the upstream, which the key knows nothing of.
 fn is_personal(rules: &Rules, view: View<'_>) -> bool {
     let has_credentials = view.request.headers.contains_key(AUTHORIZATION);
     match rules.vary_by.as_ref().map(VaryBy::parts) {
         None => has_credentials || view.facts.identity.is_some(),
         Some([]) => false,
-        Some(parts) => {
-            let is_known =
-                view.facts.identity.is_some() || parts.contains(&KeyPart::Header(AUTHORIZATION));
-            has_credentials && !is_known
-        }
+        Some(parts) => has_credentials && !parts.contains(&KeyPart::Header(AUTHORIZATION)),
     }
 }
 

@@ -76,9 +76,11 @@ impl Entry {
         self.times.initial_age.saturating_add(since)
     }
 
-    /// How many seconds it is still good; below zero once it is stale.
-    pub fn left(&self, now: Instant) -> i64 {
-        self.lifetime.left(self.age(now))
+    /// How many seconds it is still good by a verdict on purges; zero or below once it is stale.
+    pub(super) fn left(&self, verdict: Verdict, now: Instant) -> i64 {
+        let age = self.age_by(verdict, now);
+        // What was purged for good is of no use from that moment on.
+        age.map_or(0, |age| self.lifetime.left(age))
     }
 
     pub fn key(&self) -> Key {

@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{
-    CONTENT_LENGTH, CONTENT_RANGE, DATE, IF_MODIFIED_SINCE, IF_NONE_MATCH, SET_COOKIE,
-};
+use http::header::{CONTENT_LENGTH, DATE, IF_MODIFIED_SINCE, IF_NONE_MATCH, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
@@ -18,7 +16,7 @@ use super::key_hash::Key;
 use super::marks::{Standing, Tags};
 use super::outcome::{Failure, Once, Outcome, Spared, Told};
 use super::rfc::{
-    ContentRange, Lifetime, Question, ResponseDirectives, Vary, WhyNot, confirms, initial_age,
+    Lifetime, Question, ResponseDirectives, Vary, WhyNot, confirms, initial_age, is_whole_part,
     may_store, strip, update,
 };
 use super::rules::Rules;
@@ -121,10 +119,7 @@ impl Filler {
 
     fn spare(&self) -> Option<&Arc<Entry>> {
         let stale = self.purpose.stale.as_ref();
-        stale.filter(|entry| {
-            let verdict = self.rules.cache.verdict(entry);
-            entry.may_spare(&self.purpose.ask, verdict, Instant::now())
-        })
+        stale.filter(|entry| self.rules.cache.may_spare(entry, &self.purpose.ask))
     }
 
     /// The upstream is asked with these headers.
@@ -229,7 +224,7 @@ impl Filler {
             }
             let reader = body.read_from(0);
             writer.let_go();
-            let is_asked_for = why == WhyNot::Rare || self.purpose.ask.control.no_store;
+            let is_asked_for = why == WhyNot::Rare || self.is_of_request(why);
             if self.outcome.receiver_count() > 2 && !is_asked_for {
                 // The next who come need not wait for what is not for them.
                 self.rules.cache.pass(self.key);
@@ -445,8 +440,11 @@ impl Filler {
     /// Whether anybody waits for the response, or reads it.
     pub fn is_wanted(&self) -> bool {
         match &*self.outcome.borrow() {
-            // Those who are to come have one.
-            None => self.outcome.receiver_count() > 1,
+            None => {
+                let (cache, own) = (&self.rules.cache, |it: &Pending| self.is_own(it));
+                let not_waiting = usize::from(cache.is_pending(self.key, own));
+                self.outcome.receiver_count() > not_waiting
+            }
             Some(Outcome::Kept(entry)) => entry.body.readers() > 0,
             // What is for one alone ends by itself.
             Some(_) => true,
@@ -458,8 +456,17 @@ impl Filler {
             return;
         }
         // Those who come from now on find what is kept, or begin anew.
-        self.rules.cache.end_wait(self.key);
+        self.end_wait();
         self.outcome.send_replace(Some(outcome));
+    }
+
+    fn end_wait(&self) {
+        let cache = &self.rules.cache;
+        cache.end_wait(self.key, |it| self.is_own(it));
+    }
+
+    fn is_own(&self, pending: &Pending) -> bool {
+        Arc::ptr_eq(&self.told, &pending.told)
     }
 
     /// From then on others may wait for somebody else under the same key.
@@ -471,18 +478,9 @@ impl Filler {
 impl Drop for Filler {
     fn drop(&mut self) {
         if !self.is_settled() {
-            self.rules.cache.end_wait(self.key);
+            self.end_wait();
         }
     }
-}
-
-/// Whether a part is as long as it says. One that does not say how long it is is not kept: it would have to be taken back.
-fn is_whole_part(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
-    if status != StatusCode::PARTIAL_CONTENT {
-        return true;
-    }
-    let range = headers.get(CONTENT_RANGE).and_then(ContentRange::parse);
-    range.is_some_and(|range| length == Some(range.part.length()))
 }
 
 fn is_gone(status: StatusCode) -> bool {

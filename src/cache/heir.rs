@@ -45,7 +45,9 @@ impl Heir {
         if let Some(Told { purges, has_missed }) = &*self.told()
             && purges.try_send(*purge).is_err()
         {
-            has_missed.store(true, Ordering::Relaxed);
+            has_missed.store(true, Ordering::SeqCst);
+            // Who has made room meanwhile has not seen that, and may be waiting again.
+            let _ = purges.try_send(Purge::all());
         }
     }
 }
@@ -57,8 +59,8 @@ impl Purges {
         if self.purges.blocking_recv_many(&mut purges, most) == 0 {
             return None;
         }
-        // Something was missed where there was no room, and so there is something to wait for that is here by now.
-        if self.has_missed.swap(false, Ordering::Relaxed) {
+        // Something was missed where there was no room. Behind that there is always something to wait for.
+        if self.has_missed.swap(false, Ordering::SeqCst) {
             return Some(vec![Purge::all()]);
         }
         Some(purges)

@@ -219,6 +219,16 @@ impl Cache {
         self.marks.judge(&entry.standing, entry.path.as_bytes())
     }
 
+    /// How many seconds an entry is still good; zero or below once it is stale, or was purged.
+    pub fn left(&self, entry: &Entry, now: Instant) -> i64 {
+        entry.left(self.verdict(entry), now)
+    }
+
+    /// Whether an entry may stand in for a response that cannot be had, for who asks so.
+    pub fn may_spare(&self, entry: &Entry, ask: &Ask) -> bool {
+        entry.may_spare(ask, self.verdict(entry), Instant::now())
+    }
+
     /// Whether it was not purged for good.
     pub(crate) fn is_live(&self, entry: &Entry) -> bool {
         self.verdict(entry) != Verdict::Dead
@@ -248,8 +258,17 @@ impl Cache {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end_wait(&self, key: Key) {
-        self.pending(key).remove(&key);
+    /// Nobody waits for this fill from now on; another under the same key is none of its business.
+    fn end_wait(&self, key: Key, is_own: impl Fn(&Pending) -> bool) {
+        let mut pending = self.pending(key);
+        if pending.get(&key).is_some_and(is_own) {
+            pending.remove(&key);
+        }
+    }
+
+    /// Whether others can wait for this fill.
+    fn is_pending(&self, key: Key, is_own: impl Fn(&Pending) -> bool) -> bool {
+        self.pending(key).get(&key).is_some_and(is_own)
     }
 
     /// Under which variants lie.
@@ -274,6 +293,23 @@ impl Cache {
         let mut parts = Parts::default();
         parts.part(b"part");
         parts.part(key.bytes());
+        parts.key()
+    }
+
+    /// Under which those wait whose responses are as a rule for nobody else: what becomes of one of them says nothing to others.
+    pub fn apart(key: Key) -> Key {
+        let mut parts = Parts::default();
+        parts.part(b"apart");
+        parts.part(key.bytes());
+        parts.key()
+    }
+
+    /// Under which nobody else waits.
+    pub fn alone(key: Key) -> Key {
+        let mut parts = Parts::default();
+        parts.part(b"alone");
+        parts.part(key.bytes());
+        parts.part(&rand::random::<u128>().to_le_bytes());
         parts.key()
     }
 

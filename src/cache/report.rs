@@ -158,7 +158,7 @@ impl Cache {
             .judge(entry.age(now), &RequestDirectives::default());
         let standing = match (verdict, judgement) {
             (Verdict::Live, super::rfc::Judgement::Fresh) => "fresh",
-            (Verdict::Live, _) if entry.left(now) > 0 => "unproven",
+            (Verdict::Live, _) if entry.left(verdict, now) > 0 => "unproven",
             (Verdict::Live, _) => "stale",
             _ => "purged",
         };
@@ -171,7 +171,7 @@ impl Cache {
                 .map(ToString::to_string)
                 .collect(),
             age: entry.age(now).as_secs(),
-            left: entry.left(now),
+            left: entry.left(verdict, now),
             standing,
             bytes: entry.body().length(),
             is_whole: entry.body().is_whole(),

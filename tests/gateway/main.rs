@@ -30,6 +30,7 @@ mod cache_keys;
 mod cache_outdated;
 mod cache_policy;
 mod cache_purge;
+mod cache_shared;
 mod cache_stale;
 mod cache_stress;
 mod canary;

@@ -18,7 +18,7 @@ mod vary;
 pub use conditional::{ask_whether_same, confirms, is_not_modified, is_same_range, strip_for_304};
 pub use directives::{Extent, RequestDirectives, ResponseDirectives};
 pub use freshness::{Given, Judgement, Lifetime, initial_age, is_heuristic};
-pub use ranges::{ContentRange, Frames, Part, Wanted, wanted};
+pub use ranges::{ContentRange, Frames, Part, Wanted, is_whole_part, wanted};
 pub use status::{CACHE_STATUS, Forward, Status};
 pub use storing::{Question, WhyNot, may_store, strip};
 pub use update::update;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use http::header::RANGE;
-use http::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 /// Whoever wants more parts gets the whole: it costs less (RFC 9110 section 17.15).
@@ -155,7 +155,11 @@ impl ContentRange {
     /// What is asked for of it, where all of that is in this part, and the whole is known to be as long.
     pub fn has(&self, request: &HeaderMap) -> Option<Part> {
         // Where the length of the whole is not known, ranges from its end are not, either.
-        let specs = specs(request.get(RANGE)?)?;
+        let mut lines = request.get_all(RANGE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return None;
+        };
+        let specs = specs(line)?;
         let [spec] = *specs else { return None };
         let part = match (spec, self.length) {
             (_, Some(length)) => spec.of(length)?,
@@ -168,6 +172,15 @@ impl ContentRange {
 
 fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("bytes */0"))
+}
+
+/// Whether a part is as long as it says. One that does not say how long it is is not kept: it would have to be taken back.
+pub fn is_whole_part(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
+    if status != StatusCode::PARTIAL_CONTENT {
+        return true;
+    }
+    let range = headers.get(CONTENT_RANGE).and_then(ContentRange::parse);
+    range.is_some_and(|range| length == Some(range.part.length()))
 }
 
 /// How several parts are framed (RFC 9110 section 14.6): what stands before each of them, and behind the last.

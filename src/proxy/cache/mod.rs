@@ -166,7 +166,8 @@ pub(super) async fn answer(
                 return serve::entry(session, exchange, cached, &entry).await;
             }
             Outcome::Spare(entry, _)
-                if of_others(&entry, session) || (!is_own && !rules.cache.is_live(&entry)) => {}
+                if of_others(&entry, session)
+                    || (!is_own && !rules.cache.may_spare(&entry, &ask)) => {}
             Outcome::Spare(entry, why) => {
                 cached.spared(exchange, why);
                 return serve::entry(session, exchange, cached, &entry).await;
@@ -209,15 +210,27 @@ fn fetch(
         Some(entry) => entry.key(),
         None => ask.key(),
     };
+    // What may be for one alone holds up nobody else.
+    let key = match (ask.is_for_once(), ask.is_personal()) {
+        (true, _) => Cache::alone(key),
+        (false, true) => Cache::apart(key),
+        (false, false) => key,
+    };
     let query = rules.query.of(request.uri.query());
     let mut target = request.uri.path().to_owned();
     if let Some(query) = &query {
         target.push('?');
         target.push_str(query);
     }
+    let told_apart_by = || {
+        let mut headers = request.headers.clone();
+        // What is for this connection alone no upstream gets.
+        forwarding::strip_hop_by_hop(&mut headers);
+        headers
+    };
     let purpose = || Purpose {
         ask: ask.clone(),
-        headers: request.headers.clone(),
+        headers: told_apart_by(),
         host: normal_host(host(request).unwrap_or_default()).into(),
         path: target.as_str().into(),
         stale: stale.clone(),

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
-    AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, RANGE, TRANSFER_ENCODING,
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES,
+    LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
@@ -94,7 +95,7 @@ pub(super) async fn entry(
     if let Some(own) = cached.for_first.take() {
         head.headers.extend(own);
     }
-    cached.status.ttl = Some(entry.left(now));
+    cached.status.ttl = Some(cached.rules.cache.left(entry, now));
     cached.tell(&mut head);
     exchange.cached = Some(cached);
     write(session, exchange, head, content).await?;
@@ -153,6 +154,22 @@ fn response(method: &Method, request: &HeaderMap, entry: &Arc<Entry>) -> Option<
         Wanted::Nothing => {
             head.status = StatusCode::RANGE_NOT_SATISFIABLE;
             strip_for_304(&mut head.headers);
+            // What is said of the whole is not said of this: nobody on the way may keep it in the place of that.
+            let is_of_whole = |name: &HeaderName| {
+                name.as_str().ends_with("cache-control")
+                    || [ETAG, EXPIRES, LAST_MODIFIED].contains(name)
+            };
+            let of_whole: Vec<_> = head
+                .headers
+                .keys()
+                .filter(|it| is_of_whole(it))
+                .cloned()
+                .collect();
+            for name in of_whole {
+                head.headers.remove(name);
+            }
+            let never = HeaderValue::from_static("no-store");
+            head.headers.insert(CACHE_CONTROL, never);
             head.headers
                 .insert(CONTENT_RANGE, ContentRange::unsatisfied(length));
             Some((head, Content::whole(Bytes::new())))
@@ -166,7 +183,8 @@ fn response(method: &Method, request: &HeaderMap, entry: &Arc<Entry>) -> Option<
         }
         // A body that is still coming may be let go behind a reader that is ahead, and would wait for one that is not its turn.
         Wanted::Several(parts)
-            if !entry.body().is_whole() && !parts.is_sorted_by_key(|part| part.first) =>
+            if !entry.body().is_whole()
+                && !parts.is_sorted_by(|one, next| one.last < next.first) =>
         {
             whole(head, entry)
         }
