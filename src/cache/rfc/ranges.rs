@@ -328,6 +328,11 @@ mod tests {
         assert_eq!(has("bytes=-5", "bytes 5-9/*"), None);
         assert_eq!(has("bytes=6-7", "bytes 5-9/*"), Some((6, 7)));
         assert_eq!(has("bytes=6-7,8-8", "bytes 5-9/10"), None);
+        // Several lines are no range, as they are not where the whole is kept.
+        let mut twice = asking("bytes=2-3");
+        twice.append(RANGE, HeaderValue::from_static("bytes=0-0"));
+        let part = ContentRange::parse(&HeaderValue::from_static("bytes 0-4/10")).unwrap();
+        assert_eq!((part.has(&twice), wanted(&twice, 10)), (None, Wanted::Whole));
     }
 
     #[test]
