@@ -332,7 +332,10 @@ mod tests {
         let mut twice = asking("bytes=2-3");
         twice.append(RANGE, HeaderValue::from_static("bytes=0-0"));
         let part = ContentRange::parse(&HeaderValue::from_static("bytes 0-4/10")).unwrap();
-        assert_eq!((part.has(&twice), wanted(&twice, 10)), (None, Wanted::Whole));
+        assert_eq!(
+            (part.has(&twice), wanted(&twice, 10)),
+            (None, Wanted::Whole)
+        );
     }
 
     #[test]
